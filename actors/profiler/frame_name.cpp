@@ -1,0 +1,215 @@
+#include "actors/profiler/frame_name.hpp"
+
+#include <array>
+#include <cstdint>
+
+namespace ntrace::profiler {
+namespace {
+
+constexpr std::size_t name_bytes_max = 4096;
+constexpr std::string_view anonymous_namespace = "(anonymous namespace)";
+
+bool is_word(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/// Length of the balanced group that opens at `at`; to the end when it never closes. Within
+/// parentheses '>' closes nothing, for it belongs to "->" or a comparison.
+std::size_t group_length(std::string_view s, std::size_t at) {
+  std::string open;
+  for (auto i = at; i < s.size(); ++i) {
+    const char c = s[i];
+    if (c == '(' || c == '[' || c == '{' || c == '<') {
+      open.push_back(c);
+    } else if (c == ')' || c == ']' || c == '}' || c == '>') {
+      const char opener = c == ')' ? '(' : c == ']' ? '[' : c == '}' ? '{' : '<';
+      if (c == '>' && open.back() != '<') continue;
+      // An unclosed '<' inside (a comparison or shift) ends with the group around it.
+      while (!open.empty() && open.back() != opener && open.back() == '<') open.pop_back();
+      if (!open.empty() && open.back() == opener) open.pop_back();
+      if (open.empty()) return i - at + 1;
+    }
+  }
+  return s.size() - at;
+}
+
+/// Length of the operator's symbol that follows the word `operator`.
+std::size_t operator_length(std::string_view rest) {
+  constexpr std::array<std::string_view, 20> symbols{"()", "[]",  "<=>", "<<=", ">>=", "->*", "->",
+                                                     "<<", ">>",  "<=",  ">=",  "<",   ">",   "&&",
+                                                     "||", "\"\"", "==", "!=",  "++",  "--"};
+  for (const auto symbol : symbols)
+    if (rest.starts_with(symbol)) return symbol.size();
+  return 0;
+}
+
+/// Length of one UTF-8 character at the start of `s`, or 0 when it is invalid; `bad` is then the
+/// length of its maximal valid beginning (Unicode 15, section 3.9, "U+FFFD substitution").
+std::size_t utf8_length(std::string_view s, std::size_t& bad) {
+  const auto at = [&](std::size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
+  const unsigned first = at(0);
+  bad = 1;
+  if (first < 0x80) return 1;
+  const std::size_t want = first >= 0xc2 && first <= 0xdf ? 2 : first >= 0xe0 && first <= 0xef ? 3
+                           : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  if (want == 0) return 0;
+  unsigned low = 0x80, high = 0xbf;
+  if (first == 0xe0) low = 0xa0;
+  if (first == 0xed) high = 0x9f;
+  if (first == 0xf0) low = 0x90;
+  if (first == 0xf4) high = 0x8f;
+  for (std::size_t i = 1; i < want; ++i) {
+    if (at(i) < low || at(i) > high) return 0;
+    low = 0x80;
+    high = 0xbf;
+    bad = i + 1;
+  }
+  return want;
+}
+
+std::uint32_t code_point(std::string_view c) {
+  const auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(c[i])); };
+  if (c.size() == 2) return (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
+  if (c.size() == 3) return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
+  return (at(0) & 7) << 18 | (at(1) & 0x3f) << 12 | (at(2) & 0x3f) << 6 | (at(3) & 0x3f);
+}
+
+/// Characters that reorder or break lines in what shows them, and those XML 1.0 forbids.
+bool is_unsafe(std::uint32_t c) {
+  return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f || c == 0x2028 || c == 0x2029 ||
+         (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || (c & 0xfffe) == 0xfffe;
+}
+
+std::string hex(std::uint32_t value, std::size_t digits) {
+  std::string out;
+  for (; value != 0 || out.size() < digits; value >>= 4) out.insert(out.begin(), "0123456789abcdef"[value & 15]);
+  return out;
+}
+
+}  // namespace
+
+std::string drop_parameters(std::string_view s) {
+  std::string out;
+  for (std::size_t i = 0; i < s.size();) {
+    const auto rest = s.substr(i);
+    if (rest.starts_with("operator") && (i == 0 || !is_word(s[i - 1]))) {
+      out.append("operator");
+      i += 8;
+      const auto n = operator_length(s.substr(i));
+      out.append(s.substr(i, n));
+      i += n;
+    } else if (s[i] == '(' && !rest.starts_with(anonymous_namespace) &&
+               !(rest.starts_with("(*") && i > 0 && s[i - 1] == '.') && i > 0) {
+      i += group_length(s, i);
+      if (!s.substr(i).starts_with("::")) break;
+    } else if (s[i] == '(' || s[i] == '<' || s[i] == '[' || s[i] == '{') {
+      const auto n = group_length(s, i);
+      out.append(s.substr(i, n));
+      i += n;
+    } else {
+      out.push_back(s[i++]);
+    }
+  }
+  return out.empty() ? std::string{s} : out;
+}
+
+std::string clean_name(std::string_view name) {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  while (!name.empty() && is_blank(name.front())) name.remove_prefix(1);
+  while (!name.empty() && is_blank(name.back())) name.remove_suffix(1);
+  if (name.empty()) return "[unknown]";
+  std::string out;
+  while (!name.empty()) {
+    std::size_t bad = 1;
+    const auto n = utf8_length(name, bad);
+    const auto before = out.size();
+    const auto c = static_cast<unsigned char>(name.front());
+    if (n == 0) {
+      out.append("\xef\xbf\xbd");
+    } else if (n == 1) {
+      if (c == ';')
+        out.push_back(':');
+      else if (c < 0x20 || c == 0x7f)
+        out.append("\\x").append(hex(c, 2));
+      else
+        out.push_back(name.front());
+    } else if (const auto point = code_point(name.substr(0, n)); is_unsafe(point)) {
+      out.append("\\u{").append(hex(point, 1)).append("}");
+    } else {
+      out.append(name.substr(0, n));
+    }
+    if (out.size() > name_bytes_max) {
+      out.resize(before);
+      out.append("…");
+      break;
+    }
+    name.remove_prefix(n == 0 ? bad : n);
+  }
+  return out;
+}
+
+namespace {
+constexpr std::array<std::string_view, 5> js_prefixes{"JS:", "LazyCompile:", "Function:", "Script:", "Eval:"};
+constexpr std::array<std::string_view, 3> v8_prefixes{"Builtin:", "BytecodeHandler:", "Builtins_"};
+
+std::string percent_decoded(std::string_view s) {
+  std::string out;
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
+  for (std::size_t i = 0; i < s.size(); ++i) {
+    if (s[i] == '%' && i + 2 < s.size() && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(digit(s[i + 1]) * 16 + digit(s[i + 2])));
+      i += 2;
+    } else {
+      out.push_back(s[i]);
+    }
+  }
+  return out;
+}
+
+std::string relative(std::string_view path, const std::string& job_folder) {
+  std::string plain{path};
+  if (path.starts_with("file://")) plain = percent_decoded(path.substr(7));
+  if (!job_folder.empty() && plain.size() > job_folder.size() + 1 && plain.starts_with(job_folder) &&
+      plain[job_folder.size()] == '/')
+    plain.erase(0, job_folder.size() + 1);
+  return plain;
+}
+}  // namespace
+
+bool has_js_prefix(std::string_view mapped) {
+  for (const auto prefix : js_prefixes)
+    if (mapped.starts_with(prefix)) return true;
+  for (const auto prefix : v8_prefixes)
+    if (mapped.starts_with(prefix)) return true;
+  return mapped.starts_with("RegExp:");
+}
+
+std::string js_name(std::string_view mapped, const js_style& style) {
+  for (const auto prefix : v8_prefixes)
+    if (mapped.starts_with(prefix)) return "v8:" + std::string{mapped.substr(prefix.size())};
+  std::string_view rest = mapped;
+  bool known = false;
+  for (const auto prefix : js_prefixes) {
+    if (!mapped.starts_with(prefix)) continue;
+    rest = mapped.substr(prefix.size());
+    known = true;
+    break;
+  }
+  if (!known) return std::string{mapped};
+  std::string tier;
+  if (!rest.empty() && std::string_view{"~^+*"}.find(rest.front()) != std::string_view::npos) {
+    tier = "[" + std::string{rest.front()} + "]";
+    rest.remove_prefix(1);
+  }
+  // "name file:line:col": the file is what follows the last blank, unless it has none of a path.
+  const auto blank = rest.rfind(' ');
+  std::string name{blank == std::string_view::npos ? rest : rest.substr(0, blank)};
+  const auto file = blank == std::string_view::npos ? std::string_view{} : rest.substr(blank + 1);
+  if (name.empty()) name = "(anonymous)";
+  if (style.keep_tiers) name = tier + name;
+  return file.empty() ? name : name + " " + relative(file, style.job_folder);
+}
+
+}  // namespace ntrace::profiler

@@ -1,0 +1,248 @@
+#include "actors/zone/linux/cgroup.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <sstream>
+
+#include "config/clock.hpp"
+
+namespace ntrace::zone {
+namespace {
+
+constexpr std::string_view parent = "/ntrace/";
+constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "kill_deadline"
+
+std::string read_text(const std::string& path) { return read_file(path, 1u << 20).value_or(""); }
+
+bool write_text(const std::string& path, std::string_view text) {
+  const unique_fd fd{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  return fd && ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+/// Writes a limit and reads it back; the kernel rounds memory down to pages.
+result<void> set_limit(const std::string& path, std::uint64_t value) {
+  std::uint64_t seen = 0;
+  if (write_text(path, std::to_string(value))) {
+    const auto text = read_text(path);
+    std::from_chars(text.data(), text.data() + text.size(), seen);
+  }
+  if (seen != value && seen != value / 4096 * 4096)
+    return fail(ec::zone_failed, "the limit " + path + " = " + std::to_string(value) +
+                                     " does not hold: it reads " + std::to_string(seen));
+  return {};
+}
+
+std::vector<int> members(const std::string& path) {
+  std::vector<int> out;
+  std::istringstream in{read_text(path + "/cgroup.procs")};
+  for (int pid = 0; in >> pid;) out.push_back(pid);
+  return out;
+}
+
+std::vector<std::string> bases(const cgroup_layout& layout) {
+  std::vector<std::string> out;
+  if (!layout.v2.empty()) out.push_back(layout.v2);
+  for (const char* controller : {"memory", "pids", "cpu"}) {
+    const auto at = layout.v1.find(controller);
+    if (at != layout.v1.end() && std::find(out.begin(), out.end(), at->second) == out.end())
+      out.push_back(at->second);
+  }
+  return out;
+}
+
+void enable_v2_controllers(const std::string& v2) {
+  for (const char* controller : {"+memory", "+pids", "+cpu"}) {
+    // A controller that v1 owns cannot be enabled here; set_limit() then finds it there.
+    write_text(v2 + "/cgroup.subtree_control", controller);
+    write_text(v2 + "/ntrace/cgroup.subtree_control", controller);
+  }
+}
+
+result<void> limit_memory(const cgroup_layout& layout, const std::string& name, const std::string& v2,
+                          std::uint64_t bytes, std::string& memory_path) {
+  if (layout.in_v2("memory")) {
+    memory_path = v2;
+    if (auto set = set_limit(v2 + "/memory.max", bytes); !set) return set;
+    write_text(v2 + "/memory.swap.max", "0");  // Absent without swap: nothing to limit.
+    return {};
+  }
+  const auto at = layout.v1.find("memory");
+  if (at == layout.v1.end()) return fail(ec::zone_failed, "this machine has no memory controller");
+  memory_path = at->second + std::string{parent} + name;
+  if (auto set = set_limit(memory_path + "/memory.limit_in_bytes", bytes); !set) return set;
+  if (!write_text(memory_path + "/memory.memsw.limit_in_bytes", std::to_string(bytes)))
+    write_text(memory_path + "/memory.swappiness", "0");
+  return {};
+}
+
+result<void> limit_pids_and_cpu(const cgroup_layout& layout, const std::string& name,
+                                const std::string& v2, const cgroup_limits& limits) {
+  constexpr std::uint64_t period_us = 100'000;  // the kernel's default
+  const auto quota_us = limits.cpu_percent * period_us / 100;
+  const auto v1_path = [&](const char* controller) {
+    return layout.v1.at(controller) + std::string{parent} + name;
+  };
+  if (layout.in_v2("pids")) {
+    if (auto set = set_limit(v2 + "/pids.max", limits.pids); !set) return set;
+  } else if (layout.v1.count("pids") != 0) {
+    if (auto set = set_limit(v1_path("pids") + "/pids.max", limits.pids); !set) return set;
+  } else {
+    return fail(ec::zone_failed, "this machine has no pids controller");
+  }
+  if (layout.in_v2("cpu")) {
+    if (!write_text(v2 + "/cpu.max", std::to_string(quota_us) + " " + std::to_string(period_us)))
+      return fail(io_error("write", v2 + "/cpu.max", errno));
+  } else if (layout.v1.count("cpu") != 0) {
+    return set_limit(v1_path("cpu") + "/cpu.cfs_quota_us", quota_us);
+  }
+  return {};
+}
+
+}  // namespace
+
+bool cgroup_layout::in_v2(const std::string& controller) const {
+  if (v2.empty() || v1.count(controller) != 0) return false;
+  std::istringstream in{read_text(v2 + "/cgroup.controllers")};
+  for (std::string word; in >> word;)
+    if (word == controller) return true;
+  return false;
+}
+
+cgroup_layout parse_cgroup_layout(std::string_view mountinfo) {
+  cgroup_layout out;
+  std::istringstream lines{std::string{mountinfo}};
+  for (std::string line; std::getline(lines, line);) {
+    // proc_pid_mountinfo(5): id parent dev root point options … - type source super-options
+    const auto dash = line.find(" - ");
+    if (dash == std::string::npos) continue;
+    std::istringstream before{line.substr(0, dash)};
+    std::istringstream after{line.substr(dash + 3)};
+    std::string id, above, device, root, point, type, source, options;
+    before >> id >> above >> device >> root >> point;
+    after >> type >> source >> options;
+    if (type == "cgroup2" && out.v2.empty()) out.v2 = point;
+    if (type != "cgroup") continue;
+    std::istringstream words{options};
+    for (std::string word; std::getline(words, word, ',');)
+      for (const char* controller : {"memory", "pids", "cpu"})
+        if (word == controller) out.v1.emplace(word, point);
+  }
+  return out;
+}
+
+result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::string& name,
+                                      const cgroup_limits& limits) {
+  zone_cgroup out;
+  for (const auto& base : bases(layout)) {
+    const auto top = base + "/ntrace";
+    if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST) return fail(io_error("mkdir", top, errno));
+    if (base == layout.v2) enable_v2_controllers(base);
+    const auto path = base + std::string{parent} + name;
+    if (::mkdir(path.c_str(), 0755) != 0) {
+      const int code = errno;
+      out.remove();
+      return fail(io_error("mkdir", path, code));
+    }
+    out.paths_.push_back(path);
+    if (base == layout.v2) out.v2_path_ = path;
+  }
+  if (out.paths_.empty()) return fail(ec::zone_unsupported, "no cgroup hierarchy is mounted");
+  auto limited = limit_memory(layout, name, out.v2_path_, limits.memory_bytes, out.memory_path_);
+  if (limited) limited = limit_pids_and_cpu(layout, name, out.v2_path_, limits);
+  if (!limited) {
+    out.remove();
+    return fail(limited.error());
+  }
+  return out;
+}
+
+result<void> zone_cgroup::add(int pid) const {
+  for (const auto& path : paths_) {
+    if (path == v2_path_) continue;
+    if (!write_text(path + "/cgroup.procs", std::to_string(pid)))
+      return fail(io_error("join", path, errno));
+  }
+  return {};
+}
+
+void zone_cgroup::kill() const {
+  if (!v2_path_.empty() && write_text(v2_path_ + "/cgroup.kill", "1")) return;
+  for (const auto& path : paths_)
+    for (const int pid : members(path)) ::kill(pid, SIGKILL);
+}
+
+bool zone_cgroup::is_empty() const {
+  return std::all_of(paths_.begin(), paths_.end(), [&](const std::string& path) {
+    if (path == v2_path_)  // populated ignores zombies, which only wait for somebody to reap them.
+      return read_text(path + "/cgroup.events").find("populated 1") == std::string::npos;
+    return members(path).empty();
+  });
+}
+
+bool zone_cgroup::remove() const {
+  bool gone = true;
+  for (const auto& path : paths_)
+    if (::rmdir(path.c_str()) != 0 && errno != ENOENT) gone = false;
+  return gone;
+}
+
+result<void> zone_cgroup::reap(const cgroup_layout& layout, const std::string& prefix) {
+  const auto end = steady_clock::now() + reap_deadline;
+  for (const auto& base : bases(layout)) {
+    const auto top = base + "/ntrace";
+    DIR* entries = ::opendir(top.c_str());
+    std::vector<std::string> found;
+    while (const dirent* entry = entries ? ::readdir(entries) : nullptr)
+      if (entry->d_type == DT_DIR && std::string_view{entry->d_name}.starts_with(prefix))
+        found.push_back(top + "/" + entry->d_name);
+    if (entries) ::closedir(entries);
+    for (const auto& path : found) {
+      zone_cgroup old;
+      old.paths_ = {path};
+      if (base == layout.v2) old.v2_path_ = path;
+      old.kill();
+      while (!old.remove()) {
+        if (steady_clock::now() > end)
+          return fail(ec::zone_failed, "the processes of " + path + " survive SIGKILL");
+        old.kill();
+        ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
+      }
+    }
+  }
+  return {};
+}
+
+void zone_cgroup::remove_parents(const cgroup_layout& layout) {
+  // Not empty when another ntrace uses it: then it stays.
+  for (const auto& base : bases(layout)) ::rmdir((base + "/ntrace").c_str());
+}
+
+bool zone_cgroup::is_absent(const cgroup_layout& layout, const std::string& name) {
+  const auto all = bases(layout);
+  return std::all_of(all.begin(), all.end(), [&](const std::string& base) {
+    return ::access((base + std::string{parent} + name).c_str(), F_OK) != 0;
+  });
+}
+
+std::uint64_t oom_kills(const std::string& memory_path) {
+  if (memory_path.empty()) return 0;
+  for (const char* file : {"/memory.events", "/memory.oom_control"}) {
+    std::istringstream in{read_text(memory_path + file)};
+    std::string word;
+    std::uint64_t count = 0;
+    while (in >> word >> count)
+      if (word == "oom_kill") return count;
+  }
+  return 0;
+}
+
+}  // namespace ntrace::zone

@@ -1,0 +1,64 @@
+#pragma once
+// Control groups of one zone: membership, kill and emptiness by the v2 hierarchy (alone, or mounted
+// as `unified` beside v1), limits wherever each controller lives. Linux: cgroups(7).
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/file.hpp"
+#include "config/result.hpp"
+
+namespace ntrace::zone {
+
+/// Where this machine keeps its hierarchies, read from the mount table.
+struct cgroup_layout {
+  std::string v2;                          ///< Mount point of the v2 hierarchy; empty: none.
+  std::map<std::string, std::string> v1;   ///< Controller → mount point.
+  bool in_v2(const std::string& controller) const;
+};
+
+/// Parses /proc/self/mountinfo's text. Pure.
+cgroup_layout parse_cgroup_layout(std::string_view mountinfo);
+
+struct cgroup_limits {
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t pids = 0;
+  std::uint64_t cpu_percent = 0;
+};
+
+/// The groups `ntrace/<name>` in each hierarchy that is used.
+class zone_cgroup {
+ public:
+  /// Makes the groups, writes the limits and reads them back; ec::zone_failed when one does not
+  /// hold. Groups of that name must not exist.
+  static result<zone_cgroup> make(const cgroup_layout& layout, const std::string& name,
+                                  const cgroup_limits& limits);
+  /// Kills and removes every group `ntrace/<prefix>…` that an earlier life left; bounded waiting.
+  static result<void> reap(const cgroup_layout& layout, const std::string& prefix);
+  /// Removes the empty parent groups `ntrace`.
+  static void remove_parents(const cgroup_layout& layout);
+  /// True when no group of that exact name exists.
+  static bool is_absent(const cgroup_layout& layout, const std::string& name);
+
+  /// The v2 group's folder, for CLONE_INTO_CGROUP and perf; empty without a v2 hierarchy.
+  const std::string& v2_path() const { return v2_path_; }
+  /// The folder where memory is limited; empty when it is not.
+  const std::string& memory_path() const { return memory_path_; }
+  /// Puts the process into the v1 groups.
+  result<void> add(int pid) const;
+  /// SIGKILL to all members. The caller waits until is_empty().
+  void kill() const;
+  bool is_empty() const;
+  /// Removes the groups; false while the kernel says EBUSY.
+  bool remove() const;
+
+ private:
+  std::string v2_path_;
+  std::string memory_path_;
+  std::vector<std::string> paths_;
+};
+
+/// How often the out-of-memory killer struck in the group at `memory_path` (v1 or v2).
+std::uint64_t oom_kills(const std::string& memory_path);
+
+}  // namespace ntrace::zone

@@ -1,0 +1,276 @@
+#include "actors/zone/linux/helper_server.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "config/ids.hpp"
+
+namespace ntrace::zone {
+namespace {
+
+constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
+
+std::uint64_t netns_of(int pid) {
+  struct stat facts {};
+  const auto path = "/proc/" + std::to_string(pid) + "/ns/net";
+  return ::stat(path.c_str(), &facts) == 0 ? facts.st_ino : 0;
+}
+
+bool is_below(const std::string& mountinfo, const std::string& path) {
+  return mountinfo.find(" " + path) != std::string::npos;
+}
+
+}  // namespace
+
+helper_server::helper_server(helper_options options) : options_{std::move(options)} {
+  if (is_root()) {
+    // Its own mount namespace: no mount of ours is ever seen by the host.
+    if (::unshare(CLONE_NEWNS) == 0) ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    ::prctl(PR_SET_DUMPABLE, 0);
+  }
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::umask(077);
+  layout_ = parse_cgroup_layout(read_file("/proc/self/mountinfo").value_or(""));
+}
+
+bool helper_server::is_root() const { return ::geteuid() == 0; }
+
+result<zone_store*> helper_server::owned(const std::string& uuid) {
+  if (!is_uuid(uuid)) return fail(ec::bad_argument, "\"" + uuid + "\" is not a zone's uuid");
+  if (const auto at = stores_.find(uuid); at != stores_.end()) return &at->second;
+  zone_store store{options_.data, uuid};
+  if (auto facts = store.facts(); !facts) return fail(facts.error());
+  if (auto locked = store.lock(); !locked) return fail(locked.error());
+  // Reap, don't adopt: what an earlier life left running has lost its pipes and deadlines.
+  if (is_root())
+    if (auto reaped = zone_cgroup::reap(layout_, uuid + "."); !reaped) return fail(reaped.error());
+  return &stores_.emplace(uuid, std::move(store)).first->second;
+}
+
+result<nlohmann::json> helper_server::create(const nlohmann::json& request) {
+  const auto uuid = request.value("uuid", "");
+  if (!is_uuid(uuid)) return fail(ec::bad_argument, "\"" + uuid + "\" is not a zone's uuid");
+  zone_store store{options_.data, uuid};
+  if (auto made = store.create(is_root(), options_.ca_file); !made) {
+    if (made.error().code != ec::invalid_state) [[maybe_unused]]
+      const auto gone = store.destroy();  // Half made; the first error is the one that counts.
+    return fail(made.error());
+  }
+  return nlohmann::json{{"uuid", uuid}};
+}
+
+result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string& name,
+                                                              const nlohmann::json& request,
+                                                              std::vector<std::string>& degraded) {
+  const cgroup_limits limits{request.value("memory_bytes", std::uint64_t{1} << 30),
+                             request.value("pids", std::uint64_t{512}),
+                             request.value("cpu_percent", std::uint64_t{100})};
+  auto made = zone_cgroup::make(layout_, name, limits);
+  if (made) return std::optional{std::move(*made)};
+  if (!options_.allow_degraded)
+    return fail(ec::zone_unsupported, "no limits on this machine (" + made.error().message +
+                                          "); run as root, or set zone_allow_degraded");
+  degraded.emplace_back("limits");
+  return std::optional<zone_cgroup>{};
+}
+
+result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& pass) {
+  const auto uuid = request.value("uuid", "");
+  auto store = owned(uuid);
+  if (!store) return fail(store.error());
+  if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up already");
+  if (!is_root() && !options_.allow_degraded)
+    return fail(ec::zone_unsupported,
+                "zones with one user id need zone_allow_degraded; as root they have their own ids");
+  const bool fresh = request.value("fresh", true);
+  auto layers = (*store)->layers();
+  if (!layers) return fail(layers.error());
+  auto layer = (*store)->open_generation(fresh);
+  if (!layer) return fail(layer.error());
+  live_zone zone{zone_store{options_.data, uuid}, layer->generation, !fresh, -1, {}, {}};
+  const auto name = uuid + "." + std::to_string(layer->generation);
+  const bool was_absent = zone_cgroup::is_absent(layout_, name);
+  const bool was_empty = !layer->is_new || std::filesystem::is_empty(layer->upper);
+  std::vector<std::string> degraded;
+  if ((*store)->ids().is_shared) degraded.emplace_back("uid_range");
+  auto group = make_cgroup(name, request, degraded);
+  if (!group) return fail(group.error());
+  zone.cgroup = std::move(*group);
+  auto up = boot_zone({*layers, layer->upper, layer->work, fresh, request.value("network", false),
+                       (*store)->ids(), zone.cgroup ? &*zone.cgroup : nullptr, init_image_.get(),
+                       request.value("memory_bytes", std::uint64_t{1} << 30) / 2});
+  if (!up) {
+    if (zone.cgroup) zone.cgroup->remove();
+    if (auto ended = (*store)->end_generation(layer->generation, !fresh); !ended) return fail(ended.error());
+    return fail(up.error());
+  }
+  zone.pid = up->pid;
+  zone.pidfd = std::move(up->pidfd);
+  degraded.insert(degraded.end(), up->degraded.begin(), up->degraded.end());
+  nlohmann::json answer{{"generation", zone.generation},
+                        {"pid", zone.pid},
+                        {"id_job", (*store)->ids().job},
+                        {"uid", (*store)->ids().is_shared ? 0 : 1000},
+                        {"snapshot", (*store)->facts()->snapshot},
+                        {"cgroup", zone.cgroup ? zone.cgroup->v2_path() : ""},
+                        {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""},
+                        {"degraded", degraded},
+                        {"checks", proof(zone, *layer, was_absent, was_empty)}};
+  pass = {up->control.release(), ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0)};
+  last_netns_[uuid] = netns_of(zone.pid);
+  live_.emplace(uuid, std::move(zone));
+  return answer;
+}
+
+nlohmann::json helper_server::proof(const live_zone& zone, const zone_store::writable& layer,
+                                    bool was_absent, bool was_empty) const {
+  const auto net = netns_of(zone.pid);
+  const auto last = last_netns_.find(zone.store.uuid());
+  // A dead namespace's inode may come back at once; it is only wrong while somebody holds it, and
+  // the earlier init is reaped, so what must differ is the host's.
+  const bool net_is_new = net != 0 && net != netns_of(::getpid());
+  const auto mountinfo = read_file("/proc/self/mountinfo").value_or("");
+  const bool limits_hold = zone.cgroup.has_value() || options_.allow_degraded;
+  const auto check = [](const char* id, bool ok, const char* seen) {
+    return nlohmann::json{{"id", id}, {"ok", ok}, {"seen", ok ? "" : seen}};
+  };
+  return nlohmann::json::array(
+      {check("P1", was_absent, "a cgroup of this generation existed"),
+       check("P2", last == last_netns_.end() || live_.count(zone.store.uuid()) == 0,
+             "the last init is not reaped"),
+       check("P5", !is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"),
+       check("P6", was_empty && (layer.is_new || zone.keep), "the writable layer was not empty"),
+       check("P8", net_is_new, "the network namespace is the host's"),
+       check("P9", limits_hold, "no limits")});
+}
+
+result<nlohmann::json> helper_server::end(const std::string& uuid) {
+  const auto at = live_.find(uuid);
+  if (at == live_.end()) return nlohmann::json{{"was_up", false}};
+  auto& zone = at->second;
+  const auto until = steady_clock::now() + kill_deadline;
+  ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
+  if (zone.cgroup) zone.cgroup->kill();
+  pollfd dead{zone.pidfd.get(), POLLIN, 0};
+  const int n = ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
+  if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
+  ::waitpid(zone.pid, nullptr, 0);
+  while (zone.cgroup && !(zone.cgroup->is_empty() && zone.cgroup->remove())) {
+    if (steady_clock::now() > until)
+      return fail(ec::zone_failed, "processes of zone " + uuid + " survive SIGKILL");
+    zone.cgroup->kill();
+    ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
+  }
+  auto ended = stores_.at(uuid).end_generation(zone.generation, zone.keep);
+  live_.erase(at);
+  sweep();
+  if (!ended) return fail(ended.error());
+  return nlohmann::json{{"was_up", true}};
+}
+
+result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& pass) {
+  const auto op = request.value("op", "");
+  const auto uuid = request.value("uuid", "");
+  if (op == "create") return create(request);
+  if (op == "boot") return boot(request, pass);
+  if (op == "end") return end(uuid);
+  auto store = owned(uuid);
+  if (!store) return fail(store.error());
+  if (op == "facts") {
+    const auto facts = (*store)->facts();
+    if (!facts) return fail(facts.error());
+    return nlohmann::json{{"generation", facts->generation}, {"snapshot", facts->snapshot},
+                          {"snapshots", facts->snapshots}};
+  }
+  if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
+  const auto name = request.value("name", "clean");
+  if (op == "snapshot") {
+    if (auto made = (*store)->snapshot(name); !made) return fail(made.error());
+    return nlohmann::json{{"snapshot", name}};
+  }
+  if (op == "delete_snapshot") {
+    if (auto gone = (*store)->delete_snapshot(name); !gone) return fail(gone.error());
+    sweep();
+    return nlohmann::json{{"deleted", name}};
+  }
+  if (op == "rollback") {
+    const auto newer = (*store)->rollback(name);
+    if (!newer) return fail(newer.error());
+    sweep();
+    return nlohmann::json{{"snapshot", name}, {"deleted", *newer}};
+  }
+  if (op == "destroy") {
+    if (auto gone = (*store)->destroy(); !gone) return fail(gone.error());
+    stores_.erase(uuid);
+    sweep();
+    return nlohmann::json{{"destroyed", uuid}};
+  }
+  return fail(ec::defect, "unknown operation " + op);
+}
+
+void helper_server::sweep() {
+  // Deleting may take long; a child does it, so that the next boot does not wait.
+  if (const int pid = ::fork(); pid == 0) {
+    ::setpriority(PRIO_PROCESS, 0, 19);
+    empty_trash(options_.data);
+    _exit(0);
+  }
+  while (::waitpid(-1, nullptr, WNOHANG) > 0 && live_.empty()) {
+  }
+}
+
+void helper_server::run(int socket) {
+  auto image = make_init_image();
+  if (image) init_image_ = std::move(*image);
+  std::string packet(64u << 10, '\0');
+  for (;;) {
+    const auto n = ::recv(socket, packet.data(), packet.size(), 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    const auto request = nlohmann::json::parse(packet.begin(), packet.begin() + n, nullptr, false);
+    fds pass;
+    auto answer = request.is_object() ? serve(request, pass) : fail(ec::defect, "not a request");
+    nlohmann::json reply = answer ? nlohmann::json{{"ok", *answer}}
+                                  : nlohmann::json{{"code", to_string(answer.error().code)},
+                                                   {"message", answer.error().message}};
+    const auto text = reply.dump();
+    iovec part{const_cast<char*>(text.data()), text.size()};
+    alignas(cmsghdr) char ancillary[CMSG_SPACE(2 * sizeof(int))]{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (!pass.empty()) {
+      message.msg_control = ancillary;
+      message.msg_controllen = sizeof ancillary;
+      auto* c = CMSG_FIRSTHDR(&message);
+      c->cmsg_level = SOL_SOCKET;
+      c->cmsg_type = SCM_RIGHTS;
+      c->cmsg_len = CMSG_LEN(2 * sizeof(int));
+      std::memcpy(CMSG_DATA(c), pass.data(), 2 * sizeof(int));
+    }
+    const bool sent = ::sendmsg(socket, &message, MSG_NOSIGNAL) >= 0;
+    for (const int fd : pass) ::close(fd);
+    if (!sent) break;
+  }
+  while (!live_.empty()) {
+    const auto uuid = live_.begin()->first;
+    if (!end(uuid)) live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
+  }
+  empty_trash(options_.data);
+  zone_cgroup::remove_parents(layout_);
+}
+
+}  // namespace ntrace::zone

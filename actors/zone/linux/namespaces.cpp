@@ -1,0 +1,254 @@
+#include "actors/zone/linux/namespaces.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/mounts.hpp"
+
+// The static zone init, put into this object by the assembler (see CMakeLists.txt).
+extern "C" const char ntrace_zone_init_begin[];
+extern "C" const char ntrace_zone_init_end[];
+
+namespace ntrace::zone {
+namespace {
+
+constexpr int control_at = 3;  // where zone init expects its socket
+constexpr int mounts_max = 2;
+
+[[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
+
+void send_record(int fd, init_op op, const std::string& text, int pass = -1) {
+  init_record r;
+  r.op = op;
+  r.cwd = text;
+  const auto packet = encode(r);
+  iovec part{const_cast<char*>(packet.data()), packet.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> ancillary{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (pass >= 0) {
+    message.msg_control = ancillary.data();
+    message.msg_controllen = ancillary.size();
+    auto* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(c), &pass, sizeof pass);
+  }
+  if (::sendmsg(fd, &message, MSG_NOSIGNAL) < 0) fail_step("tell the runner");
+}
+
+void bring_loopback_up() {
+  const unique_fd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  if (!fd || ::ioctl(fd.get(), SIOCSIFFLAGS, &request) != 0) fail_step("bring lo up");
+}
+
+unique_fd make_listener() {
+  unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(proxy_port);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (!fd || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 ||
+      ::listen(fd.get(), 128) != 0)
+    fail_step("listen for the proxy");
+  return fd;
+}
+
+/// Waits for the helper's word, and the detached mounts that come with it.
+std::array<int, mounts_max> await_go(int control) {
+  std::array<int, mounts_max> mounts{-1, -1};
+  char word = 0;
+  iovec part{&word, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(mounts_max * sizeof(int))> ancillary{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = ancillary.data();
+  message.msg_controllen = ancillary.size();
+  if (::recvmsg(control, &message, MSG_CMSG_CLOEXEC) != 1) _exit(1);
+  if (const auto* c = CMSG_FIRSTHDR(&message); c != nullptr && c->cmsg_type == SCM_RIGHTS) {
+    const auto count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    std::memcpy(mounts.data(), CMSG_DATA(c), std::min<std::size_t>(count, mounts_max) * sizeof(int));
+  }
+  return mounts;
+}
+
+[[noreturn]] void run_child(const boot_plan& plan, int go, int control) {
+  try {
+    const auto mounts = await_go(go);
+    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) fail_step("become root of the zone");
+    // An id change clears it, so it stands after; the control socket's end is the second guard.
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail_step("set PDEATHSIG");
+    enter_root(mounts[0], mounts[1], {plan.layers, plan.upper, plan.work, plan.is_volatile},
+               plan.tmp_bytes);
+    if (::sethostname("zone", 4) != 0) fail_step("sethostname");
+    bring_loopback_up();
+    if (plan.with_network) {
+      const auto listener = make_listener();
+      send_record(control, init_op::listener, "", listener.get());
+    }
+    if (::dup2(control, control_at) < 0) fail_step("place the control socket");
+    // The image must stay open for its own exec; close-on-exec takes it away then.
+    const unique_fd image{::fcntl(plan.init_image, F_DUPFD_CLOEXEC, 10)};
+    ::syscall(SYS_close_range, control_at + 1, image.get() - 1, 0);
+    ::syscall(SYS_close_range, image.get() + 1, ~0u, 0);
+    const unique_fd null{::open("/dev/null", O_RDWR)};
+    for (int fd = 0; fd < 3; ++fd)
+      if (::dup2(null.get(), fd) < 0) fail_step("set up stdio");
+    char name[] = "zone-init";
+    char* argv[] = {name, nullptr};
+    char* env[] = {nullptr};
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::syscall(SYS_execveat, image.get(), "", argv, env, AT_EMPTY_PATH);
+    fail_step("start zone init");
+  } catch (const std::string& step) {
+    try {
+      send_record(control, init_op::refused, step);
+    } catch (const std::string&) {
+      // The runner is gone: there is nobody left to tell.
+    }
+  }
+  _exit(1);
+}
+
+result<void> write_proc(int pid, const char* file, const std::string& text) {
+  const auto path = "/proc/" + std::to_string(pid) + "/" + file;
+  const unique_fd fd{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (!fd || !write_all(fd.get(), text)) return fail(io_error("write", path, errno));
+  return {};
+}
+
+result<void> map_ids(int pid, const zone_ids& ids) {
+  if (!ids.is_shared) {
+    const auto map = "0 " + std::to_string(ids.root) + " 65536";
+    if (auto w = write_proc(pid, "uid_map", map); !w) return w;
+    return write_proc(pid, "gid_map", map);
+  }
+  if (auto w = write_proc(pid, "setgroups", "deny"); !w) return w;
+  if (auto w = write_proc(pid, "uid_map", "0 " + std::to_string(::geteuid()) + " 1"); !w) return w;
+  return write_proc(pid, "gid_map", "0 " + std::to_string(::getegid()) + " 1");
+}
+
+result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
+  char word = 1;
+  iovec part{&word, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(mounts_max * sizeof(int))> ancillary{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (mounts[0] >= 0) {
+    message.msg_control = ancillary.data();
+    message.msg_controllen = ancillary.size();
+    auto* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof mounts);
+    std::memcpy(CMSG_DATA(c), mounts.data(), sizeof mounts);
+  }
+  if (::sendmsg(control, &message, MSG_NOSIGNAL) != 1) return fail(io_error("release", "zone init", errno));
+  return {};
+}
+
+/// What only root can prepare: ids shifted into the zone and an overlay nobody else sees.
+result<std::array<unique_fd, mounts_max>> prepare_mounts(const boot_plan& plan, int pid,
+                                                         std::vector<std::string>& degraded) {
+  std::array<unique_fd, mounts_max> out;
+  if (plan.ids.is_shared) return out;
+  auto overlay = make_detached_overlay({plan.layers, plan.upper, plan.work, plan.is_volatile});
+  if (!overlay) return fail(overlay.error());
+  const auto ns = "/proc/" + std::to_string(pid) + "/ns/user";
+  const unique_fd userns{::open(ns.c_str(), O_RDONLY | O_CLOEXEC)};
+  bool was_shifted = false;
+  auto usr = make_readonly_clone("/usr", userns.get(), was_shifted);
+  if (!usr) return fail(usr.error());
+  if (!was_shifted) degraded.emplace_back("idmap");
+  out[0] = std::move(*overlay);
+  out[1] = std::move(*usr);
+  return out;
+}
+
+}  // namespace
+
+result<unique_fd> make_init_image() {
+  unique_fd fd{::memfd_create("ntrace-zone-init", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  const std::string_view image{ntrace_zone_init_begin,
+                               static_cast<std::size_t>(ntrace_zone_init_end - ntrace_zone_init_begin)};
+  if (!fd || !write_all(fd.get(), image) ||
+      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+    return fail(io_error("make", "the image of zone init", errno));
+  return fd;
+}
+
+result<booted> boot_zone(const boot_plan& plan) {
+  std::array<int, 2> go{}, control{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, go.data()) != 0)
+    return fail(io_error("socketpair", "zone", errno));
+  unique_fd go_ours{go[0]}, go_child{go[1]};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control.data()) != 0)
+    return fail(io_error("socketpair", "zone", errno));
+  booted out;
+  out.control = unique_fd{control[0]};
+  unique_fd control_child{control[1]};
+  unique_fd group;
+  int pidfd = -1;
+  clone_args args{};
+  args.flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
+               CLONE_NEWUTS | CLONE_NEWCGROUP;
+  args.exit_signal = SIGCHLD;
+  args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+  if (plan.cgroup != nullptr && !plan.cgroup->v2_path().empty()) {
+    group = unique_fd{::open(plan.cgroup->v2_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<std::uint64_t>(group.get());
+  }
+  const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
+  if (pid < 0)
+    return fail(ec::zone_unsupported, std::string{"clone3 of the zone's namespaces: "} +
+                                          std::strerror(errno) + "; see `ntrace doctor`");
+  if (pid == 0) {
+    go_ours.reset();
+    out.control.reset();
+    run_child(plan, go_child.get(), control_child.get());
+  }
+  out.pid = pid;
+  out.pidfd = unique_fd{pidfd};
+  const auto undo = [&](const error& e) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return fail(e);
+  };
+  if (plan.cgroup != nullptr)
+    if (auto added = plan.cgroup->add(pid); !added) return undo(added.error());
+  if (auto mapped = map_ids(pid, plan.ids); !mapped) return undo(mapped.error());
+  auto mounts = prepare_mounts(plan, pid, out.degraded);
+  if (!mounts) return undo(mounts.error());
+  if (auto sent = send_go(go_ours.get(), {(*mounts)[0].get(), (*mounts)[1].get()}); !sent)
+    return undo(sent.error());
+  return out;
+}
+
+}  // namespace ntrace::zone

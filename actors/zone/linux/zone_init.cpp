@@ -1,0 +1,278 @@
+// Pid 1 of a worker zone: a small static program that reaps, starts what the runner asks for with
+// all rights dropped, and moves files in and out as the job's user. It trusts the runner's control
+// socket and nothing else, and the runner does not trust it.
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "actors/zone/linux/bundle_format.hpp"
+#include "actors/zone/linux/init_wire.hpp"
+
+namespace {
+
+using namespace ntrace::zone;
+
+constexpr int control_fd = 3;
+constexpr std::uint64_t collected_file_bytes_max = 64u << 20;  // docs/profiling.md, "Symbols"
+
+[[noreturn]] void die(const char* what, const char* object) {
+  std::fprintf(stderr, "ntrace: %s %s: %s\n", what, object, std::strerror(errno));
+  _exit(127);
+}
+
+bool transfer(int fd, char* data, std::size_t size, bool is_read) {
+  while (size > 0) {
+    const auto n = is_read ? ::read(fd, data, size) : ::write(fd, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+int open_beneath(int folder, const char* path, int flags, mode_t mode) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.mode = mode;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return static_cast<int>(::syscall(SYS_openat2, folder, path, &how, sizeof how));
+}
+
+/// The folder that holds `path`, made where it is missing, never through a link.
+int open_parent(int root, std::string& path) {
+  const auto slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ::fcntl(root, F_DUPFD_CLOEXEC, 0);
+  auto folder = path.substr(0, slash);
+  path.erase(0, slash + 1);
+  for (std::size_t at = 1; at <= folder.size(); ++at) {
+    if (at != folder.size() && folder[at] != '/') continue;
+    const auto part = folder.substr(0, at);
+    const auto cut = part.find_last_of('/');
+    const int above = cut == std::string::npos
+                          ? ::fcntl(root, F_DUPFD_CLOEXEC, 0)
+                          : open_beneath(root, part.substr(0, cut).c_str(), O_PATH | O_DIRECTORY, 0);
+    if (above < 0) return -1;
+    ::mkdirat(above, part.substr(cut == std::string::npos ? 0 : cut + 1).c_str(), 0755);
+    ::close(above);
+  }
+  return open_beneath(root, folder.c_str(), O_PATH | O_DIRECTORY, 0);
+}
+
+void unpack_file(int parent, const std::string& name, const bundle_header& head) {
+  const auto mode = static_cast<mode_t>(head.mode & 0777u) | 0600u;
+  const int fd = ::openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) die("create", name.c_str());
+  char block[65536];
+  for (auto left = head.size; left > 0;) {
+    const auto n = left < sizeof block ? static_cast<std::size_t>(left) : sizeof block;
+    if (!transfer(0, block, n, true)) die("read", "bundle");
+    if (!transfer(fd, block, n, false)) die("write", name.c_str());
+    left -= n;
+  }
+  ::close(fd);
+}
+
+[[noreturn]] void unpack(const char* destination) {
+  if (::mkdir(destination, 0755) != 0 && errno != EEXIST) die("mkdir", destination);
+  const int root = ::open(destination, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (root < 0) die("open", destination);
+  for (;;) {
+    bundle_header head{};
+    if (!transfer(0, reinterpret_cast<char*>(&head), sizeof head, true)) die("read", "bundle");
+    errno = EPROTO;
+    if (head.magic != bundle_magic || head.path_bytes > 4096) die("decode", "bundle");
+    if (head.kind == bundle_kind::end) _exit(0);
+    std::string path(head.path_bytes, '\0');
+    if (path.empty() || !transfer(0, path.data(), path.size(), true)) die("decode", "bundle");
+    const int parent = open_parent(root, path);
+    if (parent < 0) die("open the folder of", path.c_str());
+    if (head.kind == bundle_kind::folder) {
+      if (::mkdirat(parent, path.c_str(), (head.mode & 0777u) | 0700u) != 0 && errno != EEXIST)
+        die("mkdir", path.c_str());
+    } else if (head.kind == bundle_kind::symlink) {
+      std::string target(head.size < 4096 ? static_cast<std::size_t>(head.size) : 0, '\0');
+      if (target.empty() || !transfer(0, target.data(), target.size(), true)) die("decode", "bundle");
+      if (::symlinkat(target.c_str(), parent, path.c_str()) != 0) die("link", path.c_str());
+    } else {
+      unpack_file(parent, path, head);
+    }
+    ::close(parent);
+  }
+}
+
+void put(const bundle_header& head, const char* path) {
+  if (!transfer(1, reinterpret_cast<char*>(const_cast<bundle_header*>(&head)), sizeof head, false) ||
+      !transfer(1, const_cast<char*>(path), head.path_bytes, false))
+    _exit(1);
+}
+
+[[noreturn]] void collect(const char* folder, const std::string& prefix) {
+  DIR* entries = ::opendir(folder);
+  while (const dirent* entry = entries ? ::readdir(entries) : nullptr) {
+    if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
+    // A link, FIFO or device in place of a file is the job's doing: it is left alone.
+    const int fd = ::openat(::dirfd(entries), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat facts {};
+    if (fd < 0 || ::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+      if (fd >= 0) ::close(fd);
+      continue;
+    }
+    auto left = static_cast<std::uint64_t>(facts.st_size);
+    if (left > collected_file_bytes_max) left = collected_file_bytes_max;
+    put({bundle_magic, bundle_kind::file, 0600, static_cast<std::uint32_t>(std::strlen(entry->d_name)), left},
+        entry->d_name);
+    char block[65536];
+    while (left > 0) {
+      const auto want = left < sizeof block ? static_cast<std::size_t>(left) : sizeof block;
+      auto n = ::read(fd, block, want);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) {  // It shrank meanwhile: pad, so that the stream stays whole.
+        std::memset(block, '\n', want);
+        n = static_cast<ssize_t>(want);
+      }
+      if (!transfer(1, block, static_cast<std::size_t>(n), false)) _exit(1);
+      left -= static_cast<std::uint64_t>(n);
+    }
+    ::close(fd);
+  }
+  put({bundle_magic, bundle_kind::end, 0, 0, 0}, "");
+  _exit(0);
+}
+
+void drop_rights(std::uint32_t uid) {
+  const rlimit files{4096, 4096}, core{0, 0}, locked{65536, 65536};
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  ::setrlimit(RLIMIT_CORE, &core);
+  ::setrlimit(RLIMIT_MEMLOCK, &locked);
+  // The bounding set goes first: dropping from it needs a right that the id change takes away.
+  for (int cap = 0; cap <= 63; ++cap) ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+  if (uid != 0) {
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 || ::setresuid(uid, uid, uid) != 0)
+      die("become", "the job's user");
+  }
+  ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2]{};
+  if (::syscall(SYS_capset, &head, none) != 0) die("drop", "capabilities");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) die("set", "no_new_privs");
+}
+
+[[noreturn]] void run_child(const init_record& r, const int* fds, int count) {
+  ::setsid();
+  for (int i = 0; i < 3; ++i) {
+    const int fd = i < count ? fds[i] : ::open("/dev/null", O_RDWR);
+    // The descriptors passed are above 2, for init keeps 0, 1 and 2 open on /dev/null.
+    if (fd < 0 || ::dup2(fd, i) < 0) die("set up", "stdio");
+  }
+  ::syscall(SYS_close_range, 3, ~0u, 0);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  drop_rights(r.uid);
+  if (r.op == init_op::unpack) unpack(r.cwd.c_str());
+  if (r.op == init_op::collect) collect(r.cwd.c_str(), r.argv.empty() ? "" : r.argv[0]);
+  if (::chdir(r.cwd.c_str()) != 0) die("enter", r.cwd.c_str());
+  std::vector<char*> argv, env;
+  for (const auto& w : r.argv) argv.push_back(const_cast<char*>(w.c_str()));
+  for (const auto& w : r.env) {
+    env.push_back(const_cast<char*>(w.c_str()));
+    if (w.starts_with("PATH=")) ::setenv("PATH", w.c_str() + 5, 1);  // execvpe looks there.
+  }
+  argv.push_back(nullptr);
+  env.push_back(nullptr);
+  ::execvpe(argv[0], argv.data(), env.data());
+  die("start", argv[0]);
+}
+
+void reply(init_op op, std::uint32_t id, int status) {
+  init_record r;
+  r.op = op;
+  r.id = id;
+  r.status = status;
+  const auto packet = encode(r);
+  if (::send(control_fd, packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno == EPIPE) _exit(0);
+}
+
+void serve_request(std::map<pid_t, std::uint32_t>& running) {
+  static char packet[init_packet_bytes_max];
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(3 * sizeof(int))];
+  iovec part{packet, sizeof packet};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = ancillary;
+  message.msg_controllen = sizeof ancillary;
+  const auto n = ::recvmsg(control_fd, &message, MSG_CMSG_CLOEXEC);
+  if (n < 0 && errno == EINTR) return;
+  if (n <= 0) _exit(0);  // The runner is gone, and with it the zone.
+  int fds[3] = {-1, -1, -1};
+  int count = 0;
+  for (auto* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    count = static_cast<int>((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    std::memcpy(fds, CMSG_DATA(c), static_cast<std::size_t>(count) * sizeof(int));
+  }
+  const auto request = decode({packet, static_cast<std::size_t>(n)});
+  if (request && request->op == init_op::kill_all) {
+    ::kill(-1, SIGKILL);
+  } else if (request && (request->op == init_op::exec || request->op == init_op::unpack ||
+                         request->op == init_op::collect)) {
+    const bool startable = request->op != init_op::exec || !request->argv.empty();
+    const pid_t pid = startable ? ::fork() : -1;
+    if (pid == 0) run_child(*request, fds, count);
+    if (pid < 0)
+      reply(init_op::refused, request->id, startable ? errno : EINVAL);
+    else
+      running[pid] = request->id;
+  }
+  for (int i = 0; i < count; ++i) ::close(fds[i]);
+}
+
+}  // namespace
+
+int main() {
+  ::umask(022);
+  sigset_t children;
+  sigemptyset(&children);
+  sigaddset(&children, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &children, nullptr);
+  const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+  std::map<pid_t, std::uint32_t> running;
+  reply(init_op::ready, 0, 0);
+  for (;;) {
+    pollfd fds[2] = {{control_fd, POLLIN, 0}, {signals, POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0 && errno != EINTR) _exit(1);
+    if (fds[1].revents != 0) {
+      signalfd_siginfo unused;
+      while (::read(signals, &unused, sizeof unused) > 0) {
+      }
+      int status = 0;
+      for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+        const auto at = running.find(pid);
+        if (at == running.end()) continue;
+        reply(init_op::exited, at->second, status);
+        running.erase(at);
+      }
+    }
+    if (fds[0].revents != 0) serve_request(running);
+  }
+}

@@ -1,0 +1,300 @@
+#include "actors/zone/linux/zone_store.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "config/ids.hpp"
+
+namespace ntrace::zone {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view clean = "clean";
+constexpr std::size_t layers_max = 16;  // docs/zones.md, "Snapshots"
+constexpr std::uint32_t ids_per_zone = 0x10000;
+
+/// Spreads zones of different data folders over the id space; the first 16 blocks belong to the
+/// host, and useradd(8) lends out blocks from 100000 to 600100000.
+std::uint32_t first_id(const std::string& uuid) {
+  std::uint64_t hash = 14695981039346656037u;  // FNV-1a
+  for (const char c : uuid) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  return static_cast<std::uint32_t>((10'000 + hash % 20'000) * ids_per_zone);
+}
+
+nlohmann::json parse(const std::string& text) {
+  auto value = nlohmann::json::parse(text, nullptr, false);
+  return value.is_object() ? value : nlohmann::json::object();
+}
+
+}  // namespace
+
+bool is_snapshot_name(std::string_view name) {
+  const auto alnum = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  return !name.empty() && name.size() <= 64 && alnum(name.front()) &&
+         std::all_of(name.begin(), name.end(), [&](char c) {
+           return alnum(c) || c == '_' || c == '.' || c == ':' || c == '%' || c == '-';
+         });
+}
+
+zone_store::zone_store(std::string data, std::string uuid)
+    : data_{std::move(data)}, uuid_{std::move(uuid)}, path_{data_ + "/zones/" + uuid_} {}
+
+bool zone_store::exists() const { return ::access((path_ + "/zone.json").c_str(), F_OK) == 0; }
+
+result<nlohmann::json> zone_store::read_json(const std::string& name) const {
+  const auto text = read_file(path_ + "/" + name);
+  if (!text) return fail(text.error());
+  return parse(*text);
+}
+
+result<void> zone_store::write_json(const std::string& name, const nlohmann::json& value) const {
+  return write_file_durably(path_ + "/" + name, value.dump() + "\n");
+}
+
+result<void> zone_store::lock() {
+  lock_ = unique_fd{::open((path_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+  if (!lock_) return fail(io_error("open", path_ + "/lock", errno));
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    char holder[32]{};
+    [[maybe_unused]] const auto n = ::pread(lock_.get(), holder, sizeof holder - 1, 0);
+    lock_.reset();
+    return fail(ec::zone_busy, "zone " + uuid_ + " is owned by process " + holder +
+                                   "; stop that ntrace first");
+  }
+  const auto pid = std::to_string(::getpid());
+  // The pid is a hint for people; the lock itself is what counts.
+  [[maybe_unused]] const int cut = ::ftruncate(lock_.get(), 0);
+  [[maybe_unused]] const auto n = ::pwrite(lock_.get(), pid.data(), pid.size(), 0);
+  return {};
+}
+
+zone_ids zone_store::ids() const {
+  const auto spec = read_json("zone.json");
+  if (!spec) return {};
+  return {spec->value("id_root", 0u), spec->value("id_job", 0u), spec->value("ids_shared", false)};
+}
+
+result<void> zone_store::create(bool is_root, const std::string& ca_file) {
+  if (exists()) return fail(ec::invalid_state, "zone " + uuid_ + " exists already");
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);  // A half-made zone is never repaired.
+  const auto layer = path_ + "/snapshots/clean/layer";
+  for (const auto& folder : {layer, path_ + "/gen", path_ + "/trash"})
+    if (auto made = make_folders(folder); !made) return made;
+  const auto root_id = is_root ? first_id(uuid_) : static_cast<std::uint32_t>(::geteuid());
+  nlohmann::json spec{{"uuid", uuid_},
+                      {"id_root", root_id},
+                      {"id_job", is_root ? root_id + 1000 : root_id},
+                      {"ids_shared", !is_root}};
+  if (auto built = build_skeleton(layer, ca_file); !built) return built;
+  if (is_root) {
+    for (const auto& entry : fs::recursive_directory_iterator{layer})
+      if (::lchown(entry.path().c_str(), root_id, root_id) != 0)
+        return fail(io_error("chown", entry.path().string(), errno));
+    for (const auto* own : {"/job", "/home/job"})
+      if (::lchown((layer + own).c_str(), root_id + 1000, root_id + 1000) != 0)
+        return fail(io_error("chown", layer + own, errno));
+    if (::lchown(layer.c_str(), root_id, root_id) != 0) return fail(io_error("chown", layer, errno));
+  }
+  nlohmann::json meta{{"name", clean}, {"created_ms", wall_ms()}, {"layers", {"clean"}}};
+  if (auto w = write_json("snapshots/clean/meta.json", meta); !w) return w;
+  if (auto w = write_json("state.json", {{"generation", 0}, {"snapshot", clean}}); !w) return w;
+  return write_json("zone.json", spec);
+}
+
+std::vector<std::string> zone_store::snapshots() const {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator{path_ + "/snapshots", ignored}) {
+    const auto name = entry.path().filename().string();
+    if (const auto meta = read_json("snapshots/" + name + "/meta.json"))
+      found.emplace_back(meta->value("created_ms", std::int64_t{0}), name);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> out;
+  for (auto& [at, name] : found) out.push_back(std::move(name));
+  return out;
+}
+
+result<zone_facts> zone_store::facts() const {
+  if (!is_uuid(uuid_) || !exists())
+    return fail(ec::no_such_zone, "no zone " + uuid_ + " on this machine; `ntrace zone create` makes one");
+  const auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  zone_facts out{uuid_, state->value("generation", std::uint64_t{0}), state->value("snapshot", ""), {}};
+  out.snapshots = snapshots();
+  return out;
+}
+
+result<std::vector<std::string>> zone_store::layers() const {
+  const auto now = facts();
+  if (!now) return fail(now.error());
+  const auto meta = read_json("snapshots/" + now->snapshot + "/meta.json");
+  if (!meta)
+    return fail(ec::no_clean, "zone " + uuid_ + " has no snapshot " + now->snapshot +
+                                  "; `ntrace zone destroy` it and create it again");
+  std::vector<std::string> out;
+  for (const auto& name : meta->value("layers", std::vector<std::string>{}))
+    out.insert(out.begin(), path_ + "/snapshots/" + name + "/layer");
+  return out;
+}
+
+result<zone_store::writable> zone_store::open_generation(bool fresh) {
+  auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  writable out;
+  out.generation = state->value("generation", std::uint64_t{0});
+  const auto kept = state->value("kept", false);
+  out.is_new = fresh || !kept;
+  if (out.is_new) {
+    if (auto gone = discard_generations(); !gone) return fail(gone.error());
+    ++out.generation;
+    // Written before the folder exists: a number is never used twice, whatever dies between.
+    (*state)["generation"] = out.generation;
+    (*state)["kept"] = false;
+    if (auto w = write_json("state.json", *state); !w) return fail(w.error());
+  }
+  const auto folder = path_ + "/gen/" + std::to_string(out.generation);
+  out.upper = folder + "/upper";
+  out.work = folder + "/work";
+  if (!out.is_new) return out;
+  const auto owner = ids();
+  for (const auto& path : {folder, out.upper, out.work}) {
+    // The upper folder's mode is that of the zone's `/`, whatever our umask.
+    const mode_t mode = path == folder ? 0700 : 0755;
+    if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0)
+      return fail(io_error("mkdir", path, errno));
+    if (::geteuid() == 0 && path != folder && ::chown(path.c_str(), owner.root, owner.root) != 0)
+      return fail(io_error("chown", path, errno));
+  }
+  return out;
+}
+
+result<void> zone_store::end_generation(std::uint64_t generation, bool keep) {
+  if (!keep) return to_trash(path_ + "/gen/" + std::to_string(generation));
+  auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  (*state)["kept"] = true;
+  return write_json("state.json", *state);
+}
+
+result<void> zone_store::discard_generations() {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator{path_ + "/gen", ignored})
+    if (auto moved = to_trash(entry.path().string()); !moved) return moved;
+  return {};
+}
+
+result<void> zone_store::to_trash(const std::string& path) const {
+  // The clock makes the name unique; a number that comes back after a restart may lie there still.
+  const auto name = path_ + "/trash/" + fs::path{path}.filename().string() + "." +
+                    std::to_string(steady_clock::now().time_since_epoch().count());
+  if (::rename(path.c_str(), name.c_str()) != 0 && errno != ENOENT)
+    return fail(io_error("rename", path, errno));
+  return {};
+}
+
+result<void> zone_store::snapshot(const std::string& name) {
+  if (!is_snapshot_name(name)) return fail(ec::bad_argument, "\"" + name + "\" is not a snapshot's name");
+  auto now = facts();
+  if (!now) return fail(now.error());
+  if (std::find(now->snapshots.begin(), now->snapshots.end(), name) != now->snapshots.end())
+    return fail(ec::invalid_state, "zone " + uuid_ + " has a snapshot " + name + " already");
+  auto state = read_json("state.json");
+  const auto below = read_json("snapshots/" + now->snapshot + "/meta.json");
+  if (!state || !below) return fail(ec::no_clean, "zone " + uuid_ + " has no current snapshot");
+  auto stack = below->value("layers", std::vector<std::string>{});
+  if (stack.size() >= layers_max)
+    return fail(ec::invalid_state, "snapshots are stacked " + std::to_string(layers_max) + " deep");
+  const auto folder = path_ + "/snapshots/" + name;
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);  // Left by a crash before its meta.json was written.
+  if (auto made = make_folders(folder); !made) return made;
+  if (state->value("kept", false)) {
+    const auto upper = path_ + "/gen/" + std::to_string(now->generation) + "/upper";
+    if (::rename(upper.c_str(), (folder + "/layer").c_str()) != 0)
+      return fail(io_error("rename", upper, errno));
+    stack.push_back(name);
+  }
+  if (auto gone = discard_generations(); !gone) return gone;
+  if (auto w = write_json("snapshots/" + name + "/meta.json",
+                          {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}});
+      !w)
+    return w;
+  (*state)["kept"] = false;
+  (*state)["snapshot"] = name;
+  return write_json("state.json", *state);
+}
+
+result<std::vector<std::string>> zone_store::rollback(const std::string& name) {
+  const auto now = facts();
+  if (!now) return fail(now.error());
+  const auto at = std::find(now->snapshots.begin(), now->snapshots.end(), name);
+  if (at == now->snapshots.end())
+    return fail(name == clean ? ec::no_clean : ec::not_found,
+                "zone " + uuid_ + " has no snapshot " + name);
+  if (auto gone = discard_generations(); !gone) return fail(gone.error());
+  auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  (*state)["kept"] = false;
+  (*state)["snapshot"] = name;
+  if (auto w = write_json("state.json", *state); !w) return fail(w.error());
+  std::vector<std::string> newer{at + 1, now->snapshots.end()};
+  for (const auto& snapshot : newer)
+    if (auto moved = to_trash(path_ + "/snapshots/" + snapshot); !moved) return fail(moved.error());
+  return newer;
+}
+
+result<void> zone_store::delete_snapshot(const std::string& name) {
+  const auto now = facts();
+  if (!now) return fail(now.error());
+  if (std::find(now->snapshots.begin(), now->snapshots.end(), name) == now->snapshots.end())
+    return fail(ec::not_found, "zone " + uuid_ + " has no snapshot " + name);
+  if (now->snapshot == name)
+    return fail(ec::invalid_state, "snapshot " + name + " is the current one; roll back to another first");
+  for (const auto& other : now->snapshots) {
+    const auto meta = read_json("snapshots/" + other + "/meta.json");
+    const auto stack = meta ? meta->value("layers", std::vector<std::string>{}) : std::vector<std::string>{};
+    if (other != name && std::find(stack.begin(), stack.end(), name) != stack.end())
+      return fail(ec::invalid_state, "snapshot " + other + " is stacked on " + name + "; delete it first");
+  }
+  return to_trash(path_ + "/snapshots/" + name);
+}
+
+result<void> zone_store::destroy() {
+  if (auto made = make_folders(data_ + "/trash"); !made) return made;
+  const auto to = data_ + "/trash/" + uuid_ + "." +
+                  std::to_string(steady_clock::now().time_since_epoch().count());
+  if (::rename(path_.c_str(), to.c_str()) != 0 && errno != ENOENT)
+    return fail(io_error("rename", path_, errno));
+  return {};
+}
+
+std::vector<zone_facts> list_zones(const std::string& data) {
+  std::vector<zone_facts> out;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
+    if (auto facts = zone_store{data, entry.path().filename().string()}.facts())
+      out.push_back(std::move(*facts));
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.uuid < b.uuid; });
+  return out;
+}
+
+void empty_trash(const std::string& data) {
+  std::error_code ignored;
+  std::vector<fs::path> heaps{data + "/trash"};
+  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
+    heaps.push_back(entry.path() / "trash");
+  for (const auto& heap : heaps)
+    for (const auto& entry : fs::directory_iterator{heap, ignored}) fs::remove_all(entry.path(), ignored);
+}
+
+}  // namespace ntrace::zone

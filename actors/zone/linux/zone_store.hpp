@@ -1,0 +1,78 @@
+#pragma once
+// Zones on disk: <data>/zones/<uuid>/{zone.json, state.json, snapshots/<name>/, gen/<n>/, trash/}.
+// A snapshot is committed once its meta.json exists. Only the privileged helper writes here.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "actors/zone/zone_types.hpp"
+#include "config/file.hpp"
+#include "config/result.hpp"
+
+namespace ntrace::zone {
+
+/// Ids as files carry them: the zone's root and the user that jobs run as.
+struct zone_ids {
+  std::uint32_t root = 0;
+  std::uint32_t job = 0;
+  bool is_shared = false;  ///< One id for both and for us: no right to map more.
+};
+
+/// The directory of one zone.
+class zone_store {
+ public:
+  zone_store(std::string data, std::string uuid);
+  const std::string& uuid() const { return uuid_; }
+  const std::string& path() const { return path_; }
+
+  bool exists() const;
+  /// Builds the skeleton as snapshot `clean`. A half-made zone is deleted. ec::invalid_state when it
+  /// is there already. `ca_file` is added to the host's certificate authorities.
+  result<void> create(bool is_root, const std::string& ca_file);
+  result<zone_facts> facts() const;
+  zone_ids ids() const;
+  /// The layers of the current snapshot, topmost first, as overlayfs wants them.
+  result<std::vector<std::string>> layers() const;
+
+  /// The writable layer for a boot: a new generation, or the last one kept by keep_generation().
+  struct writable {
+    std::uint64_t generation = 0;
+    std::string upper, work;
+    bool is_new = false;
+  };
+  result<writable> open_generation(bool fresh);
+  /// The generation stays for the next boot that is not fresh, or goes to the trash.
+  result<void> end_generation(std::uint64_t generation, bool keep);
+  /// Every generation goes to the trash.
+  result<void> discard_generations();
+
+  /// Seals the kept generation as snapshot `name` on top of the current one.
+  result<void> snapshot(const std::string& name);
+  /// Boots start from `name` again; newer snapshots go to the trash and are named.
+  result<std::vector<std::string>> rollback(const std::string& name);
+  result<void> delete_snapshot(const std::string& name);
+  /// Moves the whole zone into <data>/trash.
+  result<void> destroy();
+
+  /// Takes the zone's lock for this process; ec::zone_busy names the holder's pid.
+  result<void> lock();
+
+ private:
+  result<void> build_skeleton(const std::string& layer, const std::string& ca_file) const;
+  result<nlohmann::json> read_json(const std::string& name) const;
+  result<void> write_json(const std::string& name, const nlohmann::json& value) const;
+  result<void> to_trash(const std::string& path) const;
+  std::vector<std::string> snapshots() const;
+
+  std::string data_, uuid_, path_;
+  unique_fd lock_;
+};
+
+/// All zones below `data`, by uuid.
+std::vector<zone_facts> list_zones(const std::string& data);
+/// True for a snapshot's name as vmadm takes it.
+bool is_snapshot_name(std::string_view name);
+/// Deletes what lies in the trash of `data` and its zones.
+void empty_trash(const std::string& data);
+
+}  // namespace ntrace::zone

@@ -1,0 +1,58 @@
+#pragma once
+// One worker zone as its users see it. Every backend (linux here) gives the same meaning; all calls
+// block, so they are made on a thread of their own, never on CAF's shared workers.
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "actors/zone/zone_types.hpp"
+#include "config/cancellation.hpp"
+#include "config/result.hpp"
+
+namespace ntrace::zone {
+
+/// Takes pieces of output as they come; the stream is "stdout" or "stderr".
+using output_sink = std::function<void(std::string_view stream, std::string_view data)>;
+
+struct boot_spec {
+  zone_limits limits;
+  bool with_network = false;  ///< Make the proxy's listener.
+  bool fresh = true;          ///< Roll back to the snapshot first; attempts always do.
+  milliseconds deadline{5000};
+};
+
+struct output_limits {
+  std::uint64_t kept_bytes = 8u << 20;   ///< Of each stream; what follows is dropped and counted.
+  std::uint64_t hard_bytes = 64u << 20;  ///< Of both; then the exec is ended.
+};
+
+class zone {
+ public:
+  virtual ~zone() = default;
+  virtual const std::string& uuid() const = 0;
+
+  /// Ends what runs, rolls back, boots, and proves the zone clean. ec::zone_dirty names the check
+  /// that failed; ec::zone_failed the step.
+  virtual result<clean_receipt> boot(const boot_spec& spec) = 0;
+  /// Runs one program to its end; whatever it leaves running is killed then. `stdin_fd` -1 is
+  /// /dev/null. Fails only when the program could not be started at all.
+  virtual result<exec_end> exec(const exec_spec& spec, const output_limits& limits,
+                                const output_sink& sink, const cancellation* stop, int stdin_fd = -1) = 0;
+  /// Unpacks the bundle read from `bundle_fd` below `folder`, as the job's user.
+  virtual result<void> unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
+                              const cancellation* stop) = 0;
+  /// The regular files `folder`/`prefix`*, by name: the first limits::perf_maps_max of them, cut.
+  virtual result<std::map<std::string, std::string>> collect(const std::string& folder,
+                                                             const std::string& prefix) = 0;
+  /// The listener inside the zone, once per boot with network; the caller owns it.
+  virtual unique_fd take_listener() = 0;
+  /// Where the zone's processes are members, for perf; empty when there is none.
+  virtual std::string cgroup_path() const = 0;
+  /// Pid of the zone's init on the host; -1 when it is down.
+  virtual int init_pid() const = 0;
+  /// Ends everything in the zone and drops its writable layer. Fine when it is down.
+  virtual result<void> end() = 0;
+};
+
+}  // namespace ntrace::zone

@@ -1,0 +1,13 @@
+# Warnings are errors in our own code, on both compilers.
+add_library(ntrace_build INTERFACE)
+target_compile_options(ntrace_build INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+if(NTRACE_SANITIZE)
+  # CAF's headers bind a null reference when a function-based actor is spawned without arguments.
+  target_compile_options(ntrace_build INTERFACE -fsanitize=${NTRACE_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  if(NTRACE_SANITIZE MATCHES undefined)
+    target_compile_options(ntrace_build INTERFACE -fno-sanitize=null,vptr)
+  endif()
+  target_link_options(ntrace_build INTERFACE -fsanitize=${NTRACE_SANITIZE})
+endif()

@@ -1,0 +1,88 @@
+#include "config/file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace ntrace {
+
+unique_fd& unique_fd::operator=(unique_fd&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = std::exchange(other.fd_, -1);
+  }
+  return *this;
+}
+
+void unique_fd::reset() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
+  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!fd) return fail(io_error("open", path, errno));
+  std::string out;
+  char block[65536];
+  for (;;) {
+    const auto n = ::read(fd.get(), block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail(io_error("read", path, errno));
+    if (n == 0) return out;
+    out.append(block, static_cast<std::size_t>(n));
+    if (out.size() > bytes_max)
+      return fail(ec::io, "read " + path + ": longer than " + std::to_string(bytes_max) + " bytes");
+  }
+}
+
+result<void> write_file_durably(const std::string& path, std::string_view content, int mode) {
+  const auto temporary = path + ".new";
+  {
+    const unique_fd fd{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+                              static_cast<mode_t>(mode))};
+    if (!fd) return fail(io_error("create", temporary, errno));
+    if (!write_all(fd.get(), content) || ::fsync(fd.get()) != 0)
+      return fail(io_error("write", temporary, errno));
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(io_error("rename", path, errno));
+  const auto folder = path.substr(0, path.find_last_of('/') + 1);
+  const unique_fd dir{
+      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!dir || ::fsync(dir.get()) != 0) return fail(io_error("sync", folder, errno));
+  return {};
+}
+
+bool read_all(int fd, void* data, std::size_t size) {
+  auto* at = static_cast<char*>(data);
+  while (size > 0) {
+    const auto n = ::read(fd, at, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    at += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+bool write_all(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const auto n = ::write(fd, data.data(), data.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+result<void> make_folders(const std::string& path, int mode) {
+  for (std::size_t at = 1; at <= path.size(); ++at) {
+    if (at != path.size() && path[at] != '/') continue;
+    const auto part = path.substr(0, at);
+    if (::mkdir(part.c_str(), static_cast<mode_t>(mode)) != 0 && errno != EEXIST)
+      return fail(io_error("mkdir", part, errno));
+  }
+  return {};
+}
+
+}  // namespace ntrace

@@ -1,0 +1,93 @@
+#include "config/log.hpp"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace ntrace::log {
+namespace {
+
+constexpr std::size_t value_bytes_max = 256;  // A peer's text must not fill the log.
+
+spdlog::logger& logger() {
+  static const auto instance = [] {
+    auto made = std::make_shared<spdlog::logger>(
+        "ntrace", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+    made->set_level(spdlog::level::info);
+    return made;
+  }();
+  return *instance;
+}
+
+spdlog::level::level_enum to_spdlog(level l) {
+  switch (l) {
+    case level::debug: return spdlog::level::debug;
+    case level::info: return spdlog::level::info;
+    case level::warn: return spdlog::level::warn;
+    case level::error: return spdlog::level::err;
+    case level::off: return spdlog::level::off;
+  }
+  return spdlog::level::off;
+}
+
+void append_value(std::string& out, std::string_view value) {
+  const bool cut = value.size() > value_bytes_max;
+  value = value.substr(0, value_bytes_max);
+  const bool plain = !value.empty() && value.find_first_of(" =\"\\") == std::string_view::npos &&
+                     std::all_of(value.begin(), value.end(), [](char c) {
+                       return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
+                     });
+  if (plain) {
+    out.append(value);
+  } else {
+    out.push_back('"');
+    for (const char c : value) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (c == '"' || c == '\\') {
+        out.push_back('\\');
+        out.push_back(c);
+      } else if (byte < 0x20 || byte == 0x7f) {
+        constexpr std::string_view digits = "0123456789abcdef";
+        out.append("\\x").push_back(digits[byte >> 4]);
+        out.push_back(digits[byte & 15]);
+      } else {
+        out.push_back(c);
+      }
+    }
+    out.push_back('"');
+  }
+  if (cut) out.append("…");
+}
+
+}  // namespace
+
+bool set_level(std::string_view name) {
+  constexpr std::pair<std::string_view, level> names[] = {{"debug", level::debug},
+                                                          {"info", level::info},
+                                                          {"warn", level::warn},
+                                                          {"error", level::error},
+                                                          {"off", level::off}};
+  for (const auto& [word, value] : names) {
+    if (word == name) {
+      logger().set_level(to_spdlog(value));
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string format(std::string_view event, std::initializer_list<field> fields) {
+  std::string line{event};
+  for (const auto& f : fields) {
+    line.append(" ").append(f.key).append("=");
+    append_value(line, f.value);
+  }
+  return line;
+}
+
+void write(level l, std::string_view event, std::initializer_list<field> fields) {
+  const auto at = to_spdlog(l);
+  if (logger().should_log(at)) logger().log(at, spdlog::string_view_t{format(event, fields)});
+}
+
+}  // namespace ntrace::log

@@ -1,0 +1,142 @@
+#include "net/json_rpc.hpp"
+
+#include <algorithm>
+
+#include "config/limits.hpp"
+
+namespace ntrace::net {
+namespace {
+
+/// Depth of the brackets outside strings; counting needs no parse and so no recursion.
+int depth_of(std::string_view line) {
+  int depth = 0;
+  int deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+/// The last element of a valid JSON array, as it was written.
+std::string_view last_element(std::string_view line) {
+  constexpr std::string_view blank = " \t\r\n";
+  auto end = line.find_last_of(']');
+  end = line.find_last_not_of(blank, end - 1);
+  auto begin = end;
+  if (line[end] == '"') {
+    // Back to the opening quote: one that an even number of backslashes precedes.
+    while (begin > 0) {
+      --begin;
+      if (line[begin] != '"') continue;
+      std::size_t slashes = 0;
+      while (slashes < begin && line[begin - 1 - slashes] == '\\') ++slashes;
+      if (slashes % 2 == 0) break;
+    }
+  } else {
+    begin = line.find_last_of(", \t[", end) + 1;
+  }
+  return line.substr(begin, end - begin + 1);
+}
+
+rpc_malformed bad(std::string message, rpc_id id = "null") {
+  return {{ec::bad_request, std::move(message), {}}, std::move(id)};
+}
+
+rpc_line interpret(json value, std::string_view line) {
+  if (!value.is_array())
+    return bad("a line must be a JSON array: [name, [args…], id] or [[err, result…], id]");
+  if (value.size() < 2 || value.size() > 3)
+    return bad("an array of " + std::to_string(value.size()) +
+               " elements is neither a request [name, [args…], id] nor a reply [[err, result…], id]");
+  const auto& id = value.back();
+  if (!id.is_number() && !id.is_string()) return bad("the id must be a number or a string");
+  const rpc_id raw{last_element(line)};
+  auto& head = value.front();
+  if (value.size() == 2 || head.is_null() || head.is_array()) {
+    // The prototype's library takes an absent or null first element for a reply too.
+    rpc_reply reply;
+    reply.id = raw;
+    if (head.is_array() && !head.empty()) {
+      reply.err = head.front();
+      for (auto at = head.begin() + 1; at != head.end(); ++at) reply.results.push_back(std::move(*at));
+    } else if (!head.is_array() && !head.is_null()) {
+      return bad("a reply's first element must be an array [err, result…]", raw);
+    }
+    return reply;
+  }
+  if (!head.is_string()) return bad("a request's first element must be the method's name", raw);
+  if (!value[1].is_array()) return bad("a request's second element must be the array of arguments", raw);
+  rpc_request request;
+  request.method = head.get<std::string>();
+  request.args = std::move(value[1]);
+  request.id = raw;
+  request.wants_reply = !(id.is_number() && id.get<double>() == -1.0);
+  return request;
+}
+
+std::string dump(const json& value) {
+  // Replacing keeps a bad byte that came from a job from ending the whole reply.
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace
+
+rpc_line parse_line(std::string_view line) {
+  if (const auto depth = depth_of(line); depth > limits::json_depth_max)
+    return bad("nesting of " + std::to_string(depth) + " is deeper than " +
+               std::to_string(limits::json_depth_max));
+  try {
+    return interpret(json::parse(line), line);
+  } catch (const json::parse_error& e) {
+    return bad("not JSON: column " + std::to_string(e.byte) + " is wrong");
+  } catch (const json::exception& e) {
+    return bad(std::string{"not JSON: "} + e.what());
+  }
+}
+
+std::string format_request(std::string_view method, const json& args, const rpc_id& id) {
+  return "[" + dump(json{method}[0]) + "," + dump(args) + "," + id + "]\n";
+}
+
+std::string format_reply(const json& result, const rpc_id& id) {
+  return "[[null," + dump(result) + "]," + id + "]\n";
+}
+
+std::string format_error(const error& e, const rpc_id& id) {
+  return "[[" + dump(to_json(e)) + "]," + id + "]\n";
+}
+
+json to_json(const error& e) {
+  json out{{"message", e.message}, {"code", to_string(e.code)}};
+  for (const auto& [key, value] : e.facts) out[key] = value;
+  return out;
+}
+
+error error_from_json(const json& value) {
+  error out;
+  if (value.is_string()) return {ec::defect, value.get<std::string>(), {}};
+  if (!value.is_object()) return {ec::defect, value.dump(), {}};
+  out.code = ec_from_string(value.value("code", ""));
+  if (out.code == ec::none) out.code = ec::defect;
+  const auto message = value.find("message");
+  out.message = message != value.end() && message->is_string() ? message->get<std::string>() : value.dump();
+  return out;
+}
+
+std::string to_utf8(std::string_view bytes) {
+  auto text = json(std::string{bytes}).dump(-1, ' ', false, json::error_handler_t::replace);
+  return json::parse(text).get<std::string>();
+}
+
+}  // namespace ntrace::net

@@ -1,0 +1,55 @@
+#pragma once
+// One line of the wire: request [name, [args…], id] or reply [[err, result…], id].
+// docs/protocol.md, "Framing".
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "config/result.hpp"
+
+namespace ntrace::net {
+
+using json = nlohmann::json;
+
+/// The caller's id exactly as it was written (a JSON number or string), so that it is echoed
+/// byte for byte; "null" when there is none.
+using rpc_id = std::string;
+
+struct rpc_request {
+  std::string method;
+  json args = json::array();
+  rpc_id id;
+  bool wants_reply = true;  ///< False for id -1.
+};
+
+struct rpc_reply {
+  json err;                        ///< null on success.
+  json results = json::array();    ///< What follows err.
+  rpc_id id;
+};
+
+/// A line that is neither; `id` is what the error reply names.
+struct rpc_malformed {
+  error why;
+  rpc_id id = "null";
+};
+
+using rpc_line = std::variant<rpc_request, rpc_reply, rpc_malformed>;
+
+/// Parses one line without its end. Never throws; cost linear in the line.
+rpc_line parse_line(std::string_view line);
+
+/// The lines to send, with the final newline.
+std::string format_request(std::string_view method, const json& args, const rpc_id& id);
+std::string format_reply(const json& result, const rpc_id& id);
+std::string format_error(const error& e, const rpc_id& id);
+
+/// An error as the wire has it: {"message", "code", facts…}; and back.
+json to_json(const error& e);
+error error_from_json(const json& value);
+
+/// Text as UTF-8: each bad byte becomes U+FFFD, so that it may stand in a JSON string.
+std::string to_utf8(std::string_view bytes);
+
+}  // namespace ntrace::net

@@ -1,0 +1,72 @@
+#include "net/socket.hpp"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+namespace ntrace::net {
+
+bool wait_ready(int fd, bool for_write, milliseconds deadline, const cancellation* stop) {
+  std::array<pollfd, 2> fds{{{fd, static_cast<short>(for_write ? POLLOUT : POLLIN), 0},
+                             {stop ? stop->fd() : -1, POLLIN, 0}}};
+  const auto end = steady_clock::now() + deadline;
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now()).count();
+    const int n = ::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
+    if (n < 0 && errno == EINTR) continue;
+    return n > 0 && fds[1].revents == 0;
+  }
+}
+
+bool send_all(int fd, std::string_view data, milliseconds deadline) {
+  const auto end = steady_clock::now() + deadline;
+  while (!data.empty()) {
+    const auto n = ::send(fd, data.data(), data.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      data.remove_prefix(static_cast<std::size_t>(n));
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) return false;
+    const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
+    if (left.count() <= 0 || !wait_ready(fd, true, left)) return false;
+  }
+  return true;
+}
+
+result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int code = ::getaddrinfo(to.host.c_str(), std::to_string(to.port).c_str(), &hints, &found);
+      code != 0)
+    return fail(ec::unreachable, "cannot resolve " + to.host + ": " + gai_strerror(code));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
+  int last_errno = ETIMEDOUT;
+  for (const auto* at = found; at != nullptr; at = at->ai_next) {
+    unique_fd fd{::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    if (!fd) continue;
+    if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) != 0) {
+      last_errno = errno;
+      if (errno != EINPROGRESS || !wait_ready(fd.get(), true, deadline)) continue;
+      socklen_t size = sizeof last_errno;
+      ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &last_errno, &size);
+      if (last_errno != 0) continue;
+    }
+    const int one = 1;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return fd;
+  }
+  return fail(ec::unreachable, "cannot connect to " + to.text() + ": " + std::strerror(last_errno));
+}
+
+}  // namespace ntrace::net
