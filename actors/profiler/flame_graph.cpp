@@ -9,6 +9,7 @@
 
 #include "actors/profiler/formats.hpp"
 #include "actors/profiler/frame_name.hpp"
+#include "config/digest.hpp"
 
 namespace ntrace::profiler {
 namespace {
@@ -202,7 +203,7 @@ std::string flame_html(const stack_set& stacks, const flame_options& options) {
   svg.replace(begin, end + 12 - begin, "<script>" + script + "</script>");
   return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-         "img-src data:; script-src 'sha256-" + sha256_base64(script) + "'\">\n"
+         "img-src data:; script-src 'sha256-" + digest_base64("sha256", script) + "'\">\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
          xml_escaped(clean_name(options.title)) + "</title>\n<style>" + std::string{page_style} +
          "</style></head><body>\n<main>" + svg + "</main>\n<h2>Hottest frames</h2>\n<table><thead><tr><th>self</th>"

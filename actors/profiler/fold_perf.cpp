@@ -1,22 +1,15 @@
 // Folds what `perf script` prints, and captures of it. Rules R1–R17 of docs/profiling.md.
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
-#include "actors/profiler/fold.hpp"
+#include "actors/profiler/fold_perf.hpp"
 
 namespace ntrace::profiler {
 namespace {
 
-struct header {
-  std::string_view comm, pid, tid, event;
-  std::uint64_t period = 1;
-  double seconds = 0;
-};
-
-struct frame_line {
-  std::uint64_t address = 0;
-  std::string_view symbol, dso;
-};
+using header = perf_folder::header;
+using frame_line = perf_folder::frame_line;
 
 bool is_digits(std::string_view s) {
   return !s.empty() && s.find_first_not_of("0123456789") == std::string_view::npos;
@@ -102,155 +95,160 @@ bool is_kernel(std::string_view dso) {
          dso.starts_with("[kernel.kallsyms]") || dso.ends_with(".ko");
 }
 
-class perf_folder {
- public:
-  explicit perf_folder(const fold_options& options) : options_{options} {}
-
-  result<folding> run(std::string_view input) {
-    line_reader lines{input};
-    std::uint64_t non_blank = 0;
-    for (std::string_view line; lines.next(line);) {
-      if (trimmed(line).empty() || line.starts_with('#')) continue;
-      ++non_blank;
-      if (auto frame = parse_frame(line)) {
-        if (!open_) {
-          skip_line(out_.report, lines.number(), line);
-        } else if (wanted_) {
-          frames_.push_back(*frame);
-        }
-      } else if (auto head = parse_header(line)) {
-        if (auto closed = close(); !closed) return fail(closed.error());
-        begin(*head);
-      } else {
-        skip_line(out_.report, lines.number(), line);
-      }
-    }
-    if (auto closed = close(); !closed) return fail(closed.error());
-    if (non_blank > 0 && out_.report.skipped_lines * 2 > non_blank)
-      return fail(ec::not_perf_text, std::to_string(out_.report.skipped_lines) + " of " +
-                                         std::to_string(non_blank) +
-                                         " lines are not what `perf script` prints; " +
-                                         (out_.report.first_skipped.empty() ? "" : out_.report.first_skipped.front()));
-    return std::move(out_);
-  }
-
- private:
-  void begin(const header& h) {
-    open_ = true;
-    header_ = h;
-    frames_.clear();
-    auto& report = out_.report;
-    if (report.event.empty()) report.event = options_.event.empty() || options_.event == "all" ? std::string{h.event} : options_.event;
-    wanted_ = options_.event == "all" || report.event == h.event;
-    if (!wanted_) ++report.other_events[std::string{h.event}];
-  }
-
-  std::string root() const {
-    std::string comm{header_.comm};
-    std::replace(comm.begin(), comm.end(), ' ', '_');
-    const auto id = [](std::string_view s) { return s == "-1" ? std::string{"?"} : std::string{s}; };
-    comm = clean_name(comm);
-    if (options_.with_tid) return comm + "-" + id(header_.pid) + "/" + id(header_.tid);
-    if (options_.with_pid) return comm + "-" + id(header_.pid);
-    return comm;
-  }
-
-  /// The names of one frame, caller first: an inline chain gives several.
-  void name_frame(const frame_line& f, std::vector<stack_set::frame_id>& to) {
-    const auto push = [&](const std::string& name) { to.push_back(out_.stacks.intern(name)); };
-    if (is_kernel(f.dso)) {
-      std::string symbol{f.symbol};
-      if (symbol == "[unknown]" && options_.kernel) symbol = options_.kernel->find(f.address);
-      if (symbol.empty() || symbol == "[unknown]") symbol = f.dso.starts_with('[') ? std::string{f.dso} : "[kernel]";
-      return push(clean_name(symbol == "[kernel.kallsyms]" ? "[kernel]" : symbol) + "_[k]");
-    }
-    if (is_perf_map(f.dso)) return name_jit_frame(f, push);
-    if (f.symbol == "[unknown]" || f.symbol.empty()) {
-      auto dso = f.dso;
-      if (dso.ends_with(" (deleted)")) dso.remove_suffix(10);
-      if (dso.empty() || dso == "[unknown]") return push("[unknown]");
-      const auto base = dso.substr(dso.rfind('/') == std::string_view::npos ? 0 : dso.rfind('/') + 1);
-      return push(base.starts_with('[') ? clean_name(base) : "[" + clean_name(base) + "]");
-    }
-    if (f.symbol.starts_with("Builtins_")) return push(clean_name("v8:" + std::string{f.symbol.substr(9)}));
-    push(clean_name(drop_parameters(f.symbol)));
-  }
-
-  template <class Push>
-  void name_jit_frame(const frame_line& f, const Push& push) {
-    std::string_view symbol = f.symbol;
-    if (symbol == "[unknown]" || symbol.empty()) {
-      int pid = -1;
-      std::from_chars(header_.pid.data(), header_.pid.data() + header_.pid.size(), pid);
-      const auto map = options_.maps.find(pid);
-      const auto found = map == options_.maps.end() ? perf_map::symbol{} : map->second.find(f.address);
-      if (found.name.empty()) {
-        has_unresolved_ = true;
-        return push("[jit " + std::string{header_.pid} + "]_[j]");
-      }
-      has_ambiguous_ = has_ambiguous_ || found.is_ambiguous;
-      symbol = found.name;
-    }
-    if (has_js_prefix(symbol)) return push(clean_name(js_name(symbol, options_.js)) + "_[j]");
-    bool is_first = true;
-    for (;;) {
-      const auto arrow = symbol.find("->");
-      push(clean_name(symbol.substr(0, arrow)) + (is_first ? "_[j]" : "_[i]"));
-      if (arrow == std::string_view::npos) return;
-      is_first = false;
-      symbol.remove_prefix(arrow + 2);
-    }
-  }
-
-  result<void> close() {
-    if (!open_ || !wanted_) {
-      open_ = false;
-      return {};
-    }
-    open_ = false;
-    has_unresolved_ = has_ambiguous_ = false;
-    stack_.assign(1, out_.stacks.intern(root()));
-    if (frames_.size() >= options_.sampler_depth) {
-      stack_.push_back(out_.stacks.intern("[truncated]"));
-      ++out_.report.truncated;
-    }
-    for (auto at = frames_.rbegin(); at != frames_.rend(); ++at) {
-      const auto before = stack_.size();
-      name_frame(*at, stack_);
-      if (options_.merge_recursion && stack_.size() == before + 1 && stack_[before] == stack_[before - 1])
-        stack_.pop_back();
-    }
-    ++out_.report.samples;
-    if (has_unresolved_) ++out_.report.unresolved_jit;
-    if (has_ambiguous_) ++out_.report.ambiguous_jit;
-    std::uint64_t weight = 1;
-    if (options_.count == fold_options::weight::period) weight = header_.period;
-    if (options_.count == fold_options::weight::time) {
-      // Time since the last sample of any thread, in microseconds; the first one counts nothing.
-      const double delta = last_seconds_ < 0 ? 0 : header_.seconds - last_seconds_;
-      if (delta < 0) ++out_.report.negative_deltas;
-      weight = delta > 0 ? static_cast<std::uint64_t>(delta * 1e6 + 0.5) : 0;
-      last_seconds_ = header_.seconds;
-    }
-    return out_.stacks.add(stack_, weight);
-  }
-
-  const fold_options& options_;
-  folding out_;
-  header header_;
-  std::vector<frame_line> frames_;
-  std::vector<stack_set::frame_id> stack_;
-  double last_seconds_ = -1;
-  bool open_ = false;
-  bool wanted_ = false;
-  bool has_unresolved_ = false;
-  bool has_ambiguous_ = false;
-};
-
 }  // namespace
 
+result<void> perf_folder::on_line(std::string_view line, std::uint64_t number) {
+  if (trimmed(line).empty() || line.starts_with('#')) return {};
+  ++non_blank_;
+  if (auto frame = parse_frame(line)) {
+    if (!open_)
+      skip_line(out_.report, number, line);
+    else if (wanted_)
+      on_frame(*frame);
+  } else if (auto head = parse_header(line)) {
+    if (auto closed = close(); !closed) return closed;
+    begin(*head);
+  } else {
+    skip_line(out_.report, number, line);
+  }
+  return {};
+}
+
+result<folding> perf_folder::finish() {
+  if (auto closed = close(); !closed) return fail(closed.error());
+  const auto& report = out_.report;
+  if (report.skipped_lines * 2 > non_blank_)
+    return fail(ec::not_perf_text, std::to_string(report.skipped_lines) + " of " + std::to_string(non_blank_) +
+                                       " lines are not what `perf script` prints; the first is " +
+                                       report.first_skipped.front());
+  return std::move(out_);
+}
+
+void perf_folder::begin(const header& h) {
+  open_ = true;
+  frames_ = 0;
+  leaf_first_.clear();
+  has_unresolved_ = has_ambiguous_ = false;
+  period_ = h.period;
+  seconds_ = h.seconds;
+  pid_text_ = h.pid;
+  pid_ = -1;
+  std::from_chars(h.pid.data(), h.pid.data() + h.pid.size(), pid_);
+  auto& report = out_.report;
+  const bool any = options_.event.empty() || options_.event == "all";
+  if (report.event.empty()) report.event = any ? std::string{h.event} : options_.event;
+  wanted_ = options_.event == "all" || report.event == h.event;
+  if (!wanted_) {
+    ++report.other_events[std::string{h.event}];
+    return;
+  }
+  std::string comm{h.comm};
+  std::replace(comm.begin(), comm.end(), ' ', '_');
+  comm = clean_name(comm);
+  const auto id = [](std::string_view s) { return s == "-1" ? std::string{"?"} : std::string{s}; };
+  if (options_.with_tid)
+    comm += "-" + id(h.pid) + "/" + id(h.tid);
+  else if (options_.with_pid)
+    comm += "-" + id(h.pid);
+  root_ = out_.stacks.intern(comm);
+}
+
+void perf_folder::push(const std::string& name) { leaf_first_.push_back(out_.stacks.intern(name)); }
+
+/// The names of one frame, leaf first: an inline chain gives several.
+void perf_folder::on_frame(const frame_line& f) {
+  ++frames_;
+  if (is_kernel(f.dso)) {
+    std::string symbol{f.symbol};
+    if (symbol == "[unknown]" && options_.kernel) symbol = options_.kernel->find(f.address);
+    if (symbol.empty() || symbol == "[unknown]") symbol = f.dso.starts_with('[') ? std::string{f.dso} : "[kernel]";
+    return push(clean_name(symbol.starts_with("[kernel.kallsyms]") ? "[kernel]" : symbol) + "_[k]");
+  }
+  if (is_perf_map(f.dso)) return on_jit_frame(f);
+  if (f.symbol == "[unknown]" || f.symbol.empty()) {
+    auto dso = f.dso;
+    if (dso.ends_with(" (deleted)")) dso.remove_suffix(10);
+    if (dso.empty() || dso == "[unknown]") return push("[unknown]");
+    const auto slash = dso.rfind('/');
+    const auto base = clean_name(dso.substr(slash == std::string_view::npos ? 0 : slash + 1));
+    return push(base.starts_with('[') ? base : "[" + base + "]");
+  }
+  if (f.symbol.starts_with("Builtins_")) return push(clean_name("v8:" + std::string{f.symbol.substr(9)}));
+  push(clean_name(drop_parameters(f.symbol)));
+}
+
+void perf_folder::on_jit_frame(const frame_line& f) {
+  std::string_view symbol = f.symbol;
+  if (symbol == "[unknown]" || symbol.empty()) {
+    const auto map = options_.maps.find(pid_);
+    const auto found = map == options_.maps.end() ? perf_map::symbol{} : map->second.find(f.address);
+    if (found.name.empty()) {
+      has_unresolved_ = true;
+      return push("[jit " + pid_text_ + "]_[j]");
+    }
+    has_ambiguous_ = has_ambiguous_ || found.is_ambiguous;
+    symbol = found.name;
+  }
+  if (has_js_prefix(symbol)) return push(clean_name(js_name(symbol, options_.js)) + "_[j]");
+  const auto first = leaf_first_.size();
+  for (bool is_first = true;; is_first = false) {
+    const auto arrow = symbol.find("->");
+    push(clean_name(symbol.substr(0, arrow)) + (is_first ? "_[j]" : "_[i]"));
+    if (arrow == std::string_view::npos) break;
+    symbol.remove_prefix(arrow + 2);
+  }
+  std::reverse(leaf_first_.begin() + static_cast<std::ptrdiff_t>(first), leaf_first_.end());
+}
+
+result<void> perf_folder::close() {
+  if (!std::exchange(open_, false) || !wanted_) return {};
+  auto& report = out_.report;
+  std::vector<stack_set::frame_id> stack{root_};
+  if (frames_ >= options_.sampler_depth) {
+    stack.push_back(out_.stacks.intern("[truncated]"));
+    ++report.truncated;
+  }
+  for (auto at = leaf_first_.rbegin(); at != leaf_first_.rend(); ++at)
+    if (!options_.merge_recursion || stack.back() != *at) stack.push_back(*at);
+  ++report.samples;
+  if (has_unresolved_) ++report.unresolved_jit;
+  if (has_ambiguous_) ++report.ambiguous_jit;
+  return out_.stacks.add(stack, weight());
+}
+
+std::uint64_t perf_folder::weight() {
+  if (options_.count == fold_options::weight::samples) return 1;
+  if (options_.count == fold_options::weight::period) return period_;
+  // Time since the last sample of any thread, in microseconds; the first one counts nothing.
+  const double delta = last_seconds_ < 0 ? 0 : seconds_ - last_seconds_;
+  last_seconds_ = seconds_;
+  if (delta < 0) ++out_.report.negative_deltas;
+  return delta > 0 ? static_cast<std::uint64_t>(delta * 1e6 + 0.5) : 0;
+}
+
+result<void> perf_feed::on_bytes(std::string_view bytes) {
+  constexpr std::size_t line_bytes_max = 1u << 20;
+  for (;;) {
+    const auto end = bytes.find('\n');
+    if (end == std::string_view::npos) {
+      if (rest_.size() < line_bytes_max) rest_.append(bytes);
+      return {};
+    }
+    rest_.append(bytes.substr(0, end));
+    bytes.remove_prefix(end + 1);
+    if (auto taken = folder_.on_line(rest_, ++number_); !taken) return taken;
+    rest_.clear();
+  }
+}
+
+result<void> perf_feed::finish() { return rest_.empty() ? result<void>{} : folder_.on_line(rest_, ++number_); }
+
 result<folding> fold_perf(std::string_view input, const fold_options& options) {
-  return perf_folder{options}.run(input);
+  perf_folder folder{options};
+  line_reader lines{input};
+  for (std::string_view line; lines.next(line);)
+    if (auto taken = folder.on_line(line, lines.number()); !taken) return fail(taken.error());
+  return folder.finish();
 }
 
 }  // namespace ntrace::profiler

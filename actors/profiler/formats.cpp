@@ -1,9 +1,6 @@
 #include "actors/profiler/formats.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdio>
 #include <map>
@@ -178,15 +175,6 @@ std::string pprof_bytes(const stack_set& stacks, std::uint64_t frequency) {
   out.bytes(11, period_type);
   out.number(12, period_ns);
   return out.text();
-}
-
-std::string sha256_base64(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) return "";
-  std::array<unsigned char, 64> text{};
-  const int n = EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(size));
-  return {reinterpret_cast<const char*>(text.data()), static_cast<std::size_t>(n)};
 }
 
 }  // namespace ntrace::profiler

@@ -19,7 +19,4 @@ std::string speedscope_json(const stack_set& stacks, std::string_view name);
 /// gzip it for `go tool pprof`, which also reads it as it is.
 std::string pprof_bytes(const stack_set& stacks, std::uint64_t frequency);
 
-/// SHA-256 as base64, for a page's Content-Security-Policy.
-std::string sha256_base64(std::string_view bytes);
-
 }  // namespace ntrace::profiler

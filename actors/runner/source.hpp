@@ -1,0 +1,21 @@
+#pragma once
+// Fetches a source into a bundle: from a folder, a git repository, the npm registry or GitHub.
+#include "actors/runner/bundle.hpp"
+#include "actors/runner/source_spec.hpp"
+#include "config/clock.hpp"
+
+namespace ntrace::runner {
+
+struct source_options {
+  std::string npm_registry = "https://registry.npmjs.org/";
+  std::string github_url = "https://codeload.github.com";
+  std::string ca_file;              ///< Empty: the system's authorities.
+  std::string scratch = "/tmp";     ///< For temporary repositories and the bundle.
+  milliseconds deadline{120'000};
+};
+
+/// Blocks; ec::source_failed, source_hostile, source_limit, cancelled or timed_out, each saying what
+/// to do. Leaves nothing in `scratch`.
+result<bundle> fetch_source(const source_spec& spec, const source_options& options, const cancellation* stop);
+
+}  // namespace ntrace::runner
