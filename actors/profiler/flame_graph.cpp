@@ -121,11 +121,11 @@ std::string fitting(std::string_view name, double px) {
   return std::string{name.substr(0, at)} + "…";
 }
 
-void append_box(std::string& out, const box& b, std::size_t deepest, std::uint64_t total) {
+void append_box(std::string& out, const box& b, std::uint64_t total) {
   const double px = width_px / static_cast<double>(std::max<std::uint64_t>(total, 1));
   const double x = static_cast<double>(b.left) * px;
   const double w = std::max(0.05, static_cast<double>(b.count) * px);
-  const double y = top_px + static_cast<double>(deepest - b.depth) * row_px;
+  const double y = top_px + static_cast<double>(b.depth) * row_px;
   const std::string name = b.hidden ? "…(" + std::to_string(b.hidden) + ")" : std::string{b.name};
   const auto escaped = xml_escaped(name);
   const auto fill = b.hidden ? "hsl(0,0%,75%)" : b.depth == 0 ? "hsl(220,10%,80%)" : fill_of(b.name);
@@ -157,7 +157,7 @@ std::string render(const stack_set& stacks, const flame_options& options, double
          xml_escaped(clean_name(options.title)) + "</text>\n<text id=\"subtitle\" x=\"10\" y=\"42\">" +
          xml_escaped(subtitle.empty() ? "" : clean_name(subtitle)) + "</text>\n";
   out += "<g id=\"frames\">\n";
-  for (const auto& b : boxes) append_box(out, b, deepest, stacks.total());
+  for (const auto& b : boxes) append_box(out, b, stacks.total());
   out += "</g>\n<text id=\"details\" x=\"10\" y=\"" + number(height - 12) + "\"></text>\n";
   out += std::string{flame_controls} + "<script><![CDATA[\n" + std::string{flame_script} + "]]></script>\n</svg>\n";
   return out;

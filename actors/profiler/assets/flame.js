@@ -5,7 +5,7 @@
   const deepest = Number(svg.dataset.deepest);
   const ROW = 18, TOP = 64, CHAR = 6.6;
   const byId = (id) => svg.querySelector("#" + id);
-  const details = byId("details"), matched = byId("matched"), reset = byId("reset"), search = byId("search");
+  const details = byId("details"), matched = byId("matched"), reset = byId("reset"), flip = byId("flip"), search = byId("search");
   const frames = Array.from(svg.querySelectorAll(".f")).map((g) => {
     const label = g.querySelector("title").textContent;
     return {
@@ -14,13 +14,14 @@
       left: Number(g.dataset.l), count: Number(g.dataset.n), depth: Number(g.dataset.d),
     };
   });
-  let width = 1200, zoomed = frames[0], query = "";
+  let width = 1200, zoomed = frames[0], query = "", flipped = false;
   svg.classList.add("live");
 
   function state() {
     const p = new URLSearchParams();
     if (zoomed !== frames[0]) p.set("zoom", zoomed.depth + "." + zoomed.left + "." + zoomed.count);
     if (query) p.set("search", query);
+    if (flipped) p.set("flip", "1");
     const hash = p.toString();
     try { history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search); } catch (e) { /* sandboxed */ }
   }
@@ -36,17 +37,18 @@
       f.g.classList.toggle("dim", above);
       if (!shown) continue;
       const x = above ? 0 : (f.left - zoomed.left) * scale;
+      const y = TOP + (flipped ? deepest - f.depth : f.depth) * ROW;
       f.rect.setAttribute("x", x.toFixed(2));
+      f.rect.setAttribute("y", String(y));
       f.rect.setAttribute("width", Math.max(w - 0.4, 0.3).toFixed(2));
       const room = Math.floor((w - 6) / CHAR);
       const chars = Array.from(f.name);
       const label = room < 3 ? "" : chars.length <= room ? f.name : chars.slice(0, room - 1).join("") + "…";
       if (label && !f.text) {
         f.text = document.createElementNS("http://www.w3.org/2000/svg", "text");
-        f.text.setAttribute("y", String(TOP + (deepest - f.depth) * ROW + 13));
         f.g.appendChild(f.text);
       }
-      if (f.text) { f.text.setAttribute("x", (x + 3).toFixed(2)); f.text.textContent = label; }
+      if (f.text) { f.text.setAttribute("x", (x + 3).toFixed(2)); f.text.setAttribute("y", String(y + 13)); f.text.textContent = label; }
     }
     reset.style.visibility = zoomed === frames[0] ? "hidden" : "visible";
   }
@@ -82,15 +84,16 @@
     width = Math.floor(w);
     svg.setAttribute("width", String(width));
     svg.setAttribute("viewBox", "0 0 " + width + " " + svg.getAttribute("height"));
-    const right = width - 370;
-    byId("controls").setAttribute("transform", "translate(" + (right - 830) + ",0)");
+    const right = width - 440;
+    byId("controls").setAttribute("transform", "translate(" + (right - 760) + ",0)");
     layout();
   }
 
   function neighbour(f, key) {
     const shown = frames.filter((o) => o.g.style.display !== "none");
-    if (key === "ArrowDown") return shown.find((o) => o.depth === f.depth - 1 && o.left <= f.left && o.left + o.count >= f.left + f.count);
-    if (key === "ArrowUp") return shown.filter((o) => o.depth === f.depth + 1 && o.left >= f.left && o.left + o.count <= f.left + f.count).sort((a, b) => b.count - a.count)[0];
+    const toParent = flipped ? "ArrowDown" : "ArrowUp", toChild = flipped ? "ArrowUp" : "ArrowDown";
+    if (key === toParent) return shown.find((o) => o.depth === f.depth - 1 && o.left <= f.left && o.left + o.count >= f.left + f.count);
+    if (key === toChild) return shown.filter((o) => o.depth === f.depth + 1 && o.left >= f.left && o.left + o.count <= f.left + f.count).sort((a, b) => b.count - a.count)[0];
     const row = shown.filter((o) => o.depth === f.depth).sort((a, b) => a.left - b.left);
     return row[row.indexOf(f) + (key === "ArrowRight" ? 1 : -1)];
   }
@@ -110,6 +113,8 @@
   }
   frames[0].g.setAttribute("tabindex", "0");
   reset.addEventListener("click", () => zoom(null));
+  const turn = () => { flipped = !flipped; layout(); state(); };
+  flip.addEventListener("click", turn);
   search.addEventListener("input", () => { matched.textContent = ""; find(search.value); });
   document.addEventListener("keydown", (e) => {
     if (e.target === search) {
@@ -118,13 +123,14 @@
     }
     if (e.key === "/") { e.preventDefault(); search.focus(); }
     else if (e.key === "Escape") { zoom(null); }
-    else if (e.key === "Enter") { if (e.target === reset) zoom(null); else if (e.target === current.g) zoom(current); }
+    else if (e.key === "Enter") { if (e.target === reset) zoom(null); else if (e.target === flip) turn(); else if (e.target === current.g) zoom(current); }
     else if (e.key.startsWith("Arrow") && e.target === current.g) { e.preventDefault(); focus(neighbour(current, e.key)); }
   });
   window.addEventListener("resize", fit);
   const p = new URLSearchParams(location.hash.slice(1));
   const wanted = p.get("zoom");
   if (wanted) zoomed = frames.find((f) => f.depth + "." + f.left + "." + f.count === wanted) || frames[0];
+  flipped = p.get("flip") === "1";
   fit();
   if (p.get("search")) { search.value = p.get("search").slice(0, 200); find(search.value); }
 })();
