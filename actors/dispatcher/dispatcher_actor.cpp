@@ -1,0 +1,315 @@
+#include "actors/dispatcher/dispatcher_actor.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <caf/stateful_actor.hpp>
+
+#include <algorithm>
+
+#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/stream_data.hpp"
+#include "actors/journal/journal_actor.hpp"
+#include "config/clock.hpp"
+#include "config/gauges.hpp"
+#include "config/ids.hpp"
+#include "config/limits.hpp"
+#include "config/log.hpp"
+#include "config/overload.hpp"
+#include "supervision/caf_types.hpp"
+
+namespace ntrace::dispatcher {
+namespace {
+
+using rpc::call;
+using rpc::served;
+using supervision::now_of;
+using supervision::to_caf;
+using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using nlohmann::json;
+
+constexpr milliseconds watch_max{30'000};      // a long poll is answered at the latest then
+constexpr std::size_t watchers_max = 4096;     // of all runs together
+
+struct watcher {
+  std::uint64_t id = 0;
+  caf::response_promise promise;
+  json args;
+  time_point until;
+};
+
+struct dispatcher_state {
+  const char* name = "dispatcher";
+  dispatcher_parts parts;
+  std::optional<queue_fsm> fsm;
+  std::map<request_id, caf::response_promise> requests;
+  std::multimap<std::string, watcher> watchers;
+  request_id next_request = 1;
+  random_source random{random_seed()};
+  std::vector<std::pair<caf::response_promise, call>> early;  ///< Calls before recovery is through.
+};
+using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
+
+void perform(dispatcher_self self, effects todo);
+void look(dispatcher_self self, const watcher& w);
+
+// Lambdas hold promises as constants; delivering goes through a copy.
+void give(caf::response_promise promise, json value) { promise.deliver(served{std::move(value)}); }
+void deny(caf::response_promise promise, const caf::error& e) { promise.deliver(e); }
+
+request_id remember(dispatcher_self self, const caf::response_promise& promise) {
+  const auto id = self->state.next_request++;
+  self->state.requests.emplace(id, promise);
+  return id;
+}
+
+void settle(dispatcher_self self, request_id request, const result<json>& value) {
+  const auto at = self->state.requests.find(request);
+  if (at == self->state.requests.end()) return;
+  auto promise = std::move(at->second);
+  self->state.requests.erase(at);
+  if (value)
+    promise.deliver(served{*value});
+  else
+    promise.deliver(to_caf(value.error()));
+}
+
+void wake_watchers(dispatcher_self self, const std::string& run) {
+  const auto [begin, end] = self->state.watchers.equal_range(run);
+  std::vector<watcher> due;
+  for (auto at = begin; at != end; ++at) due.push_back(at->second);
+  self->state.watchers.erase(begin, end);
+  for (const auto& w : due) look(self, w);
+}
+
+void perform(dispatcher_self self, effects todo) {
+  auto& state = self->state;
+  for (auto& one : todo) {
+    std::visit(overload{[&](commit& e) {
+                          const auto tag = e.tag;
+                          self->request(state.parts.journal, caf::infinite, journal::write_request{std::move(e.ops)})
+                              .then([self, tag](const journal::committed& done) { perform(self, self->state.fsm->on_committed(now_of(self), tag, done)); },
+                                    [self, tag](const caf::error& why) {
+                                      auto e2 = supervision::from_caf(why);
+                                      // Whether a dying writer had committed is not known: nobody is told yes.
+                                      if (e2.code == ec::child_failed) e2 = {ec::journal_failed, "the journal restarts; try again", {}};
+                                      perform(self, self->state.fsm->on_committed(now_of(self), tag, fail(std::move(e2))));
+                                    });
+                        },
+                        [&](answer& e) { settle(self, e.request, e.value); },
+                        [&](offer& e) { self->send(state.parts.server, rpc::notify{e.session, "offer", json::array({e.run})}); },
+                        [&](abort_attempt& e) { self->send(state.parts.server, rpc::notify{e.session, "abort", json::array({json{{"token", e.token}}})}); },
+                        [&](wake& e) { self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)), tick_atom::value); },
+                        [&](changed& e) { wake_watchers(self, e.run); }},
+               one);
+  }
+  gauges::value("queue_open_runs") = static_cast<std::int64_t>(state.fsm->open_runs());
+}
+
+void read(dispatcher_self self, const caf::response_promise& promise, const char* what, const json& args,
+          const std::function<void(json&)>& finish = {}) {
+  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{what, args})
+      .then(
+          [promise, finish](const journal::read_answer& got) {
+            auto value = got.value;
+            if (finish) finish(value);
+            give(promise, std::move(value));
+          },
+          [promise](const caf::error& e) { deny(promise, e); });
+}
+
+/// Answers a `logs` request when there is something new or the run has ended; else waits for it.
+void look(dispatcher_self self, const watcher& w) {
+  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{"logs", w.args})
+      .then(
+          [self, w](const journal::read_answer& got) {
+            auto value = got.value;
+            const bool is_news = !value["chunks"].empty() || is_terminal(run_state_from(value.value("state", "")));
+            if (!is_news && now_of(self) < w.until && self->state.watchers.size() < watchers_max) {
+              const auto run = w.args.value("run", "");
+              self->delayed_send(self, w.until - now_of(self), tick_atom::value, run);
+              self->state.watchers.emplace(run, w);
+              return;
+            }
+            for (auto& chunk : value["chunks"]) wire_chunk(chunk);
+            give(w.promise, std::move(value));
+          },
+          [w](const caf::error& e) { deny(w.promise, e); });
+}
+
+result<std::string> run_of(const json& args) {
+  const json first = args.empty() ? json() : args[0];
+  if (first.is_string()) return first.get<std::string>();
+  if (first.is_object() && first.contains("run") && first["run"].is_string()) return first["run"].get<std::string>();
+  return fail(error{ec::bad_argument, "the first argument must be a run's id", {{"field", "run"}}});
+}
+
+json object_of(const json& args, std::size_t i) {
+  return i < args.size() && args[i].is_object() ? args[i] : json::object();
+}
+
+using method = std::function<void(dispatcher_self, const caf::response_promise&, const call&)>;
+
+/// For methods whose one argument is an object from a runner.
+template <class F>
+method from_runner(F f) {
+  return [f](dispatcher_self self, const caf::response_promise& promise, const call& c) {
+    const auto request = remember(self, promise);
+    if (c.args.size() != 1 || !c.args[0].is_object())
+      return settle(self, request, fail(ec::bad_argument, c.method + " takes one object"));
+    try {
+      perform(self, f(*self->state.fsm, now_of(self), c.peer, request, c.args[0]));
+    } catch (const json::exception& e) {
+      // An ill-typed member: the peer's mistake, which must not end the dispatcher.
+      settle(self, request, fail(ec::bad_argument, c.method + ": " + e.what()));
+    }
+  };
+}
+
+/// For methods about one run.
+template <class F>
+method about_run(F f) {
+  return [f](dispatcher_self self, const caf::response_promise& promise, const call& c) {
+    const auto run = run_of(c.args);
+    if (!run) return settle(self, remember(self, promise), fail(run.error()));
+    f(self, promise, c, *run);
+  };
+}
+
+void requeue(dispatcher_self self, const caf::response_promise& promise, const std::string& run) {
+  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{"show", {{"run", run}}})
+      .then(
+          [self, promise](const journal::read_answer& got) {
+            const auto& v = got.value;
+            run_row row;
+            row.id = v.value("run", "");
+            row.owner = v.value("owner", "");
+            row.repo = v.value("repo", "");
+            row.sha = v.value("sha", "");
+            row.source = v.value("source", "");
+            row.priority = v.value("priority", std::int64_t{0});
+            row.state = run_state_from(v.value("state", ""));
+            row.created_ms = v.value("created_ms", std::int64_t{0});
+            perform(self, self->state.fsm->on_requeue(now_of(self), remember(self, promise), std::move(row)));
+          },
+          [promise](const caf::error& e) { deny(promise, e); });
+}
+
+const std::map<std::string, method>& methods() {
+  using fsm = queue_fsm;
+  using std::uint64_t;
+  static const std::map<std::string, method> table{
+      {"push", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
+         const auto request = remember(self, promise);
+         const auto push = parse_push(c.args);
+         if (!push) return settle(self, request, fail(push.error()));
+         const auto at = wall_ms();
+         perform(self, self->state.fsm->on_push(now_of(self), request, *push, make_ulid(at, self->state.random), at));
+       }},
+      {"hello", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_hello(now, s, r, a); })},
+      {"accept", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_accept(now, s, r, a); })},
+      {"refuse", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_refuse(now, s, r, a); })},
+      {"started", from_runner([](fsm& f, time_point now, uint64_t, request_id r, const json& a) { return f.on_started(now, r, a); })},
+      {"heartbeat", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_heartbeat(now, s, r, a); })},
+      {"append", from_runner([](fsm& f, time_point now, uint64_t, request_id r, const json& a) -> effects {
+         auto data = chunk_data(a);
+         if (!data) return {answer{r, fail(data.error())}};
+         return f.on_append(now, r, a, std::move(*data));
+       })},
+      {"finish", from_runner([](fsm& f, time_point now, uint64_t, request_id r, const json& a) { return f.on_finish(now, r, a); })},
+      {"runs", [](dispatcher_self self, const caf::response_promise& p, const call& c) { read(self, p, "runs", object_of(c.args, 0)); }},
+      {"show", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) { read(self, p, "show", {{"run", run}}); })},
+      {"why", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) {
+         read(self, p, "why", {{"run", run}}, [self, run](json& v) {
+           if (const auto text = self->state.fsm->waits_for(now_of(self), run); !text.empty()) v["waits_for"] = text;
+         });
+       })},
+      {"logs", about_run([](dispatcher_self self, const caf::response_promise& p, const call& c, const std::string& run) {
+         auto args = object_of(c.args, 1);
+         args["run"] = run;
+         const auto wait = std::clamp<std::int64_t>(args.value("wait_ms", std::int64_t{0}), 0, watch_max.count());
+         look(self, {self->state.next_request++, p, args, now_of(self) + milliseconds{wait}});
+       })},
+      {"cancel", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) {
+         perform(self, self->state.fsm->on_cancel(now_of(self), remember(self, p), run));
+       })},
+      {"requeue", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) { requeue(self, p, run); })},
+      {"drain", [](dispatcher_self self, const caf::response_promise& p, const call&) {
+         perform(self, self->state.fsm->on_drain(now_of(self), true));
+         settle(self, remember(self, p), json{{"draining", true}});
+       }},
+      {"resume", [](dispatcher_self self, const caf::response_promise& p, const call&) {
+         perform(self, self->state.fsm->on_drain(now_of(self), false));
+         settle(self, remember(self, p), json{{"draining", false}});
+       }},
+      {"status", [](dispatcher_self self, const caf::response_promise& p, const call&) {
+         auto status = self->state.fsm->status(now_of(self));
+         read(self, p, "counts", json::object(), [status](json& v) {
+           auto all = status;
+           all["runs"] = v;
+           all["gauges"] = gauges::snapshot();
+           v = std::move(all);
+         });
+       }}};
+  return table;
+}
+
+void serve(dispatcher_self self, const caf::response_promise& promise, const call& c) {
+  const auto at = methods().find(c.method);
+  if (at != methods().end()) {
+    try {
+      return at->second(self, promise, c);
+    } catch (const json::exception& e) {
+      return settle(self, remember(self, promise), fail(ec::bad_argument, c.method + ": " + e.what()));
+    }
+  }
+  std::string names;
+  for (const auto& [name, m] : methods()) names += (names.empty() ? "" : ", ") + name;
+  settle(self, remember(self, promise), fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
+}
+
+void recover(dispatcher_self self) {
+  self->request(self->state.parts.journal, caf::infinite, journal::recover_atom::value)
+      .then(
+          [self](const journal::recovery& r) {
+            auto& state = self->state;
+            state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
+            log::info("dispatcher.recovered", {{"open_runs", r.runs.size()}, {"token", r.highest_token}});
+            perform(self, state.fsm->on_recovered(now_of(self), r.runs));
+            for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
+          },
+          [self](const caf::error& e) { self->quit(e); });
+}
+
+caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
+  supervision::guard(self, "dispatcher");
+  self->state.parts = parts;
+  recover(self);
+  return {[self](const call& c) -> caf::result<served> {
+            auto promise = self->make_response_promise();
+            if (self->state.fsm)
+              serve(self, promise, c);
+            else if (self->state.early.size() < limits::unanswered_max)
+              self->state.early.emplace_back(promise, c);
+            else
+              promise.deliver(to_caf({ec::overloaded, "the dispatcher starts; try again", {}}));
+            return caf::delegated<served>{};
+          },
+          [self](const rpc::peer_gone& gone) {
+            if (self->state.fsm) perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
+          },
+          [self](tick_atom) {
+            if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
+          },
+          [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
+          [self](drain_atom, bool draining) {
+            if (self->state.fsm) perform(self, self->state.fsm->on_drain(now_of(self), draining));
+          },
+          [self](idle_atom) -> std::uint64_t { return self->state.fsm ? self->state.fsm->held() : 0; }};
+}
+
+}  // namespace
+
+result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts) {
+  return system.spawn(dispatcher, parts);
+}
+
+}  // namespace ntrace::dispatcher

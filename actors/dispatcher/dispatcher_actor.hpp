@@ -1,0 +1,26 @@
+#pragma once
+// The actor over queue_fsm: serves the dispatcher's methods and performs what the machine decides.
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+
+#include "actors/dispatcher/queue_fsm.hpp"
+#include "actors/rpc/rpc_types.hpp"
+
+namespace ntrace::dispatcher {
+
+struct dispatcher_parts {
+  queue_options options;
+  caf::actor journal;  ///< Façade of journal::journal_actor.
+  caf::actor reader;   ///< Façade of journal::journal_reader.
+  caf::actor server;   ///< Façade of the RPC server, for calls to runners.
+};
+
+/// Serves `call` (docs/protocol.md, "Methods of the dispatcher"), `peer_gone`, and
+///   (drain, bool)  → take no new work, or take it again
+///   (idle)         → number of attempts that are held
+result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts);
+
+using drain_atom = caf::atom_constant<caf::atom("drain")>;
+using idle_atom = caf::atom_constant<caf::atom("idle")>;
+
+}  // namespace ntrace::dispatcher

@@ -1,0 +1,11 @@
+#pragma once
+// What counts as a push: the seed's form and the webhook payload's form. Pure.
+#include "actors/dispatcher/run_types.hpp"
+
+namespace ntrace::dispatcher {
+
+/// The arguments of `push`: [owner, repo, sha], [owner, repo, sha, {options}] or [payload].
+/// ec::bad_argument names the field and what it must look like. docs/protocol.md, "push".
+result<push_request> parse_push(const nlohmann::json& args);
+
+}  // namespace ntrace::dispatcher

@@ -1,0 +1,113 @@
+#pragma once
+// The dispatcher's decisions: which run is offered to which runner, who holds the lease, what a lost
+// attempt leads to. Nothing is answered or offered before the journal has it. Pure.
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "actors/dispatcher/run_types.hpp"
+#include "actors/journal/journal_types.hpp"
+#include "config/backoff.hpp"
+
+namespace ntrace::dispatcher {
+
+struct queue_options {
+  milliseconds lease{30'000};
+  milliseconds offer{2'000};
+  unsigned attempts = 5;
+  backoff_policy backoff;
+  std::string source_template = "github:{owner}/{repo}@{sha}";
+};
+
+using session_id = std::uint64_t;  ///< A runner's connection; never reused.
+using request_id = std::uint64_t;  ///< A request that waits for its answer; chosen by the actor.
+
+struct commit { std::uint64_t tag; journal::batch ops; };          ///< Answer by on_committed.
+struct answer { request_id request; result<nlohmann::json> value; };
+struct offer { session_id session; nlohmann::json run; };          ///< Call the runner's `offer`.
+struct abort_attempt { session_id session; std::uint64_t token; }; ///< Call the runner's `abort`.
+struct wake { time_point at; };                                    ///< Call on_tick() then.
+struct changed { std::string run; };                               ///< Watchers look again.
+using effects = std::vector<std::variant<commit, answer, offer, abort_attempt, wake, changed>>;
+
+class queue_fsm {
+ public:
+  queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed)
+      : options_{std::move(options)}, last_token_{highest_token}, random_{seed} {}
+
+  /// The journal's open runs at start; leases get one whole term from now.
+  effects on_recovered(time_point now, std::vector<run_row> runs);
+  effects on_push(time_point now, request_id request, const push_request& push, std::string run_id, std::int64_t at_ms);
+  effects on_committed(time_point now, std::uint64_t tag, const result<journal::committed>& outcome);
+
+  // A runner's calls; `args` is the call's one object. docs/protocol.md, "Runner".
+  effects on_hello(time_point now, session_id session, request_id request, const nlohmann::json& args);
+  effects on_accept(time_point now, session_id session, request_id request, const nlohmann::json& args);
+  effects on_refuse(time_point now, session_id session, request_id request, const nlohmann::json& args);
+  effects on_started(time_point now, request_id request, const nlohmann::json& args);
+  effects on_heartbeat(time_point now, session_id session, request_id request, const nlohmann::json& args);
+  effects on_append(time_point now, request_id request, const nlohmann::json& args, std::string data);
+  effects on_finish(time_point now, request_id request, const nlohmann::json& args);
+  effects on_session_gone(time_point now, session_id session);
+
+  effects on_cancel(time_point now, request_id request, const std::string& run);
+  /// `row`: the run as the journal has it; only a terminal one is brought back.
+  effects on_requeue(time_point now, request_id request, run_row row);
+  effects on_tick(time_point now);
+  effects on_drain(time_point now, bool draining);
+
+  /// What a waiting run waits for, in a sentence; empty for one that is not open.
+  std::string waits_for(time_point now, const std::string& run) const;
+  nlohmann::json status(time_point now) const;
+  std::size_t open_runs() const { return runs_.size(); }
+  /// Attempts that hold or are being given a lease.
+  std::size_t held() const;
+
+ private:
+  enum class phase { waiting, committing, offered, held, ending };
+  struct entry {
+    run_row row;
+    phase at = phase::waiting;
+    time_point not_before{};      ///< Of a retry.
+    time_point deadline{};        ///< Of the offer or the lease.
+    session_id session = 0;
+    std::uint64_t journalled_seq = 0;  ///< Highest chunk that is on disk.
+    std::uint64_t sent_seq = 0;        ///< Highest chunk given to the journal.
+    bool is_cancelled = false;
+    std::string last_reason;
+  };
+  struct session_state {
+    std::string name;
+    std::uint64_t workers = 0, free = 0;
+    std::string worker_text;  ///< "3 enrolled, 2 busy, 1 repairing", for people.
+  };
+  using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
+
+  void write(effects& out, journal::batch ops, continuation then);
+  void schedule(time_point now, effects& out);
+  entry* next_run(time_point now, time_point& earliest);
+  void offer_to(time_point now, session_id session, entry& e, effects& out);
+  entry* by_token(std::uint64_t token);
+  /// The entry whose live attempt has args' token, or an answer that says stale_lease.
+  entry* live(request_id request, const nlohmann::json& args, effects& out);
+  void end_attempt(time_point now, entry& e, verdict v, const std::string& reason, nlohmann::json receipt,
+                   const char* actor, request_id request, effects& out);
+  void back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason);
+  void drop(const std::string& run);
+  journal::event story(const entry& e, const char* actor, const char* what, nlohmann::json detail = {}) const;
+
+  queue_options options_;
+  std::map<std::string, entry> runs_;
+  std::map<std::uint64_t, std::string> tokens_;  ///< Live token → run.
+  std::map<session_id, session_state> sessions_;
+  std::map<std::uint64_t, continuation> pending_;
+  std::map<std::string, std::uint64_t> turn_;    ///< Per repo: when it last got its turn.
+  std::uint64_t next_tag_ = 1, next_turn_ = 1, last_token_;
+  random_source random_;
+  bool draining_ = false;
+};
+
+}  // namespace ntrace::dispatcher

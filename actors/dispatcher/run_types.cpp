@@ -1,0 +1,31 @@
+#include "actors/dispatcher/run_types.hpp"
+
+#include <array>
+
+namespace ntrace::dispatcher {
+namespace {
+constexpr std::array<std::string_view, 7> states{"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"};
+constexpr std::array<std::string_view, 4> verdicts{"passed", "script_failed", "timed_out", "infrastructure"};
+}  // namespace
+
+std::string_view to_string(run_state s) { return states[static_cast<std::size_t>(s)]; }
+
+run_state run_state_from(std::string_view word) {
+  for (std::size_t i = 0; i < states.size(); ++i)
+    if (states[i] == word) return static_cast<run_state>(i);
+  return run_state::quarantined;  // An unknown state is never run again by itself.
+}
+
+std::string_view to_string(verdict v) { return verdicts[static_cast<std::size_t>(v)]; }
+
+std::optional<verdict> verdict_from(std::string_view word) {
+  for (std::size_t i = 0; i < verdicts.size(); ++i)
+    if (verdicts[i] == word) return static_cast<verdict>(i);
+  return {};
+}
+
+nlohmann::json to_json(const receipt& r) {
+  return {{"run", r.run}, {"state", to_string(r.state)}, {"duplicate", r.duplicate}, {"journal_seq", r.journal_seq}};
+}
+
+}  // namespace ntrace::dispatcher

@@ -1,0 +1,54 @@
+#pragma once
+// The journal's writer and its reader, each on its own thread: SQLite blocks.
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/typed_actor.hpp>
+
+#include "actors/journal/journal_types.hpp"
+
+namespace ntrace::journal {
+
+/// Work for the writer; all of `ops` or nothing.
+struct write_request {
+  batch ops;
+};
+/// A question for the reader: runs, show, logs, why, counts, or open_runs (for recovery).
+struct read_request {
+  std::string what;
+  nlohmann::json args;
+};
+struct read_answer {
+  nlohmann::json value;
+};
+/// What the dispatcher starts from.
+struct recovery {
+  std::vector<run_row> runs;
+  std::uint64_t highest_token = 0;
+};
+using recover_atom = caf::atom_constant<caf::atom("recover")>;
+using flush_atom = caf::atom_constant<caf::atom("flush")>;
+
+using journal_actor = caf::typed_actor<
+    /// Answered after the fsync of the transaction that holds it; journal_full, journal_failed or
+    /// overloaded otherwise, and then nothing of it is there.
+    caf::replies_to<write_request>::with<committed>,
+    /// The open runs and the highest token.
+    caf::replies_to<recover_atom>::with<recovery>,
+    /// From itself: commit what has come together.
+    caf::reacts_to<flush_atom>>;
+
+using journal_reader = caf::typed_actor<
+    /// The rows asked for, as JSON; not_found and bad_argument as they are.
+    caf::replies_to<read_request>::with<read_answer>>;
+
+/// Spawned detached; the error of a journal that cannot be opened.
+result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path);
+result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path);
+
+}  // namespace ntrace::journal
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::write_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::recovery)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::committed)

@@ -1,0 +1,65 @@
+#pragma once
+// What the journal can be asked to write. A batch is written whole or not at all.
+#include <variant>
+#include <vector>
+
+#include "actors/dispatcher/run_types.hpp"
+
+namespace ntrace::journal {
+
+using dispatcher::push_request;
+using dispatcher::run_row;
+using dispatcher::run_state;
+using dispatcher::verdict;
+
+/// A new run, unless its key is known: then nothing is written and the answer names the old one.
+struct insert_run {
+  run_row run;
+  std::string key;  ///< Never empty: the run's own id where none was given.
+  nlohmann::json payload;
+};
+/// The run's state, attempts and token.
+struct set_run {
+  std::string run;
+  run_state state = run_state::queued;
+  std::uint64_t attempts = 0;
+  std::uint64_t token = 0;
+  std::string verdict, reason;
+};
+struct put_attempt {
+  std::string run;
+  std::uint64_t number = 0, token = 0;
+  std::string runner;
+};
+struct end_attempt {
+  std::string run;
+  std::uint64_t token = 0;
+  std::string verdict, reason;
+  nlohmann::json receipt;
+};
+/// One piece of a stream; stored only while `token` is the run's live one (S6 of docs/delivery.md).
+struct append_chunk {
+  std::string run;
+  std::uint64_t attempt = 0, token = 0, seq = 0;
+  std::string stream;
+  std::string data;
+};
+/// A line of the run's story, which `why` tells.
+struct event {
+  std::string run;
+  std::uint64_t attempt = 0, token = 0;
+  std::string actor, what;
+  nlohmann::json detail;
+};
+
+using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, append_chunk, event>;
+using batch = std::vector<operation>;
+
+/// What a committed batch gave.
+struct committed {
+  std::uint64_t seq = 0;               ///< Number of the batch's last event; rises with each commit.
+  std::optional<run_row> duplicate_of; ///< For an insert_run whose key was known.
+  bool is_stale = false;               ///< An append_chunk met another token; nothing was written.
+};
+
+}  // namespace ntrace::journal

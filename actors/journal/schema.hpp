@@ -1,0 +1,37 @@
+#pragma once
+// The journal's tables, as steps from one schema version to the next. A step is never changed.
+#include <array>
+#include <string_view>
+
+namespace ntrace::journal {
+
+inline constexpr std::array<std::string_view, 1> schema_steps{R"sql(
+create table run(
+  id text primary key, key text not null unique,
+  owner text not null, repo text not null, sha text not null, source text not null,
+  priority integer not null, payload text not null,
+  state text not null, attempts integer not null, token integer not null,
+  verdict text not null default '', reason text not null default '',
+  created_ms integer not null, updated_ms integer not null) without rowid;
+create index run_open on run(state) where state in ('queued','leased','running');
+create index run_created on run(created_ms);
+create table attempt(
+  token integer primary key, run text not null references run(id), number integer not null,
+  runner text not null, offered_ms integer not null, ended_ms integer not null default 0,
+  verdict text not null default '', reason text not null default '', receipt text not null default '');
+create index attempt_run on attempt(run);
+create table chunk(
+  id integer primary key, run text not null references run(id), attempt integer not null,
+  token integer not null, seq integer not null, stream text not null, at_ms integer not null,
+  data blob not null, unique(token, seq));
+create index chunk_run on chunk(run, id);
+create table event(
+  id integer primary key autoincrement, run text not null, attempt integer not null,
+  token integer not null, at_ms integer not null, actor text not null, what text not null,
+  detail text not null);
+create index event_run on event(run, id);
+)sql"};
+
+inline constexpr int schema_version = static_cast<int>(schema_steps.size());
+
+}  // namespace ntrace::journal

@@ -1,0 +1,28 @@
+#pragma once
+// A connection to a server of the line protocol that is kept up: it dials again by itself, and both
+// sides may call.
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+
+#include "actors/rpc/rpc_types.hpp"
+#include "config/settings.hpp"
+
+namespace ntrace::rpc {
+
+/// Dials `to` until it answers `hello`; then the owner hears `link_up` with the answer, each call of
+/// the server as a `call`, and `link_lost` when it is gone. Messages:
+///   (call) → served    calls the server's method; connection_lost when the link ends first
+///   (start, owner, hello arguments)
+caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to);
+
+using start_atom = caf::atom_constant<caf::atom("start")>;
+/// Changes the arguments of the next hello.
+using hello_atom = caf::atom_constant<caf::atom("hello")>;
+
+struct hello_args {
+  nlohmann::json value;
+};
+
+}  // namespace ntrace::rpc
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::hello_args)

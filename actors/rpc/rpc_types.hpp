@@ -1,0 +1,48 @@
+#pragma once
+// What a server or link of the line protocol tells the actor that serves its methods, and back.
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/atom.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "config/result.hpp"
+
+namespace ntrace::rpc {
+
+using peer_id = std::uint64_t;  ///< A connection; its own number, never reused.
+
+/// A request of a peer; answered by a `served`, or by an error.
+struct call {
+  peer_id peer = 0;
+  std::string method;
+  nlohmann::json args;
+};
+struct served {
+  nlohmann::json value;
+};
+/// The peer closed its side; what it asked before is still answered.
+struct peer_gone {
+  peer_id peer = 0;
+};
+/// Call the peer's method without waiting for an answer.
+struct notify {
+  peer_id peer = 0;
+  std::string method;
+  nlohmann::json args;
+};
+/// A link to a server came up (after its hello was answered) or was lost.
+struct link_up {
+  nlohmann::json hello;
+};
+struct link_lost {
+  std::string reason;
+};
+
+}  // namespace ntrace::rpc
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::call)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::served)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::peer_gone)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::notify)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_up)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_lost)
