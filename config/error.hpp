@@ -22,7 +22,7 @@ enum class ec : std::uint8_t {
   connection_lost, ///< The peer went away before it answered.
   version_mismatch,///< hello: no protocol version in common.
   // dispatcher
-  not_found,       ///< No run of that id.
+  not_found,       ///< No run, source or revision of that name.
   invalid_state,   ///< The run is not in a state that allows the request.
   stale_lease,     ///< The fencing token is not the live one of its run.
   gap,             ///< A chunk that does not follow the highest stored one.

@@ -51,6 +51,8 @@ class settings {
   bool flag(std::string_view key) const { return text(key) == "true"; }
   std::vector<std::string> list(std::string_view key) const;
   const setting_value& value(std::string_view key) const;
+  /// Says where a value came from that the program worked out itself.
+  void set_origin(const std::string& key, std::string origin) { values_[key].origin = std::move(origin); }
 
  private:
   std::map<std::string, setting_value, std::less<>> values_;

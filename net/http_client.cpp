@@ -69,7 +69,8 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
   if (status != 200)
-    return fail(ec::source_failed, "GET " + request.url + " answered " + std::to_string(status));
+    return fail(status == 404 || status == 410 ? ec::not_found : ec::source_failed,
+                "GET " + request.url + " answered " + std::to_string(status));
   return std::move(into.body);
 }
 

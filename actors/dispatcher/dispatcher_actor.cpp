@@ -20,6 +20,8 @@ namespace ntrace::dispatcher {
 namespace {
 
 using rpc::call;
+using rpc::deny;
+using rpc::give;
 using rpc::served;
 using supervision::now_of;
 using supervision::to_caf;
@@ -50,10 +52,6 @@ using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
 
 void perform(dispatcher_self self, effects todo);
 void look(dispatcher_self self, const watcher& w);
-
-// Lambdas hold promises as constants; delivering goes through a copy.
-void give(caf::response_promise promise, json value) { promise.deliver(served{std::move(value)}); }
-void deny(caf::response_promise promise, const caf::error& e) { promise.deliver(e); }
 
 request_id remember(dispatcher_self self, const caf::response_promise& promise) {
   const auto id = self->state.next_request++;

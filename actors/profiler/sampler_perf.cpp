@@ -81,6 +81,15 @@ std::string sampling_event() {
   return event;
 }
 
+std::shared_ptr<const kernel_symbols> host_kernel_symbols() {
+  static const auto symbols = []() -> std::shared_ptr<const kernel_symbols> {
+    auto out = std::make_shared<kernel_symbols>();
+    out->add(read_file("/proc/kallsyms").value_or(""));
+    return out->is_empty() ? nullptr : out;
+  }();
+  return symbols;
+}
+
 std::string sampler_perf::node_options(const std::string& node_options) {
   const std::string ours = "--perf-basic-prof --interpreted-frames-native-stack";
   if (node_options.find("--perf-basic-prof") != std::string::npos) return node_options;

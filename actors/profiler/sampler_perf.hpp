@@ -61,6 +61,9 @@ class sampler_perf {
   std::map<int, int> zone_pids_;
 };
 
+/// The running kernel's symbols, read once; null where kptr_restrict hides them.
+std::shared_ptr<const kernel_symbols> host_kernel_symbols();
+
 /// "cycles" where the machine counts them, else "cpu-clock"; tried once per process.
 std::string sampling_event();
 

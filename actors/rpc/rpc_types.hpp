@@ -2,6 +2,7 @@
 // What a server or link of the line protocol tells the actor that serves its methods, and back.
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/atom.hpp>
+#include <caf/response_promise.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -46,3 +47,9 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::peer_gone)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::notify)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_up)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_lost)
+
+namespace ntrace::rpc {
+// Lambdas hold promises as constants; delivering goes through a copy.
+inline void give(caf::response_promise promise, nlohmann::json value) { promise.deliver(served{std::move(value)}); }
+inline void deny(caf::response_promise promise, const caf::error& e) { promise.deliver(e); }
+}  // namespace ntrace::rpc

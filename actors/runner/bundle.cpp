@@ -146,7 +146,7 @@ result<bundle> bundle_writer::finish() {
 
 result<bundle> bundle_folder(const std::string& folder, const std::string& scratch, const cancellation* stop) {
   std::error_code code;
-  if (!fs::is_directory(folder, code)) return fail(ec::source_failed, "\"" + folder + "\" is not a folder");
+  if (!fs::is_directory(folder, code)) return fail(ec::not_found, "\"" + folder + "\" is not a folder");
   auto writer = bundle_writer::make(scratch);
   if (!writer) return fail(writer.error());
   std::vector<fs::path> paths;

@@ -167,7 +167,7 @@ result<bundle> fetch_git(const source_spec& spec, const source_options& options,
     wanted = spec.revision;
   }
   auto commit = repository.run({"rev-parse", "--verify", "-q", wanted + "^{commit}"});
-  if (!commit) return fail(ec::source_failed, spec.location + " has no commit " + spec.revision);
+  if (!commit) return fail(ec::not_found, spec.location + " has no commit " + spec.revision);
   while (commit->ends_with('\n')) commit->pop_back();
   return archive_commit(repository, *commit, options, stop);
 }

@@ -1,0 +1,331 @@
+#include "actors/runner/attempt_actor.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <zstd.h>
+
+#include "actors/profiler/fold_perf.hpp"
+#include "actors/profiler/profiler_actor.hpp"
+#include "config/log.hpp"
+#include "config/overload.hpp"
+#include "supervision/blocking_worker.hpp"
+#include "supervision/caf_types.hpp"
+
+namespace ntrace::runner {
+namespace {
+
+using supervision::from_caf;
+using supervision::now_of;
+
+constexpr std::string_view path_inside = "/usr/local/bin:/usr/bin:/bin";
+constexpr std::uint64_t capture_text_max = 1ull << 40;  // perf script's text is folded as it comes
+constexpr milliseconds script_text_deadline{120'000};   // docs/profiling.md, "Symbols"
+
+struct fold_work {
+  profiler::fold_options options;
+  std::optional<profiler::perf_folder> folder;
+  std::optional<profiler::perf_feed> feed;
+  result<void> fed{};
+  std::string words;  ///< Of perf's standard error.
+};
+
+struct attempt_state {
+  const char* name = "attempt";
+  attempt_options options;
+  attempt_spec spec;
+  source_spec source;
+  std::optional<attempt_fsm> fsm;
+  std::optional<profiler::profiler_actor> sampler;
+  zone::boot_answer up;
+  std::shared_ptr<unique_fd> bundle;
+  profiler::capture_ptr capture;
+  cancellation_ptr stop = std::make_shared<cancellation>();
+  /// Blocking calls under way end when the attempt does, however it does.
+  ~attempt_state() { stop->raise(); }
+};
+using attempt_self = caf::stateful_actor<attempt_state>*;
+
+void advance(attempt_self self, attempt_effects todo);
+
+void done(attempt_self self, step what, const step_outcome& outcome) {
+  advance(self, self->state.fsm->on_done(now_of(self), what, outcome));
+}
+
+step_outcome failure(const caf::error& e) {
+  step_outcome out;
+  out.failed = from_caf(e);
+  // Whatever a zone or sampler actor died of, the attempt is an attempt lost, not a script's fault.
+  if (out.failed.code == ec::none) out.failed = {ec::zone_failed, "the zone's actor ended", {}};
+  return out;
+}
+
+/// Asks an actor and feeds the answer to `good`, which gives the step's outcome.
+template <class Answer, class To, class Message, class Good>
+void ask(attempt_self self, step what, const To& to, Message message, Good good) {
+  const auto bad = [self, what](const caf::error& e) { done(self, what, failure(e)); };
+  self->request(to, caf::infinite, std::move(message)).then([self, what, good](const Answer& a) { done(self, what, good(a)); }, bad);
+}
+
+void send_chunk(attempt_self self, const char* stream, std::string data) {
+  self->send(self->state.spec.sink, attempt_chunk{self->state.spec.token, stream, std::move(data)});
+}
+
+std::string work_folder(const attempt_state& s) { return "/job/" + s.source.name; }
+
+std::vector<std::string> environment(const attempt_state& s, bool with_network) {
+  std::vector<std::string> env{"PATH=" + work_folder(s) + "/node_modules/.bin:" + std::string{path_inside},
+                               "HOME=/home/job", "USER=job", "LANG=C.UTF-8", "TERM=dumb", "NTRACE=true",
+                               "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt",
+                               "npm_config_audit=false", "npm_config_fund=false", "npm_config_update_notifier=false",
+                               "npm_config_registry=" + s.options.npm_registry};
+  if (with_network)
+    for (const char* name : {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
+      env.push_back(std::string{name} + "=http://127.0.0.1:3128");
+  return env;
+}
+
+/// Output goes to the sink from the zone's thread, without passing through this actor.
+zone::output_sink forward_output(attempt_self self) {
+  const auto sink = self->state.spec.sink;
+  const auto token = self->state.spec.token;
+  return [sink, token](std::string_view stream, std::string_view data) {
+    caf::anon_send(sink, attempt_chunk{token, std::string{stream}, std::string{data}});
+  };
+}
+
+step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
+  step_outcome out;
+  out.facts = {{"exit_code", e.exit_code}, {"signal", e.signal}};
+  const auto failed = [&](ec code, std::string message) { out.failed = {code, std::move(message), {}}; };
+  if (e.init_died)
+    failed(ec::init_died, "the zone's init ended while " + what + " ran");
+  else if (e.cancelled)
+    failed(ec::cancelled, what + " was cancelled");
+  else if (e.timed_out)
+    failed(ec::timed_out, what + " ran into its deadline");
+  else if (e.output_limit)
+    failed(ec::output_limit, what + " wrote more than output_hard_bytes");
+  else if (e.oom && !e.ok())
+    failed(ec::out_of_memory, what + " hit the zone's memory limit");
+  else if (!e.ok())
+    failed(on_failure, what + (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal) : " ended with status " + std::to_string(e.exit_code)));
+  return out;
+}
+
+void boot(attempt_self self) {
+  auto& s = self->state;
+  zone::boot_spec spec;
+  spec.limits = s.options.limits;
+  spec.with_network = true;
+  spec.deadline = s.options.boot;
+  ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec}, [self](const zone::boot_answer& a) {
+    self->state.up = a;
+    step_outcome out;
+    out.receipt = to_json(a.receipt);
+    return out;
+  });
+}
+
+void fetch(attempt_self self) {
+  auto& s = self->state;
+  const auto source = s.source;
+  const auto options = s.options.source;
+  const auto stop = s.stop;
+  supervision::run_blocking<std::shared_ptr<bundle>>(
+      self, "fetch",
+      [source, options, stop]() -> result<std::shared_ptr<bundle>> {
+        auto got = fetch_source(source, options, stop.get());
+        if (!got) return fail(got.error());
+        return std::make_shared<bundle>(std::move(*got));
+      },
+      [self](const result<std::shared_ptr<bundle>>& got) {
+        step_outcome out;
+        if (!got) {
+          out.failed = got.error();
+        } else {
+          self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
+          out.package_json = (*got)->package_json;
+          out.facts = {{"source", self->state.source.text}, {"source_digest", (*got)->digest}, {"source_entries", (*got)->entries}};
+        }
+        done(self, step::fetch, out);
+      });
+}
+
+void install(attempt_self self) {
+  auto& s = self->state;
+  zone::exec_request r{{{"npm", "install", "--no-package-lock"}, environment(s, true), work_folder(s), s.options.install},
+                       s.options.output, forward_output(self), s.stop, nullptr, {}};
+  const auto sink = s.spec.sink;
+  const auto token = s.spec.token;
+  r.egress = zone::egress_spec{s.options.egress, [sink, token](const net::egress_report& e) {
+    const bool fine = e.reason.empty();
+    nlohmann::json event{{"level", fine ? "trace" : "error"}, {"step", "install"}, {"host", e.host}, {"port", e.port}, {"bytes", e.bytes},
+                         {"allowed", e.allowed}, {"message", fine ? "connected to " + e.host : e.reason}};
+    if (!fine) caf::anon_send(sink, attempt_chunk{token, "events", event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)});
+  }};
+  ask<zone::exec_end>(self, step::install, s.spec.zone, std::move(r),
+                      [](const zone::exec_end& e) { return exec_outcome(e, ec::install_failed, "npm install"); });
+}
+
+void run_script(attempt_self self, const std::string& script) {
+  auto& s = self->state;
+  auto env = environment(s, false);
+  const bool profiled = s.sampler.has_value();
+  if (profiled) env.push_back("NODE_OPTIONS=" + profiler::sampler_perf::node_options(""));
+  zone::exec_request r{{{"npm", "run", "--silent", script}, std::move(env), work_folder(s), s.options.run},
+                       s.options.output, forward_output(self), s.stop, nullptr, {}};
+  const auto start = [self, r, script] {
+    ask<zone::exec_end>(self, step::run, self->state.spec.zone, r,
+                        [script](const zone::exec_end& e) { return exec_outcome(e, ec::script_failed, "the script " + script); });
+  };
+  if (!profiled) return start();
+  // Counting begins before the script's first instruction; a sampler that fails here costs the
+  // profile, not the run: capture will say so.
+  self->request(*s.sampler, caf::infinite, profiler::enable_atom::value).then([start](caf::ok_atom) { start(); }, [start](const caf::error&) { start(); });
+}
+
+void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
+  supervision::run_blocking<std::shared_ptr<std::pair<nlohmann::json, std::string>>>(
+      self, "fold",
+      [work]() -> result<std::shared_ptr<std::pair<nlohmann::json, std::string>>> {
+        if (work->fed) work->fed = work->feed->finish();
+        if (!work->fed) return fail(work->fed.error());
+        auto folded = work->folder->finish();
+        if (!folded) return fail(folded.error());
+        const auto text = folded->stacks.folded();
+        std::string packed(ZSTD_compressBound(text.size()), '\0');
+        packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
+        const auto& r = folded->report;
+        nlohmann::json facts{{"samples", r.samples}, {"unresolved_jit", r.unresolved_jit}, {"ambiguous_jit", r.ambiguous_jit},
+                             {"truncated_stacks", r.truncated}, {"stacks_digest", "sha256:" + [&] { sha256 h; h.add(text); return h.hex(); }()}};
+        return std::make_shared<std::pair<nlohmann::json, std::string>>(std::move(facts), std::move(packed));
+      },
+      [self](const result<std::shared_ptr<std::pair<nlohmann::json, std::string>>>& got) {
+        step_outcome out;
+        if (got) {
+          out.facts = (*got)->first;
+          out.facts["event"] = self->state.capture->event;
+          out.facts["frequency"] = self->state.options.frequency;
+          send_chunk(self, "result", std::move((*got)->second));
+        } else {
+          out.failed = got.error();
+        }
+        done(self, step::fold, out);
+      });
+}
+
+/// perf's binary capture becomes text inside the zone, where its ELF files can hurt nobody, and is
+/// folded out here as it comes.
+void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
+  auto& s = self->state;
+  auto input = std::make_shared<unique_fd>(std::move(s.capture->data));
+  zone::exec_request r{{profiler::sampler_perf::script_command(), {"PATH=" + std::string{path_inside}, "HOME=/tmp"}, "/tmp", script_text_deadline},
+                       {capture_text_max, capture_text_max},
+                       [work](std::string_view stream, std::string_view data) {
+                         if (stream == "stdout") {
+                           if (work->fed) work->fed = work->feed->on_bytes(data);
+                         } else if (work->words.size() < 4096) {
+                           work->words.append(data);
+                         }
+                       },
+                       s.stop, input, {}};
+  self->request(s.spec.zone, caf::infinite, std::move(r))
+      .then(
+          [self, work](const zone::exec_end& e) {
+            if (e.ok()) return finish_fold(self, work);
+            auto out = exec_outcome(e, ec::profile_failed, "perf script");
+            out.failed.message += ": " + work->words.substr(0, 500);
+            done(self, step::fold, out);
+          },
+          [self](const caf::error& e) { done(self, step::fold, failure(e)); });
+}
+
+void fold_capture(attempt_self self) {
+  auto& s = self->state;
+  self->request(s.spec.zone, caf::infinite, zone::collect_request{"/tmp", "perf-"})
+      .then(
+          [self](const zone::collected_files& maps) {
+            auto& state = self->state;
+            auto work = std::make_shared<fold_work>();
+            for (const auto& [host, inside] : state.capture->zone_pids)
+              if (const auto at = maps.find("perf-" + std::to_string(inside) + ".map"); at != maps.end())
+                work->options.maps[host].add(at->second);
+            work->options.js.job_folder = work_folder(state);
+            work->options.kernel = profiler::host_kernel_symbols();
+            work->folder.emplace(work->options);
+            work->feed.emplace(*work->folder);
+            print_capture(self, work);
+          },
+          [self](const caf::error& e) { done(self, step::fold, failure(e)); });
+}
+
+void start_step(attempt_self self, const perform& e) {
+  auto& s = self->state;
+  switch (e.what) {
+    case step::rollback: return boot(self);
+    case step::profiler:
+      s.sampler = profiler::spawn_profiler(self->system());
+      return ask<caf::ok_atom>(self, step::profiler, *s.sampler,
+                              profiler::arm_request{{s.up.cgroup, s.up.init_pid, s.options.frequency, s.options.scratch}},
+                              [](caf::ok_atom) { return step_outcome{}; });
+    case step::fetch: return fetch(self);
+    case step::unpack:
+      return ask<caf::ok_atom>(self, step::unpack, s.spec.zone, zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop},
+                              [](caf::ok_atom) { return step_outcome{}; });
+    case step::install: return install(self);
+    case step::run: return run_script(self, e.script);
+    case step::capture:
+      return ask<profiler::capture_ptr>(self, step::capture, *s.sampler, profiler::capture_atom::value, [self](const profiler::capture_ptr& c) {
+        self->state.capture = c;
+        return step_outcome{};
+      });
+    case step::fold: return fold_capture(self);
+  }
+}
+
+void advance(attempt_self self, attempt_effects todo) {
+  auto& s = self->state;
+  for (auto& one : todo) {
+    std::visit(overload{[&](const perform& e) { start_step(self, e); },
+                        [&](const report& e) { send_chunk(self, "events", e.event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)); },
+                        [&](const started& e) { self->send(s.spec.sink, attempt_started{s.spec.token, e.zone, to_json(s.up.receipt)}); },
+                        [&](const finish& e) {
+                          log::info("attempt.finished", {{"run", s.spec.run}, {"token", s.spec.token}, {"verdict", e.verdict}, {"reason", e.reason}});
+                          self->send(s.spec.sink, attempt_finished{s.spec.token, e.verdict, e.reason, e.receipt, e.zone_is_broken});
+                          self->quit();
+                        }},
+               one);
+  }
+}
+
+caf::behavior attempt(attempt_self self, const attempt_options& options, const attempt_spec& spec) {
+  supervision::guard(self, "attempt");
+  auto& s = self->state;
+  s.options = options;
+  s.spec = spec;
+  s.fsm.emplace(spec.worker);
+  // A stop asked for from outside ends the attempt; its zone is ended by who owns it.
+  self->set_exit_handler([self](const caf::exit_msg& e) { self->quit(e.reason); });
+  auto source = parse_source_spec(spec.source);
+  log::info("attempt.started", {{"run", spec.run}, {"attempt", spec.attempt}, {"token", spec.token}, {"worker", spec.worker}, {"source", spec.source}});
+  if (source) {
+    s.source = std::move(*source);
+    advance(self, s.fsm->on_start(now_of(self)));
+  } else {
+    self->send(spec.sink, attempt_finished{spec.token, "script_failed", to_string(source.error()), nlohmann::json::object(), false});
+    self->quit();
+  }
+  return {[self](cancel_atom, const std::string& reason) {
+    self->state.fsm->on_cancel(reason);
+    self->state.stop->raise();
+  }};
+}
+
+}  // namespace
+
+result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options, const attempt_spec& spec) {
+  return system.spawn(attempt, options, spec);
+}
+
+}  // namespace ntrace::runner

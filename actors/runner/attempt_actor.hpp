@@ -1,0 +1,60 @@
+#pragma once
+// One attempt as an actor: performs what attempt_fsm decides on a zone, a sampler and a source.
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+
+#include "actors/runner/attempt_fsm.hpp"
+#include "actors/runner/source.hpp"
+#include "actors/zone/zone_actor.hpp"
+
+namespace ntrace::runner {
+
+/// The runner's settings that attempts go by.
+struct attempt_options {
+  zone::zone_limits limits;
+  zone::output_limits output;
+  milliseconds boot{5000}, install{600'000}, run{900'000};
+  net::egress_options egress;
+  source_options source;
+  std::string npm_registry;
+  std::uint64_t frequency = 999;
+  std::string scratch;
+};
+
+struct attempt_spec {
+  std::string run;
+  std::uint64_t attempt = 1, token = 0;
+  std::string source;     ///< SPEC.
+  std::string worker;     ///< The zone's uuid.
+  caf::actor zone;        ///< Façade of its zone::zone_actor.
+  caf::actor sink;        ///< Hears the four messages below.
+};
+
+/// What an attempt tells its sink, in this order: started once, chunks, finished once.
+struct attempt_started {
+  std::uint64_t token = 0;
+  std::string zone;
+  nlohmann::json clean;  ///< The proof.
+};
+/// Streams: stdout, stderr, events (one JSON object), result (zstd of the folded stacks).
+struct attempt_chunk {
+  std::uint64_t token = 0;
+  std::string stream, data;
+};
+struct attempt_finished {
+  std::uint64_t token = 0;
+  std::string verdict, reason;
+  nlohmann::json receipt;
+  bool zone_is_broken = false;
+};
+
+/// Message (cancel, string): end as soon as may be, with that reason.
+result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options, const attempt_spec& spec);
+
+using cancel_atom = caf::atom_constant<caf::atom("cancel")>;
+
+}  // namespace ntrace::runner
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_started)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_chunk)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_finished)

@@ -1,0 +1,56 @@
+#pragma once
+// One attempt at a run, step by step: rollback, fetch, unpack, install, run under the profiler,
+// fold; and the verdict, whatever happens on the way. Pure.
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/clock.hpp"
+#include "config/result.hpp"
+
+namespace ntrace::runner {
+
+enum class step { rollback, profiler, fetch, unpack, install, run, capture, fold };
+std::string_view to_string(step s);
+
+/// How a step went; the members beside `failed` belong to the steps named.
+struct step_outcome {
+  error failed;                 ///< code none: it went well.
+  nlohmann::json receipt;       ///< rollback: the proof of clean.
+  std::string package_json;     ///< fetch.
+  nlohmann::json facts;         ///< Anything for the run's receipt: digests, counts.
+};
+
+struct perform { step what; std::string script; };  ///< Do it; answer by on_done. `script`: of run.
+struct report { nlohmann::json event; };            ///< One line of the stream `events`.
+struct started { std::string zone; };               ///< The zone is up: the run counts as running.
+struct finish { std::string verdict, reason; nlohmann::json receipt; bool zone_is_broken; };
+using attempt_effects = std::vector<std::variant<perform, report, started, finish>>;
+
+class attempt_fsm {
+ public:
+  /// `zone` and `name` (the folder of the source) stand in the receipt.
+  explicit attempt_fsm(std::string zone) : zone_{std::move(zone)} {}
+
+  attempt_effects on_start(time_point now);
+  attempt_effects on_done(time_point now, step what, const step_outcome& outcome);
+  /// Ends as soon as the step under way does (its blocking call is cancelled by the actor).
+  void on_cancel(const std::string& reason);
+  bool is_finished() const { return finished_; }
+
+ private:
+  void begin(time_point now, step what, attempt_effects& out, std::string script = {});
+  void after_preparation(time_point now, attempt_effects& out);
+  void end(std::string verdict, const error& why, bool zone_is_broken, attempt_effects& out);
+
+  std::string zone_;
+  std::map<step, time_point> began_;
+  nlohmann::json receipt_ = nlohmann::json::object();
+  std::string package_json_, script_, cancel_reason_;
+  error script_error_;
+  bool with_profiler_ = false, profiler_done_ = false, fetched_ = false, finished_ = false;
+};
+
+}  // namespace ntrace::runner

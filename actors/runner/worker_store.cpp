@@ -1,0 +1,50 @@
+#include "actors/runner/worker_store.hpp"
+
+#include <unistd.h>
+
+#include "config/file.hpp"
+#include "config/ids.hpp"
+
+namespace ntrace::runner {
+namespace {
+std::string path_in(const std::string& data) { return data + "/workers.json"; }
+}  // namespace
+
+result<std::vector<worker>> load_workers(const std::string& data) {
+  std::vector<worker> out;
+  const auto path = path_in(data);
+  if (::access(path.c_str(), F_OK) != 0) return out;
+  const auto text = read_file(path);
+  if (!text) return fail(text.error());
+  const auto list = nlohmann::json::parse(*text, nullptr, false);
+  if (!list.is_array()) return fail(ec::io, path + " is not a list of workers; repair it or remove it and enrol again");
+  for (const auto& one : list) {
+    worker w;
+    w.uuid = one.is_object() ? one.value("uuid", "") : "";
+    if (!is_uuid(w.uuid)) return fail(ec::io, path + " names no uuid in " + one.dump());
+    w.enrolled_ms = one.value("enrolled_ms", std::int64_t{0});
+    out.push_back(std::move(w));
+  }
+  return out;
+}
+
+result<void> save_workers(const std::string& data, const std::vector<worker>& workers) {
+  auto list = nlohmann::json::array();
+  for (const auto& w : workers) list.push_back({{"uuid", w.uuid}, {"enrolled_ms", w.enrolled_ms}});
+  return write_file_durably(path_in(data), list.dump(2) + "\n");
+}
+
+result<void> make_workers(zone::privileged_helper& helper, const std::string& data, std::size_t wanted, std::vector<worker>& workers) {
+  random_source random{random_seed()};
+  while (workers.size() < wanted) {
+    worker w;
+    w.uuid = make_uuid(random);
+    w.enrolled_ms = wall_ms();
+    if (auto made = helper.call({{"op", "create"}, {"uuid", w.uuid}}); !made) return fail(made.error());
+    workers.push_back(std::move(w));
+    if (auto saved = save_workers(data, workers); !saved) return saved;
+  }
+  return {};
+}
+
+}  // namespace ntrace::runner

@@ -1,0 +1,65 @@
+#pragma once
+// One worker zone as an actor on its own thread: its calls block.
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/typed_actor.hpp>
+
+#include "actors/zone/zone.hpp"
+#include "net/egress_proxy.hpp"
+
+namespace ntrace::zone {
+
+struct boot_request {
+  boot_spec spec;
+};
+struct boot_answer {
+  clean_receipt receipt;
+  std::string cgroup;  ///< For perf.
+  int init_pid = -1;
+};
+/// What an exec may reach through the proxy while it runs.
+struct egress_spec {
+  net::egress_options options;
+  std::function<void(const net::egress_report&)> report;  ///< Called from the proxy's threads.
+};
+struct exec_request {
+  exec_spec spec;
+  output_limits limits;
+  output_sink sink;  ///< Called on the zone's thread.
+  cancellation_ptr stop;
+  std::shared_ptr<unique_fd> input;       ///< Standard input; may be null.
+  std::optional<egress_spec> egress;
+};
+struct unpack_request {
+  std::string folder;
+  std::shared_ptr<unique_fd> bundle;
+  milliseconds deadline{60'000};
+  cancellation_ptr stop;
+};
+struct collect_request {
+  std::string folder, prefix;
+};
+using collected_files = std::map<std::string, std::string>;
+using end_atom = caf::atom_constant<caf::atom("end")>;
+
+using zone_actor = caf::typed_actor<
+    /// Rolls back, boots and proves; zone_dirty, zone_failed, timed_out.
+    caf::replies_to<boot_request>::with<boot_answer>,
+    /// Runs a program to its end.
+    caf::replies_to<exec_request>::with<exec_end>,
+    caf::replies_to<unpack_request>::with<caf::ok_atom>,
+    caf::replies_to<collect_request>::with<collected_files>,
+    /// Everything in it dies, its writable layer is dropped.
+    caf::replies_to<end_atom>::with<caf::ok_atom>>;
+
+/// Spawned detached; owns the zone.
+caf::actor spawn_zone(caf::actor_system& system, std::shared_ptr<zone> z);
+
+}  // namespace ntrace::zone
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::boot_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::boot_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::exec_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::exec_end)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::unpack_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::collect_request)

@@ -1,0 +1,88 @@
+// push: one durable push, and with --wait its run to the end.
+#include <iostream>
+
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+struct push_args {
+  server_flags server;
+  std::string owner, repo, sha, key, source;
+  int priority = 0;
+  bool wait = false;
+};
+
+/// Follows the run's events on stderr until it has ended; its last state.
+result<json> follow(const push_args& a, const std::string& run) {
+  std::uint64_t after = 0;
+  for (;;) {
+    // A new connection for each question: the dispatcher may restart meanwhile, the run goes on.
+    const auto got = a.server.call("logs", json::array({run, json{{"after", after}, {"stream", "events"}, {"wait_ms", 20'000}}}), milliseconds{40'000});
+    if (!got) {
+      if (got.error().code != ec::connection_lost && got.error().code != ec::unreachable) return got;
+      const auto again = a.server.call("status", json::array());
+      if (!again && again.error().code == ec::unreachable) return got;
+      continue;
+    }
+    after = got->value("next", after);
+    for (const auto& chunk : (*got)["chunks"]) {
+      const auto event = json::parse(chunk_text(chunk), nullptr, false);
+      if (event.is_object()) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
+    }
+    const auto state = got->value("state", "");
+    if (state != "queued" && state != "leased" && state != "running" && !got->value("more", false)) return got;
+  }
+}
+
+int run_push(const push_args& a) {
+  json options = json::object();
+  if (!a.key.empty()) options["key"] = a.key;
+  if (!a.source.empty()) options["source"] = a.source;
+  if (a.priority != 0) options["priority"] = a.priority;
+  json args = json::array({a.owner, a.repo, a.sha});
+  if (!options.empty()) args.push_back(options);
+  const auto receipt = a.server.call("push", args);
+  if (!receipt) return report(receipt.error(), a.server.as_json);
+  const auto run = receipt->value("run", "");
+  if (!a.wait) {
+    if (a.server.as_json)
+      std::cout << receipt->dump() << "\n";
+    else
+      std::cout << run << " " << receipt->value("state", "") << (receipt->value("duplicate", false) ? " (pushed before)" : "") << "\n";
+    return 0;
+  }
+  if (!a.server.as_json) std::cerr << run << "\n";
+  const auto ended = follow(a, run);
+  if (!ended) return report(ended.error(), a.server.as_json);
+  const auto state = ended->value("state", "");
+  const auto reason = ended->value("reason", "");
+  if (a.server.as_json) {
+    auto all = *receipt;
+    all["state"] = state;
+    all["verdict"] = ended->value("verdict", "");
+    all["reason"] = reason;
+    std::cout << all.dump() << "\n";
+  } else {
+    std::cout << run << " " << state << (reason.empty() ? "" : ": " + for_terminal(reason)) << "\n";
+  }
+  return run_exit_code(state, reason);
+}
+
+}  // namespace
+
+void add_push(CLI::App& app, outcome& out) {
+  auto* sub = app.add_subcommand("push", "Push a commit durably; prints the run's id");
+  auto a = std::make_shared<push_args>();
+  a->server.add(sub, "dispatcher", "127.0.0.1:9181");
+  sub->add_option("OWNER", a->owner)->required();
+  sub->add_option("REPO", a->repo)->required();
+  sub->add_option("SHA", a->sha)->required();
+  sub->add_option("--key", a->key, "idempotency key: the same key gives the same run");
+  sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
+  sub->add_option("--priority", a->priority, "-100 to 100, higher goes first");
+  sub->add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
+  sub->callback([&out, a] { out.run = [a] { return run_push(*a); }; });
+}
+
+}  // namespace ntrace::tools

@@ -1,0 +1,157 @@
+#include "tools/command.hpp"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+
+#include "actors/dispatcher/stream_data.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+constexpr std::size_t folded_bytes_max = 2u << 30;
+
+std::string default_data() {
+  if (::geteuid() == 0) return "/var/lib/ntrace";
+  const char* home = std::getenv("HOME");
+  return std::string{home ? home : "/tmp"} + "/.local/share/ntrace";
+}
+
+}  // namespace
+
+setting_flags::setting_flags(CLI::App* sub) : sub_{sub} {
+  sub->add_option("--config", file_, "TOML file with settings")->envname("NTRACE_CONFIG");
+  for (const auto& spec : setting_table()) {
+    const std::string key{spec.key};
+    sub->add_option(setting_flag(key), values_[key], std::string{spec.help})->group("Settings");
+  }
+}
+
+result<settings> setting_flags::load() const {
+  std::map<std::string, std::string> given;
+  for (const auto& [key, value] : values_)
+    if (sub_->count(setting_flag(key)) > 0) given[key] = value;
+  const auto env = [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value ? std::optional<std::string>{value} : std::nullopt;
+  };
+  auto loaded = settings::load(file_, env, given);
+  if (!loaded) return loaded;
+  if (loaded->text("data").empty()) {
+    const auto with_data = [env](const std::string& name) { return name == "NTRACE_DATA" ? std::optional{default_data()} : env(name); };
+    if (given.count("data") == 0 || given["data"].empty()) given.erase("data");
+    loaded = settings::load(file_, with_data, given);
+    if (loaded) loaded->set_origin("data", "default");
+  }
+  return loaded;
+}
+
+int report(const error& e, bool as_json) {
+  if (as_json)
+    std::cout << json{{"error", net::to_json(e)}}.dump() << "\n";
+  else
+    std::cerr << "ntrace: " << for_terminal(to_string(e)) << "\n";
+  return exit_code(e.code);
+}
+
+void server_flags::add(CLI::App* sub, const char* server, const char* fallback) {
+  name = server;
+  at = fallback;
+  sub->add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
+      ->envname(setting_variable(server))
+      ->capture_default_str();
+  sub->add_flag("--json", as_json, "print JSON");
+}
+
+result<net::rpc_client> server_flags::connect() const {
+  const auto to = parse_host_port(at);
+  if (!to) return fail(to.error());
+  auto client = net::rpc_client::connect(*to);
+  if (!client)
+    return fail(ec::unreachable, client.error().message + "; start it with `ntrace up`, or name it with --" + name);
+  return client;
+}
+
+result<json> server_flags::call(std::string_view method, const json& args, milliseconds deadline) const {
+  auto client = connect();
+  if (!client) return fail(client.error());
+  return client->call(method, args, deadline);
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  const auto width = [](const std::string& s) {
+    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  };
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (widths.size() <= i) widths.push_back(0);
+      widths[i] = std::max(widths[i], width(row[i]));
+    }
+  std::string out;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      out += row[i];
+      if (i + 1 < row.size()) out.append(widths[i] - width(row[i]) + 2, ' ');
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+std::string moment(std::int64_t ms) {
+  auto text = format_wall(ms).substr(0, 19);
+  text[10] = ' ';
+  return text;
+}
+
+std::string for_terminal(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f) {
+      char visible[8];
+      std::snprintf(visible, sizeof visible, "\\x%02x", byte);
+      out += visible;
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+int run_exit_code(const std::string& state, const std::string& reason) {
+  if (state == "done" || state == "passed") return 0;
+  if (state == "failed" || state == "script_failed") {
+    const auto code = ec_from_string(reason.substr(0, reason.find(':')));
+    return code == ec::none ? 1 : exit_code(code);
+  }
+  return 5;
+}
+
+std::string chunk_text(const json& chunk) {
+  const auto data = dispatcher::chunk_data(chunk);
+  return data ? *data : "[" + to_string(data.error()) + "]";
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  return ::isatty(1) && ::ioctl(1, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+result<std::string> unzstd(const std::string& packed) {
+  const auto size = ZSTD_getFrameContentSize(packed.data(), packed.size());
+  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > folded_bytes_max)
+    return fail(ec::truncated, "the stacks are not a whole zstd frame");
+  std::string out(static_cast<std::size_t>(size), '\0');
+  const auto n = ZSTD_decompress(out.data(), out.size(), packed.data(), packed.size());
+  if (ZSTD_isError(n) != 0 || n != size) return fail(ec::truncated, "the stacks end early");
+  return out;
+}
+
+}  // namespace ntrace::tools

@@ -1,0 +1,76 @@
+#pragma once
+// What the subcommands share: settings from flags, one RPC, errors and exit codes, plain tables.
+#include <CLI/CLI.hpp>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "config/settings.hpp"
+#include "net/rpc_client.hpp"
+
+namespace ntrace::tools {
+
+using nlohmann::json;
+
+/// Where a subcommand leaves its exit code; it runs after the command line is parsed.
+struct outcome {
+  std::function<int()> run;
+};
+
+// One function per file; each adds its subcommands to the program.
+void add_serve(CLI::App& app, outcome& out);
+void add_push(CLI::App& app, outcome& out);
+void add_runs(CLI::App& app, outcome& out);
+void add_flame(CLI::App& app, outcome& out);
+void add_engine(CLI::App& app, outcome& out);
+void add_fleet(CLI::App& app, outcome& out);
+void add_zone(CLI::App& app, outcome& out);
+void add_profile(CLI::App& app, outcome& out);
+void add_doctor(CLI::App& app, outcome& out);
+void add_config(CLI::App& app, outcome& out);
+
+/// The settings as flags of one subcommand.
+class setting_flags {
+ public:
+  /// Adds --config and a flag for each key.
+  explicit setting_flags(CLI::App* sub);
+  /// Defaults < file < environment < flags; the data folder is filled in.
+  result<settings> load() const;
+
+ private:
+  std::string file_;
+  std::map<std::string, std::string> values_;
+  CLI::App* sub_;
+};
+
+/// Prints the error to stderr (or as JSON to stdout) and gives its exit code.
+int report(const error& e, bool as_json = false);
+
+/// --dispatcher or --runner with its default and environment variable, and --json.
+struct server_flags {
+  std::string at;
+  bool as_json = false;
+  std::string name;
+  void add(CLI::App* sub, const char* server, const char* fallback);
+  result<net::rpc_client> connect() const;
+  /// Connects, calls, gives the answer.
+  result<json> call(std::string_view method, const json& args, milliseconds deadline = milliseconds{30'000}) const;
+};
+
+/// Aligned columns; the first row is the head.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+/// A moment for people: "2026-01-31 12:00:00".
+std::string moment(std::int64_t ms);
+/// Text of a job for a terminal: control bytes but newline and tab made visible.
+std::string for_terminal(std::string_view text);
+/// The exit code of a run: 0 passed, else by the reason's code ("code: message").
+int run_exit_code(const std::string& state, const std::string& reason);
+/// The data of a chunk from `logs`; what cannot be unpacked gives an error text.
+std::string chunk_text(const json& chunk);
+/// Columns of the terminal, or 0 when stdout is none.
+std::size_t terminal_width();
+/// The bytes of a zstd frame; ec::truncated.
+result<std::string> unzstd(const std::string& packed);
+
+}  // namespace ntrace::tools

@@ -1,0 +1,163 @@
+#include "tools/serve.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <thread>
+
+#include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/rpc/rpc_server_actor.hpp"
+#include "config/log.hpp"
+#include "supervision/caf_types.hpp"
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+constexpr milliseconds stop_deadline{20'000};  // after the drain; then the process just ends
+constexpr milliseconds start_deadline{30'000};
+
+sigset_t waited_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set, signal);
+  return set;
+}
+
+std::uint64_t ask_count(caf::scoped_actor& self, const caf::actor& who, caf::atom_value what) {
+  std::uint64_t out = 0;
+  if (who) self->request(who, std::chrono::seconds{2}, what).receive([&](std::uint64_t n) { out = n; }, [](const caf::error&) {});
+  return out;
+}
+
+/// Takes no more work and waits for what is held; true when nothing is.
+bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
+  caf::scoped_actor self{system};
+  if (w.dispatcher) self->send(w.dispatcher, dispatcher::drain_atom::value, true);
+  if (w.runner) self->send(w.runner, runner::drain_atom::value, true);
+  const auto end = steady_clock::now() + wait;
+  while (steady_clock::now() < end) {
+    const auto held = ask_count(self, w.dispatcher, dispatcher::idle_atom::value) + ask_count(self, w.runner, runner::idle_atom::value);
+    if (held == 0) return true;
+    if (wait_signal(milliseconds{100}) != 0) return false;
+  }
+  return false;
+}
+
+std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
+  std::uint16_t out = 0;
+  if (server)
+    self->request(server, std::chrono::seconds{5}, rpc::port_atom::value).receive([&](std::uint16_t p) { out = p; }, [](const caf::error&) {});
+  return out;
+}
+
+error wait_until_up(caf::actor_system& system, const caf::actor& root, const wired& w) {
+  caf::scoped_actor self{system};
+  error out;
+  const auto failed = [&](const caf::error& e) { out = supervision::from_caf(e); };
+  self->request(root, start_deadline, supervision::wait_atom::value).receive([] {}, failed);
+  if (out.code == ec::none && w.runner) self->request(w.runner, start_deadline, runner::ready_atom::value).receive([] {}, failed);
+  return out;
+}
+
+void print_ready(caf::actor_system& system, const wired& w, const settings& s, bool as_json) {
+  caf::scoped_actor self{system};
+  const auto dispatcher_port = port_of(self, w.dispatcher_server);
+  const auto runner_port = port_of(self, w.runner_server);
+  if (as_json) {
+    std::cout << json{{"ready", true}, {"dispatcher_port", dispatcher_port}, {"runner_port", runner_port}, {"data", s.text("data")}}.dump() << std::endl;
+    return;
+  }
+  std::cout << "ready";
+  if (dispatcher_port != 0) std::cout << " dispatcher=" << parse_host_port(s.text("dispatcher"))->host << ":" << dispatcher_port;
+  if (runner_port != 0) std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
+  std::cout << " data=" << s.text("data") << std::endl;
+}
+
+}  // namespace
+
+void block_signals() {
+  const auto set = waited_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+int wait_signal(milliseconds wait) {
+  const auto set = waited_signals();
+  const timespec time{wait.count() / 1000, (wait.count() % 1000) * 1'000'000};
+  const int signal = ::sigtimedwait(&set, nullptr, &time);
+  return signal > 0 ? signal : 0;
+}
+
+void end_process_after(milliseconds deadline) {
+  std::thread{[deadline] {
+    ::poll(nullptr, 0, static_cast<int>(deadline.count()));
+    log::error("process.hard_exit", {{"after_ms", deadline.count()}});
+    ::_exit(70);
+  }}.detach();  // It outlives everything but the process: that is its purpose.
+}
+
+void watch_root(caf::actor_system& system, const caf::actor& root) {
+  system.spawn<caf::hidden>([root](caf::event_based_actor* self) -> caf::behavior {
+    self->monitor(root);
+    self->set_down_handler([self](const caf::down_msg&) {
+      ::kill(::getpid(), SIGUSR1);
+      self->quit();
+    });
+    return {[](int) {}};
+  });
+}
+
+void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w) {
+  caf::scoped_actor self{system};
+  self->send(root, supervision::stop_atom::value);
+  self->wait_for(root);
+  for (const auto& front : w.fronts) supervision::end_facade(front);
+}
+
+int serve(const settings& s, role_set roles, bool as_json) {
+  log::set_level(s.text("log_level"));
+  if (auto made = make_folders(s.text("data")); !made) return report(made.error(), as_json);
+  std::shared_ptr<zone::privileged_helper> helper;
+  if (roles.runner) {
+    auto started = zone::privileged_helper::start(helper_options_from(s));
+    if (!started) return report(started.error(), as_json);
+    helper = std::move(*started);
+  }
+  block_signals();
+  int code = 0;
+  {
+    system_config config;
+    caf::actor_system system{config};
+    auto w = wire(system, s, roles, helper);
+    if (!w) return report(w.error(), as_json);
+    const auto root = supervision::spawn_supervisor(system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
+    watch_root(system, root);
+    if (const auto failed = wait_until_up(system, root, *w); failed.code != ec::none) {
+      code = report(failed, as_json);
+    } else {
+      print_ready(system, *w, s, as_json);
+      int signal = 0;
+      while (signal == 0) signal = wait_signal(milliseconds{60'000});
+      if (signal == SIGUSR1) {
+        log::error("process.root_gave_up", {});
+        code = 70;
+      } else {
+        log::info("process.draining", {{"signal", signal}});
+        const bool idle = drain(system, *w, s.duration("drain_ms"));
+        log::info("process.stopping", {{"idle", idle ? "yes" : "no"}});
+      }
+    }
+    end_process_after(stop_deadline);
+    stop_tree(system, root, *w);
+    w->children.clear();
+  }
+  helper.reset();
+  return code;
+}
+
+}  // namespace ntrace::tools

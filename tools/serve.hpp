@@ -1,0 +1,29 @@
+#pragma once
+// The life of a process that runs a tree: signals, drain, stop, and the hard deadline.
+#include <functional>
+#include <string>
+
+#include "tools/wire.hpp"
+
+namespace ntrace::tools {
+
+/// Blocks the signals that serve() waits for. Before any thread is started.
+void block_signals();
+
+/// Waits up to `wait` for SIGTERM, SIGINT or the end of the root; 0 when none came, SIGUSR1 when
+/// the root gave up.
+int wait_signal(milliseconds wait);
+
+/// From now on the process ends at the latest after `deadline`, whatever hangs: CAF's
+/// actor_system waits for every actor that something still holds.
+void end_process_after(milliseconds deadline);
+
+/// Runs the roles until SIGTERM or SIGINT; drains; a second signal stops at once. Exit code.
+int serve(const settings& s, role_set roles, bool as_json);
+
+/// Makes the process hear (SIGUSR1) when the supervisor ends.
+void watch_root(caf::actor_system& system, const caf::actor& root);
+/// Stops a tree and ends its façades; returns when the root is gone.
+void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w);
+
+}  // namespace ntrace::tools

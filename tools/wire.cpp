@@ -1,0 +1,154 @@
+#include "tools/wire.hpp"
+
+#include <caf/io/middleman.hpp>
+#include <unistd.h>
+
+#include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/journal/journal_actor.hpp"
+#include "actors/rpc/rpc_link_actor.hpp"
+#include "actors/rpc/rpc_server_actor.hpp"
+#include "actors/runner/outbox_actor.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+using namespace supervision;
+
+constexpr supervisor_flags role_flags{strategy::rest_for_one, 3, milliseconds{60'000}};
+constexpr supervisor_flags zone_flags{strategy::simple_one_for_one, 20, milliseconds{60'000}};
+constexpr supervisor_flags attempt_flags{strategy::simple_one_for_one, 3, milliseconds{60'000}};
+
+class builder {
+ public:
+  builder(caf::actor_system& system, wired& out) : system_{system}, out_{out} {}
+
+  caf::actor front() {
+    out_.fronts.push_back(spawn_facade(system_));
+    return out_.fronts.back();
+  }
+  static child worker(const char* id, caf::actor front, start_function start) {
+    return {{id, restart_type::permanent, {}, child_kind::worker}, std::move(start), std::move(front)};
+  }
+  static child supervisor(const char* id, caf::actor front, supervisor_flags flags, std::vector<child> children) {
+    return {{id, restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
+            supervisor_start(id, flags, std::move(children)), std::move(front)};
+  }
+
+ private:
+  caf::actor_system& system_;
+  wired& out_;
+};
+
+result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
+  const auto at = parse_host_port(s.text("dispatcher"));
+  if (!at) return fail(at.error());
+  const auto path = s.text("data") + "/journal.sqlite";
+  dispatcher::dispatcher_parts parts;
+  parts.options.lease = s.duration("lease_ms");
+  parts.options.offer = s.duration("offer_ms");
+  parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
+  parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
+  parts.options.source_template = s.text("source_template");
+  parts.journal = make.front();
+  parts.reader = make.front();
+  parts.server = out.dispatcher_server = make.front();
+  out.dispatcher = make.front();
+  const auto served = out.dispatcher;
+  return builder::supervisor(
+      "dispatcher_sup", nullptr, role_flags,
+      {builder::worker("journal", parts.journal, [path](caf::local_actor* by) { return journal::spawn_journal(by->system(), path); }),
+       builder::worker("journal_reader", parts.reader, [path](caf::local_actor* by) { return journal::spawn_journal_reader(by->system(), path); }),
+       builder::worker("dispatcher", out.dispatcher, [parts](caf::local_actor* by) { return dispatcher::spawn_dispatcher(by->system(), parts); }),
+       builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) { return rpc::spawn_rpc_server(by->system(), to, served); })});
+}
+
+result<child> runner_role(const settings& s, builder& make, wired& out, const std::shared_ptr<zone::privileged_helper>& helper) {
+  const auto at = parse_host_port(s.text("runner"));
+  const auto to = parse_host_port(s.text("dispatcher"));
+  if (!at || !to) return fail(at ? to.error() : at.error());
+  auto options = attempt_options_from(s);
+  if (!options) return fail(options.error());
+  runner::runner_parts parts;
+  parts.options = *options;
+  parts.data = s.text("data");
+  parts.workers = static_cast<std::size_t>(s.number("workers"));
+  parts.name = s.text("runner_name");
+  if (parts.name.empty()) {
+    char host[256] = "runner";
+    ::gethostname(host, sizeof host - 1);
+    parts.name = host;
+  }
+  parts.helper = helper;
+  parts.link = make.front();
+  parts.outbox = make.front();
+  parts.zone_sup = make.front();
+  parts.attempt_sup = make.front();
+  parts.self = out.runner = make.front();
+  out.runner_server = make.front();
+  const auto served = out.runner;
+  return builder::supervisor(
+      "runner_sup", nullptr, role_flags,
+      {builder::worker("link", parts.link, [dial = *to](caf::local_actor* by) -> result<caf::actor> { return rpc::spawn_rpc_link(by->system(), dial); }),
+       builder::worker("outbox", parts.outbox, [parts](caf::local_actor* by) { return runner::spawn_outbox(by->system(), parts.link, parts.self); }),
+       builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}),
+       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {}),
+       builder::worker("runner", out.runner, [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
+       builder::worker("runner_rpc", out.runner_server, [serve = *at, served](caf::local_actor* by) { return rpc::spawn_rpc_server(by->system(), serve, served); })});
+}
+
+}  // namespace
+
+system_config::system_config() {
+  set("scheduler.policy", caf::atom("sharing"));  // Stealing polls, which costs idle CPU and latency.
+  set("middleman.enable-automatic-connections", false);
+  load<caf::io::middleman>();
+}
+
+zone::helper_options helper_options_from(const settings& s) {
+  return {s.text("data"), s.text("ca_file"), s.flag("zone_allow_degraded")};
+}
+
+result<runner::attempt_options> attempt_options_from(const settings& s) {
+  runner::attempt_options out;
+  out.limits = {static_cast<std::uint64_t>(s.number("zone_memory_bytes")), static_cast<std::uint64_t>(s.number("zone_pids")),
+                static_cast<std::uint64_t>(s.number("zone_cpu_percent"))};
+  out.output = {static_cast<std::uint64_t>(s.number("output_bytes")), static_cast<std::uint64_t>(s.number("output_hard_bytes"))};
+  out.boot = s.duration("boot_ms");
+  out.install = s.duration("install_ms");
+  out.run = s.duration("run_ms");
+  out.frequency = static_cast<std::uint64_t>(s.number("perf_frequency"));
+  out.npm_registry = s.text("npm_registry");
+  out.scratch = s.text("data") + "/scratch";
+  out.source = {s.text("npm_registry"), s.text("github_url"), s.text("ca_file"), out.scratch, s.duration("fetch_ms")};
+  out.egress.bytes_max = static_cast<std::uint64_t>(s.number("network_bytes_max"));
+  const auto private_ok = s.list("network_allow_private");
+  for (const auto& text : s.list("network_allow")) {
+    auto entry = net::parse_allow_entry(text);
+    if (!entry) return fail(entry.error());
+    entry->allow_private = std::find(private_ok.begin(), private_ok.end(), text) != private_ok.end();
+    out.egress.allow.push_back(std::move(*entry));
+  }
+  if (auto made = make_folders(out.scratch); !made) return fail(made.error());
+  return out;
+}
+
+result<wired> wire(caf::actor_system& system, const settings& s, role_set roles,
+                   const std::shared_ptr<zone::privileged_helper>& helper) {
+  wired out;
+  builder make{system, out};
+  const auto add = [&](result<child> role) -> result<void> {
+    if (role) {
+      out.children.push_back(std::move(*role));
+      return {};
+    }
+    for (const auto& front : out.fronts) end_facade(front);  // Else they keep the system from ending.
+    return fail(role.error());
+  };
+  if (roles.dispatcher)
+    if (auto added = add(dispatcher_role(s, make, out)); !added) return fail(added.error());
+  if (roles.runner)
+    if (auto added = add(runner_role(s, make, out, helper)); !added) return fail(added.error());
+  return out;
+}
+
+}  // namespace ntrace::tools
