@@ -9,7 +9,8 @@ namespace {
 
 std::uint64_t number(const nlohmann::json& args, const char* key) {
   const auto at = args.find(key);
-  return at != args.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+  const bool counts = at != args.end() && at->is_number_integer() && (at->is_number_unsigned() || at->get<std::int64_t>() >= 0);
+  return counts ? at->get<std::uint64_t>() : 0;
 }
 
 std::string text(const nlohmann::json& args, const char* key) {

@@ -98,7 +98,8 @@ result<std::string> decompress(const std::string& packed) {
   archive_read_support_format_raw(reader.get());
   archive_entry* entry = nullptr;
   if (archive_read_open_memory(reader.get(), packed.data(), packed.size()) != ARCHIVE_OK ||
-      archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK)
+      archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK ||
+      archive_filter_code(reader.get(), 0) == ARCHIVE_FILTER_NONE)  // Then the magic was all there was.
     return fail(ec::truncated, "the compressed input cannot be read");
   std::string out;
   std::array<char, 65536> block;

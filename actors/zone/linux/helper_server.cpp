@@ -270,6 +270,8 @@ void helper_server::run(int socket) {
     if (!end(uuid)) live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
   }
   empty_trash(options_.data);
+  while (::waitpid(-1, nullptr, 0) > 0) {  // Sweepers: an orphan would stay a zombie for ever.
+  }
   zone_cgroup::remove_parents(layout_);
 }
 

@@ -251,6 +251,7 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
 
 int main() {
   ::umask(022);
+  ::prctl(PR_SET_NAME, "ntrace-init");
   sigset_t children;
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);

@@ -1,0 +1,162 @@
+// Settings, ids, logs, backoff, digests.
+#include <gtest/gtest.h>
+
+#include "config/backoff.hpp"
+#include "config/digest.hpp"
+#include "config/ids.hpp"
+#include "config/log.hpp"
+#include "config/settings.hpp"
+#include "config/subprocess.hpp"
+#include "tests/support/ok.hpp"
+#include "tests/support/scratch.hpp"
+#include "tests/support/seeded.hpp"
+
+using namespace ntrace;
+using namespace std::chrono_literals;
+using test::code_of;
+
+namespace {
+const auto no_env = [](const std::string&) -> std::optional<std::string> { return {}; };
+}
+
+TEST(error, has_a_word_and_an_exit_code_for_every_code) {
+  for (int i = 0; i <= static_cast<int>(ec::last); ++i) {
+    const auto code = static_cast<ec>(i);
+    EXPECT_EQ(ec_from_string(to_string(code)), code);
+    EXPECT_EQ(exit_code(code) == 0, code == ec::none) << to_string(code);
+  }
+  EXPECT_EQ(ec_from_string("no such word"), ec::none);
+}
+
+TEST(settings, prefer_the_flag_to_the_environment_to_the_file_to_the_default) {
+  const test::scratch dir;
+  const auto file = dir.file("ntrace.toml", "workers = 2\nattempts = 3\nlease_ms = 4000\n");
+  const auto env = [](const std::string& name) -> std::optional<std::string> {
+    if (name == "NTRACE_ATTEMPTS") return "4";
+    if (name == "NTRACE_LEASE_MS") return "5000";
+    return {};
+  };
+
+  const auto uut = test::ok(settings::load(file, env, {{"lease_ms", "6000"}}));
+
+  EXPECT_EQ(uut.number("workers"), 2);
+  EXPECT_EQ(uut.value("workers").origin, "file " + file + ":1");
+  EXPECT_EQ(uut.number("attempts"), 4);
+  EXPECT_EQ(uut.value("attempts").origin, "env NTRACE_ATTEMPTS");
+  EXPECT_EQ(uut.duration("lease_ms"), 6000ms);
+  EXPECT_EQ(uut.value("lease_ms").origin, "flag --lease-ms");
+  EXPECT_EQ(uut.value("offer_ms").origin, "default");
+}
+
+TEST(settings, name_key_origin_and_remedy_when_a_value_is_wrong) {
+  const auto wrong = [](const char* key, const char* value) { return settings::load("", no_env, {{key, value}}); };
+  for (const auto& [key, value] : {std::pair{"workers", "many"}, {"workers", "-1"}, {"workers", "257"}, {"workers", ""},
+                                   {"zone_memory_bytes", "1GB"}, {"zone_memory_bytes", "1"}, {"zone_allow_degraded", "yes"}, {"no_such_key", "1"}}) {
+    const auto loaded = wrong(key, value);
+    ASSERT_FALSE(loaded) << key << "=" << value;
+    EXPECT_EQ(loaded.error().code, ec::bad_config);
+    EXPECT_NE(loaded.error().message.find(key), std::string::npos);
+  }
+  const test::scratch dir;
+  EXPECT_EQ(code_of(settings::load(dir.file("a.toml", "colour = 1\n"), no_env, {})), ec::bad_config);
+  EXPECT_EQ(code_of(settings::load(dir.file("b.toml", "workers = [\n"), no_env, {})), ec::bad_config);
+  EXPECT_EQ(code_of(settings::load(dir / "absent.toml", no_env, {})), ec::bad_config);
+}
+
+TEST(settings, read_a_list_from_toml_and_from_a_flag) {
+  const test::scratch dir;
+  const auto file = dir.file("n.toml", "network_allow = [\"a.example\", \"*.b.example:8443\"]\n");
+  EXPECT_EQ(test::ok(settings::load(file, no_env, {})).list("network_allow"), (std::vector<std::string>{"a.example", "*.b.example:8443"}));
+  EXPECT_EQ(test::ok(settings::load("", no_env, {{"network_allow", " x , y,"}})).list("network_allow"), (std::vector<std::string>{"x", "y"}));
+}
+
+TEST(parse_bytes, knows_binary_units_and_refuses_the_rest) {
+  EXPECT_EQ(parse_bytes("0"), 0);
+  EXPECT_EQ(parse_bytes("64KiB"), 65536);
+  EXPECT_EQ(parse_bytes("1GiB"), 1 << 30);
+  for (const char* bad : {"", "KiB", "1KB", "1 KiB", "-1", "9999999999GiB", "1.5MiB"}) EXPECT_FALSE(parse_bytes(bad)) << bad;
+}
+
+TEST(parse_host_port, takes_ports_alone_and_bracketed_addresses) {
+  EXPECT_EQ(test::ok(parse_host_port("9181")).text(), "127.0.0.1:9181");
+  EXPECT_EQ(test::ok(parse_host_port("[::1]:80")).host, "::1");
+  for (const char* bad : {"", ":", "a:", ":1", "a:b", "a:65536", "a:-1"}) EXPECT_FALSE(parse_host_port(bad)) << bad;
+}
+
+TEST(ids, sort_by_time_and_are_recognised) {
+  test::seeded s;
+  const auto early = make_ulid(1'000, s.random);
+  const auto late = make_ulid(2'000, s.random);
+  EXPECT_LT(early, late);
+  EXPECT_TRUE(is_ulid(early));
+  EXPECT_FALSE(is_ulid(early.substr(1)));
+  EXPECT_FALSE(is_ulid("8" + early.substr(1)));
+  EXPECT_FALSE(is_ulid("01J9ZQ../../etc/passwd000000"));
+  const auto uuid = make_uuid(s.random);
+  EXPECT_TRUE(is_uuid(uuid));
+  EXPECT_EQ(uuid[14], '4');
+  EXPECT_FALSE(is_uuid(uuid + "0"));
+  EXPECT_FALSE(is_uuid("../" + uuid.substr(3)));
+}
+
+TEST(backoff_wait, grows_to_its_cap_and_never_beyond) {
+  test::seeded s;
+  const backoff_policy policy{100ms, 1000ms};
+  for (unsigned retry = 0; retry < 200; ++retry) {
+    const auto wait = backoff_wait(policy, retry, s.random);
+    EXPECT_GE(wait, 0ms);
+    EXPECT_LE(wait, std::min(1000ms, 100ms * (1 << std::min(retry, 10u))));
+  }
+  EXPECT_EQ(backoff_wait({0ms, 0ms}, 5, s.random), 0ms);
+}
+
+TEST(log_format, quotes_escapes_and_cuts_what_peers_send) {
+  EXPECT_EQ(log::format("lease.expired", {{"run", "01J"}, {"token", 7}}), "lease.expired run=01J token=7");
+  EXPECT_EQ(log::format("a.b", {{"x", "two words"}}), "a.b x=\"two words\"");
+  EXPECT_EQ(log::format("a.b", {{"x", "q\"\n\x1b["}}), "a.b x=\"q\\\"\\x0a\\x1b[\"");
+  EXPECT_EQ(log::format("a.b", {{"x", ""}}), "a.b x=\"\"");
+  EXPECT_LT(log::format("a.b", {{"x", std::string(10'000, 'y')}}).size(), 300u);
+}
+
+TEST(sha256, agrees_with_the_published_vectors) {  // FIPS 180-2, appendix B.1
+  sha256 uut;
+  uut.add("a");
+  uut.add("bc");
+  EXPECT_EQ(uut.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(digest_base64("sha1", "abc"), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
+  EXPECT_EQ(digest_base64("no such", "abc"), "");
+}
+
+TEST(run_subprocess, gives_output_and_status) {
+  subprocess_spec spec;
+  spec.argv = {"sh", "-c", "echo out; echo err >&2; exit 3"};
+  const auto done = test::ok(run_subprocess(spec));
+  EXPECT_EQ(done.out, "out\n");
+  EXPECT_EQ(done.err, "err\n");
+  EXPECT_EQ(done.exit_code, 3);
+}
+
+TEST(run_subprocess, ends_at_its_deadline_with_all_that_it_started) {
+  subprocess_spec spec;
+  spec.argv = {"sh", "-c", "sleep 1000 & echo $!; sleep 1000"};
+  spec.deadline = 200ms;
+  const auto done = test::ok(run_subprocess(spec));
+  EXPECT_TRUE(done.timed_out);
+  const auto child = std::stoi(done.out);
+  EXPECT_NE(::access(("/proc/" + std::to_string(child) + "/exe").c_str(), F_OK), 0) << "the background child lives";
+}
+
+TEST(run_subprocess, says_so_when_the_program_is_missing) {
+  subprocess_spec spec;
+  spec.argv = {"no-such-program-here"};
+  EXPECT_EQ(code_of(run_subprocess(spec)), ec::io);
+}
+
+TEST(write_file_durably, replaces_whole_and_leaves_no_temporary_file) {
+  const test::scratch dir;
+  test::ok(write_file_durably(dir / "f", "one"));
+  test::ok(write_file_durably(dir / "f", "two"));
+  EXPECT_EQ(test::ok(read_file(dir / "f")), "two");
+  EXPECT_NE(::access((dir / "f.new").c_str(), F_OK), 0);
+  EXPECT_EQ(code_of(write_file_durably(dir / "no/such/f", "x")), ec::io);
+}

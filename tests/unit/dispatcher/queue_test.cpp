@@ -1,0 +1,416 @@
+// Intake, the queue's machine in virtual time, and the data of chunks.
+#include <gtest/gtest.h>
+
+#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/queue_fsm.hpp"
+#include "actors/dispatcher/stream_data.hpp"
+#include "config/limits.hpp"
+#include "config/overload.hpp"
+#include "tests/support/ok.hpp"
+#include "tests/support/seeded.hpp"
+
+using namespace ntrace;
+using namespace ntrace::dispatcher;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+const std::string sha(40, 'a');
+
+/// A machine with a journal that commits at once, unless told to fail or to hold back.
+struct world {
+  queue_fsm fsm;
+  time_point now{};
+  std::map<request_id, result<json>> answers;
+  std::vector<json> offers;
+  std::vector<std::uint64_t> aborted;
+  std::vector<journal::operation> written;
+  std::vector<commit> held;
+  std::map<std::string, run_row> keys;
+  error journal_error;
+  bool holds = false;
+  request_id next = 1;
+  std::uint64_t seq = 0;
+
+  explicit world(queue_options o = options()) : fsm{o, 0, 1} {}
+  static queue_options options() {
+    queue_options o;
+    o.lease = 30s;
+    o.offer = 2s;
+    o.attempts = 3;
+    o.backoff = {1000ms, 8000ms};
+    o.source_template = "git+file:///m/{owner}/{repo}#{sha}";
+    return o;
+  }
+  void perform(effects todo) {
+    for (auto& e : todo)
+      std::visit(overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
+                          [&](answer& a) { answers.insert_or_assign(a.request, a.value); },
+                          [&](offer& o) { offers.push_back(o.run); },
+                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {}, [](changed&) {}},
+                 e);
+  }
+  void settle(const commit& c) {
+    if (journal_error.code != ec::none) return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
+    journal::committed done;
+    for (const auto& op : c.ops)
+      if (const auto* in = std::get_if<journal::insert_run>(&op)) {
+        if (const auto known = keys.find(in->key); known != keys.end())
+          done.duplicate_of = known->second;
+        else
+          keys[in->key] = in->run;
+      }
+    if (!done.duplicate_of) written.insert(written.end(), c.ops.begin(), c.ops.end());
+    done.seq = ++seq;
+    perform(fsm.on_committed(now, c.tag, done));
+  }
+  void release() {
+    holds = false;
+    for (const auto& c : std::exchange(held, {})) settle(c);
+  }
+  request_id push(const std::string& id, const std::string& key = "", const std::string& owner = "o", std::int64_t priority = 0) {
+    push_request p{owner, "r", sha, key, "", priority, json::object()};
+    perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
+    return next++;
+  }
+  request_id hello(session_id s, int workers = 1) {
+    perform(fsm.on_hello(now, s, next, {{"version", 1}, {"name", "n" + std::to_string(s)}, {"workers", workers}, {"free", workers}}));
+    return next++;
+  }
+  template <class F, class... Args>
+  result<json> call(F method, Args... args) {
+    const auto request = next++;
+    perform((fsm.*method)(now, args...));
+    return answers.count(request) ? answers.at(request) : fail(ec::timed_out, "no answer");
+  }
+  result<json> accept(session_id s, std::uint64_t token) { return call(&queue_fsm::on_accept, s, next, json{{"token", token}}); }
+  result<json> started(std::uint64_t token) { return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}}); }
+  result<json> append(std::uint64_t token, std::uint64_t n) {
+    return call(&queue_fsm::on_append, next, json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
+  }
+  result<json> finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
+    return call(&queue_fsm::on_finish, next, json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
+  }
+  void pass(milliseconds time) {
+    now += time;
+    perform(fsm.on_tick(now));
+  }
+  std::string state_written(const std::string& run) const {
+    std::string out;
+    for (const auto& op : written)
+      if (const auto* s = std::get_if<journal::set_run>(&op); s && s->run == run) out = to_string(s->state);
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST(parse_push, takes_the_seeds_form_with_and_without_options) {
+  const auto plain = test::ok(parse_push(json::array({"o", "r", std::string(40, 'A')})));
+  EXPECT_EQ(plain.sha, sha);
+  EXPECT_EQ(plain.payload["after"], sha);
+  const auto full = test::ok(parse_push(json::array({"o", "r", std::string(64, '0'), {{"key", "k"}, {"source", "dir"}, {"priority", -5}}})));
+  EXPECT_EQ(full.key + full.source, "kdir");
+  EXPECT_EQ(full.priority, -5);
+}
+
+TEST(parse_push, takes_a_webhooks_payload) {
+  const json payload{{"after", sha}, {"uuid", "u-1"}, {"repository", {{"name", "nano"}, {"owner", {{"login", "dscape"}}}}}};
+  const auto push = test::ok(parse_push(json::array({payload})));
+  EXPECT_EQ(push.owner + "/" + push.repo, "dscape/nano");
+  EXPECT_EQ(push.key, "u-1");
+  EXPECT_EQ(push.payload, payload);
+}
+
+TEST(parse_push, names_the_field_that_is_wrong) {
+  const auto field = [](const json& args) {
+    const auto got = parse_push(args);
+    return got ? std::string{"none"} : got.error().facts.empty() ? "?" : got.error().facts[0].second;
+  };
+  EXPECT_EQ(field(json::array()), "arguments");
+  EXPECT_EQ(field(json::array({"o", "r"})), "arguments");
+  EXPECT_EQ(field(json::array({1, "r", sha})), "owner");
+  EXPECT_EQ(field(json::array({"..", "r", sha})), "owner");
+  EXPECT_EQ(field(json::array({"o/x", "r", sha})), "owner");
+  EXPECT_EQ(field(json::array({"o", std::string(101, 'r'), sha})), "repo");
+  EXPECT_EQ(field(json::array({"o", "", sha})), "repo");
+  EXPECT_EQ(field(json::array({"o", "r", sha.substr(1)})), "sha");
+  EXPECT_EQ(field(json::array({"o", "r", std::string(40, 'g')})), "sha");
+  EXPECT_EQ(field(json::array({"o", "r", nullptr})), "sha");
+  EXPECT_EQ(field(json::array({"o", "r", sha, {{"key", ""}}})), "key");
+  EXPECT_EQ(field(json::array({"o", "r", sha, {{"key", "a\nb"}}})), "key");
+  EXPECT_EQ(field(json::array({"o", "r", sha, {{"priority", 1.5}}})), "priority");
+  EXPECT_EQ(field(json::array({"o", "r", sha, {{"colour", 1}}})), "option colour");
+  EXPECT_EQ(field(json::array({json{{"after", sha}}})), "repository");
+  EXPECT_EQ(field(json::array({json{{"repository", {{"name", "r"}, {"owner", {{"name", "o"}}}}}}})), "after");
+}
+
+TEST(queue_fsm, acknowledges_a_push_only_after_the_commit) {
+  world uut;
+  uut.holds = true;
+  const auto request = uut.push("R1");
+  EXPECT_EQ(uut.answers.count(request), 0u);
+  uut.release();
+  EXPECT_EQ((*uut.answers.at(request))["state"], "queued");
+  EXPECT_EQ((*uut.answers.at(request))["run"], "R1");
+}
+
+TEST(queue_fsm, does_not_acknowledge_when_the_journal_fails) {
+  world uut;
+  uut.journal_error = {ec::journal_full, "disk full", {}};
+  EXPECT_EQ(uut.answers.at(uut.push("R1")).error().code, ec::journal_full);
+  uut.hello(1);
+  EXPECT_TRUE(uut.offers.empty());
+  uut.journal_error = {};
+  EXPECT_TRUE(uut.answers.at(uut.push("R2")));
+  EXPECT_EQ(uut.offers.at(0)["run"], "R2");
+}
+
+TEST(queue_fsm, answers_a_known_key_with_the_first_run) {
+  world uut;
+  uut.push("R1", "k");
+  const auto again = *uut.answers.at(uut.push("R2", "k"));
+  EXPECT_EQ(again["run"], "R1");
+  EXPECT_EQ(again["duplicate"], true);
+  EXPECT_EQ(uut.fsm.open_runs(), 1u);
+}
+
+TEST(queue_fsm, offers_only_after_the_token_is_on_disk) {
+  world uut;
+  uut.push("R1");
+  uut.holds = true;
+  uut.hello(1);
+  EXPECT_TRUE(uut.offers.empty());
+  uut.release();
+  ASSERT_EQ(uut.offers.size(), 1u);
+  EXPECT_EQ(uut.offers[0]["token"], 1);
+  EXPECT_EQ(uut.offers[0]["source"], "git+file:///m/o/r#" + sha);
+}
+
+TEST(queue_fsm, walks_a_run_from_push_to_done) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  EXPECT_EQ((*uut.accept(1, 1))["lease_ms"], 30'000);
+  EXPECT_TRUE(uut.started(1));
+  EXPECT_EQ((*uut.append(1, 1))["ack"], 1);
+  EXPECT_EQ((*uut.append(1, 2))["ack"], 2);
+  EXPECT_EQ((*uut.finish(1, "passed", 2))["state"], "done");
+  EXPECT_EQ(uut.state_written("R1"), "done");
+  EXPECT_EQ(uut.fsm.open_runs(), 0u);
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed", 2)), ec::stale_lease);
+}
+
+TEST(queue_fsm, refuses_a_verdict_that_overtakes_its_chunks) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  uut.append(1, 1);
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed", 2)), ec::gap);
+  EXPECT_EQ(test::code_of(uut.append(1, 3)), ec::gap);
+  EXPECT_EQ((*uut.append(1, 1))["ack"], 1);
+  EXPECT_TRUE(uut.append(1, 2));
+  EXPECT_TRUE(uut.finish(1, "passed", 2));
+}
+
+TEST(queue_fsm, burns_an_offer_that_is_not_answered_in_time) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.pass(2s - 1ms);
+  uut.hello(2);
+  EXPECT_EQ(uut.offers.size(), 1u);
+  uut.pass(1ms);
+  ASSERT_EQ(uut.offers.size(), 2u);
+  EXPECT_EQ(uut.offers[1]["token"], 2);
+  EXPECT_EQ(test::code_of(uut.accept(1, 1)), ec::stale_lease);
+  EXPECT_TRUE(uut.accept(2, 2));
+}
+
+TEST(queue_fsm, queues_again_with_a_higher_token_when_the_lease_expires) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  uut.pass(30s - 1ms);
+  EXPECT_TRUE(uut.started(1)) << "a heartbeat or report just in time renews it";
+  uut.pass(30s);
+  EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
+  EXPECT_EQ(test::code_of(uut.append(1, 1)), ec::stale_lease);
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
+  uut.pass(1s);
+  uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next++, {{"free", 1}, {"workers", 1}}));
+  ASSERT_EQ(uut.offers.size(), 2u);
+  EXPECT_EQ(uut.offers[1]["token"], 2);
+  EXPECT_EQ(uut.offers[1]["attempt"], 2);
+}
+
+TEST(queue_fsm, keeps_a_lease_alive_by_heartbeats_that_name_it) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  for (int i = 0; i < 10; ++i) {
+    uut.pass(29s);
+    uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next, {{"attempts", {{{"token", 1}}, {{"token", 99}}}}, {"free", 0}}));
+    EXPECT_EQ((*uut.answers.at(uut.next++))["stale"], json::array({99}));
+  }
+  EXPECT_TRUE(uut.finish(1, "passed"));
+}
+
+TEST(queue_fsm, retries_infrastructure_and_quarantines_after_the_last_attempt) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  for (std::uint64_t token = 1; token <= 3; ++token) {
+    ASSERT_EQ(uut.offers.size(), token);
+    EXPECT_TRUE(uut.accept(1, token));
+    uut.finish(token, "infrastructure");
+    uut.pass(8s);
+    uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next++, {{"free", 1}}));
+  }
+  EXPECT_EQ(uut.state_written("R1"), "quarantined");
+  EXPECT_EQ(uut.offers.size(), 3u);
+}
+
+TEST(queue_fsm, never_retries_a_scripts_own_failure) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  EXPECT_EQ((*uut.finish(1, "script_failed"))["state"], "failed");
+  uut.pass(1h);
+  EXPECT_EQ(uut.offers.size(), 1u);
+}
+
+TEST(queue_fsm, gives_an_open_offer_back_at_once_when_the_runner_goes) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.hello(2);
+  uut.perform(uut.fsm.on_session_gone(uut.now, 1));
+  ASSERT_EQ(uut.offers.size(), 2u);
+  EXPECT_TRUE(uut.accept(2, 2));
+}
+
+TEST(queue_fsm, takes_turns_between_repos_and_priorities_first) {
+  world uut;
+  uut.push("A1", "", "a");
+  uut.push("A2", "", "a");
+  uut.push("B1", "", "b");
+  uut.push("C1", "", "c", 5);
+  uut.hello(1, 4);
+  std::string order;
+  for (const auto& o : uut.offers) order += o["run"].get<std::string>() + " ";
+  EXPECT_EQ(order, "C1 A1 B1 A2 ");
+}
+
+TEST(queue_fsm, cancels_at_every_stage_after_the_commit) {
+  world uut;
+  uut.push("R1");
+  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R1"}))["state"], "cancelled");
+  EXPECT_EQ(uut.state_written("R1"), "cancelled");
+  uut.hello(1);
+  uut.push("R2");
+  uut.accept(1, 1);
+  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"}))["state"], "cancelled");
+  EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})), ec::invalid_state);
+}
+
+TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
+  world uut;
+  run_row row;
+  row.id = "R1";
+  row.state = run_state::running;
+  row.attempts = 1;
+  row.token = 7;
+  row.last_seq = 4;
+  uut.perform(uut.fsm.on_recovered(uut.now, {row}));
+  uut.pass(30s - 1ms);
+  EXPECT_EQ(test::code_of(uut.append(7, 6)), ec::gap);
+  EXPECT_EQ((*uut.append(7, 5))["ack"], 5);
+  EXPECT_TRUE(uut.finish(7, "passed", 5));
+}
+
+TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
+  world uut;
+  uut.push("R1");
+  uut.perform(uut.fsm.on_drain(uut.now, true));
+  uut.hello(1);
+  EXPECT_TRUE(uut.offers.empty());
+  EXPECT_EQ(uut.answers.at(uut.push("R2")).error().code, ec::draining);
+  EXPECT_NE(uut.fsm.waits_for(uut.now, "R1").find("drain"), std::string::npos);
+  uut.perform(uut.fsm.on_drain(uut.now, false));
+  EXPECT_EQ(uut.offers.size(), 1u);
+}
+
+TEST(queue_fsm, refuses_a_runner_of_no_known_version) {
+  world uut;
+  uut.perform(uut.fsm.on_hello(uut.now, 1, uut.next, {{"version", 0}}));
+  EXPECT_EQ(uut.answers.at(uut.next).error().code, ec::version_mismatch);
+}
+
+/// Whatever runners do, each run ends at most once, tokens rise, and accepted attempts stay bounded.
+TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
+  test::seeded s;
+  for (int round = 0; round < 200; ++round) {
+    world uut;
+    std::map<std::string, int> ends;
+    std::uint64_t last_token = 0;
+    for (int i = 0; i < 10; ++i) uut.push("R" + std::to_string(i));
+    for (int step = 0; step < 300; ++step) {
+      const auto session = 1 + s.random.below(3);
+      const auto token = s.random.below(last_token + 2);
+      switch (s.random.below(8)) {
+        case 0: uut.hello(session); break;
+        case 1: uut.perform(uut.fsm.on_session_gone(uut.now, session)); break;
+        case 2: uut.accept(session, token); break;
+        case 3: uut.append(token, 1 + s.random.below(3)); break;
+        case 4: uut.finish(token, s.random.below(2) ? "passed" : "infrastructure", s.random.below(3)); break;
+        case 5: uut.pass(milliseconds{s.random.below(20'000)}); break;
+        case 6: uut.perform(uut.fsm.on_heartbeat(uut.now, session, uut.next++, {{"attempts", {{{"token", token}}}}, {"free", s.random.below(3)}, {"workers", 2}})); break;
+        case 7: uut.journal_error.code = s.random.below(4) == 0 ? ec::journal_full : ec::none; break;
+      }
+      for (; last_token < uut.offers.size(); ++last_token)
+        ASSERT_TRUE(last_token == 0 || uut.offers[last_token]["token"] > uut.offers[last_token - 1]["token"]);
+      last_token = uut.offers.size();
+    }
+    for (const auto& op : uut.written)
+      if (const auto* set = std::get_if<journal::set_run>(&op)) {
+        if (is_terminal(set->state)) ++ends[set->run];
+        ASSERT_LE(set->attempts, 3u);
+        ASSERT_TRUE(ends[set->run] == 0 || is_terminal(set->state)) << "a run went on after its end";
+      }
+    for (const auto& [run, n] : ends) ASSERT_LE(n, 1) << run;
+  }
+}
+
+TEST(chunk_data, survives_the_wire_whatever_the_bytes) {
+  test::seeded s;
+  for (const std::size_t size : {0u, 1u, 100u, 4096u, 4097u, 262144u}) {
+    std::string data;
+    for (std::size_t i = 0; i < size; ++i) data.push_back(static_cast<char>(s.random.below(256)));
+    for (const auto& original : {data, std::string(size, 'a')}) {
+      json args = json::object();
+      put_chunk_data(args, original);
+      const auto line = args.dump();
+      ASSERT_LT(line.size(), limits::line_bytes_max);
+      EXPECT_EQ(test::ok(chunk_data(json::parse(line))), original);
+    }
+  }
+}
+
+TEST(chunk_data, refuses_what_is_no_chunk_or_unpacks_too_far) {
+  EXPECT_EQ(test::code_of(chunk_data(json::object())), ec::bad_argument);
+  EXPECT_EQ(test::code_of(chunk_data({{"data", 7}})), ec::bad_argument);
+  EXPECT_EQ(test::code_of(chunk_data({{"data", std::string(limits::chunk_bytes_max + 1, 'x')}})), ec::bad_argument);
+  EXPECT_EQ(test::code_of(chunk_data({{"zstd", "!!!!"}})), ec::bad_argument);
+  EXPECT_EQ(test::code_of(chunk_data({{"zstd", "AAAA"}})), ec::bad_argument);
+  json bomb = json::object();
+  put_chunk_data(bomb, std::string(64u << 20, '\0'));
+  EXPECT_EQ(test::code_of(chunk_data(bomb)), ec::bad_argument);
+}

@@ -1,0 +1,425 @@
+// Sources' specs and bundles, the outbox, the pool, the attempt.
+#include <archive.h>
+#include <archive_entry.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "actors/runner/attempt_fsm.hpp"
+#include "actors/runner/outbox_fsm.hpp"
+#include "actors/runner/source.hpp"
+#include "actors/runner/zone_pool_fsm.hpp"
+#include "actors/zone/linux/bundle_format.hpp"
+#include "config/limits.hpp"
+#include "config/overload.hpp"
+#include "tests/support/ok.hpp"
+#include "tests/support/scratch.hpp"
+#include "tests/support/seeded.hpp"
+
+using namespace ntrace;
+using namespace ntrace::runner;
+using namespace std::chrono_literals;
+using nlohmann::json;
+using test::code_of;
+
+TEST(parse_source_spec, takes_the_four_kinds_apart) {
+  const auto describe = [](const char* text) {
+    const auto s = test::ok(parse_source_spec(text));
+    return s.location + " " + s.revision + " " + s.name;
+  };
+  EXPECT_EQ(describe("npm:nano@4.1.4"), "nano 4.1.4 nano");
+  EXPECT_EQ(describe("npm:@scope/pkg@1.0.0-beta.1"), "@scope/pkg 1.0.0-beta.1 pkg");
+  EXPECT_EQ(describe("git+https://x.example/o/r.git#v1.2"), "https://x.example/o/r.git v1.2 r");
+  EXPECT_EQ(describe("git+/srv/m/r.git#main"), "/srv/m/r.git main r");
+  EXPECT_EQ(describe("github:o/r@abc"), "o/r abc r");
+  EXPECT_EQ(describe("../some/dir/"), "../some/dir/  dir");
+}
+
+TEST(parse_source_spec, refuses_what_could_become_an_option_or_leave_its_place) {
+  for (const char* bad : {"", "git+https://x", "git+--upload-pack=x#y", "git+ext::sh#x", "git+https://x#--help", "git+https://x#a..b", "git+https://x#", "npm:nano", "npm:@1",
+                          "npm:../x@1", "npm:a/b@1", "npm:@/x@1", "npm:n@-1", "github:o@x", "github:o/r", "github:o/..@x", "github:-o/r@x", "a\nb"})
+    EXPECT_EQ(code_of(parse_source_spec(bad)), ec::bad_argument) << bad;
+}
+
+TEST(fill_source_template, fills_three_names_and_refuses_others) {
+  EXPECT_EQ(test::ok(fill_source_template("git+file:///m/{owner}/{repo}.git#{sha}", "o", "r", "s")), "git+file:///m/o/r.git#s");
+  EXPECT_EQ(code_of(fill_source_template("{branch}", "o", "r", "s")), ec::bad_config);
+}
+
+TEST(safe_path, makes_paths_plain_and_refuses_those_that_leave) {
+  EXPECT_EQ(test::ok(safe_path("./a//b/./c/", 0)), "a/b/c");
+  EXPECT_EQ(test::ok(safe_path("package/lib/x.js", 1)), "lib/x.js");
+  EXPECT_EQ(test::ok(safe_path("package/", 1)), "");
+  for (const char* bad : {"/etc/passwd", "..", "a/../../b", "a/..", "x\ny", "../a"}) EXPECT_EQ(code_of(safe_path(bad, 0)), ec::source_hostile) << bad;
+  EXPECT_EQ(code_of(safe_path("package/../../x", 1)), ec::source_hostile);
+  EXPECT_EQ(code_of(safe_path(std::string(256, 'a'), 0)), ec::source_hostile);
+  std::string deep;
+  for (int i = 0; i < 65; ++i) deep += "a/";
+  EXPECT_EQ(code_of(safe_path(deep, 0)), ec::source_hostile);
+}
+
+TEST(check_link, lets_links_point_inside_only) {
+  EXPECT_TRUE(check_link("node_modules/.bin/x", "../x/bin.js"));
+  EXPECT_TRUE(check_link("a/b", "../c"));
+  for (const auto& [path, target] : {std::pair{"a", "/etc/passwd"}, {"a", "../x"}, {"a/b", "../../x"}, {"a/b", "c/../../../x"}, {"a", ""}})
+    EXPECT_EQ(code_of(check_link(path, target)), ec::source_hostile) << path << " → " << target;
+}
+
+TEST(choose_script, prefers_benchmark_to_benchmarks_to_test) {
+  const auto chosen = [](const json& scripts) { return choose_script(json{{"scripts", scripts}}.dump()); };
+  EXPECT_EQ(test::ok(chosen({{"test", "t"}, {"benchmarks", "b"}, {"benchmark", "a"}})), "benchmark");
+  EXPECT_EQ(test::ok(chosen({{"test", "t"}, {"benchmarks", "b"}})), "benchmarks");
+  EXPECT_EQ(test::ok(chosen({{"test", "t"}, {"benchmark", ""}})), "test");
+  EXPECT_EQ(code_of(chosen(json::object())), ec::no_script);
+  EXPECT_EQ(code_of(chosen({{"test", 7}})), ec::no_script);
+  EXPECT_EQ(code_of(choose_script("{}")), ec::no_script);
+  EXPECT_EQ(code_of(choose_script("[")), ec::source_failed);
+}
+
+TEST(needs_install, is_true_for_dependencies_and_install_hooks) {
+  EXPECT_FALSE(needs_install("{}"));
+  EXPECT_FALSE(needs_install(R"({"dependencies":{}})"));
+  EXPECT_TRUE(needs_install(R"({"devDependencies":{"a":"1"}})"));
+  EXPECT_TRUE(needs_install(R"({"scripts":{"postinstall":"x"}})"));
+}
+
+namespace {
+
+struct tar_entry {
+  std::string path;
+  unsigned type;
+  std::string content, link;
+  unsigned mode;
+  tar_entry(std::string p, unsigned t = AE_IFREG, std::string c = "", std::string l = "", unsigned m = 0644)
+      : path{std::move(p)}, type{t}, content{std::move(c)}, link{std::move(l)}, mode{m} {}
+};
+
+std::string make_tar(const std::vector<tar_entry>& entries, bool gzip = false) {
+  std::string out(1u << 20, '\0');
+  std::size_t used = 0;
+  auto* a = archive_write_new();
+  archive_write_set_format_pax_restricted(a);
+  if (gzip) archive_write_add_filter_gzip(a);
+  archive_write_open_memory(a, out.data(), out.size(), &used);
+  for (const auto& e : entries) {
+    auto* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, e.path.c_str());
+    archive_entry_set_filetype(entry, e.type);
+    archive_entry_set_perm(entry, e.mode);
+    archive_entry_set_size(entry, static_cast<la_int64_t>(e.content.size()));
+    if (e.type == AE_IFLNK) archive_entry_set_symlink(entry, e.link.c_str());
+    if (e.type == AE_IFREG && !e.link.empty()) archive_entry_set_hardlink(entry, e.link.c_str());
+    archive_write_header(a, entry);
+    archive_write_data(a, e.content.data(), e.content.size());
+    archive_entry_free(entry);
+  }
+  archive_write_close(a);
+  archive_write_free(a);
+  out.resize(used);
+  return out;
+}
+
+result<bundle> bundled(const std::string& bytes, const test::scratch& dir, unsigned strip = 0) {
+  bool given = false;
+  return bundle_archive([&]() -> result<std::string_view> { return std::exchange(given, true) ? std::string_view{} : std::string_view{bytes}; }, strip, dir.path(), nullptr);
+}
+
+}  // namespace
+
+TEST(bundle_archive, carries_files_folders_and_links) {
+  const test::scratch dir;
+  const auto tar = make_tar({{"p", AE_IFDIR, "", "", 0755}, {"p/package.json", AE_IFREG, "{\"a\":1}", "", 0644}, {"p/x", AE_IFLNK, "", "package.json", 0777}, {"p/run", AE_IFREG, "#!", "", 04755}}, true);
+  auto got = test::ok(bundled(tar, dir, 1));
+  EXPECT_EQ(got.entries, 3u);
+  EXPECT_EQ(got.package_json, "{\"a\":1}");
+  EXPECT_EQ(got.digest.size(), 71u);
+  zone::bundle_header head{};
+  bool saw_run = false;
+  while (read_all(got.file.get(), &head, sizeof head) && head.kind != zone::bundle_kind::end) {
+    std::string path(head.path_bytes, '\0'), content(head.size, '\0');
+    ASSERT_TRUE(read_all(got.file.get(), path.data(), path.size()) && read_all(got.file.get(), content.data(), content.size()));
+    if (path == "run") {
+      saw_run = true;
+      EXPECT_EQ(head.mode, 0755u) << "set-id bits must go";
+    }
+  }
+  EXPECT_TRUE(saw_run);
+}
+
+TEST(bundle_archive, refuses_every_hostile_entry) {
+  const test::scratch dir;
+  EXPECT_EQ(code_of(bundled(make_tar({{"../evil"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"/etc/x"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"a", AE_IFLNK, "", "/etc"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"a", AE_IFLNK, "", "b"}, {"a/x"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"a", AE_IFREG, "x"}, {"a/x"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"a", AE_IFREG, "x"}, {"a", AE_IFREG, "y"}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled(make_tar({{"a", AE_IFREG, "x"}, {"b", AE_IFREG, "", "a"}}), dir)), ec::source_hostile);
+  for (const unsigned type : {AE_IFCHR, AE_IFBLK, AE_IFIFO}) EXPECT_EQ(code_of(bundled(make_tar({{"d", type}}), dir)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundled("this is no archive at all, it is a text", dir)), ec::source_failed);
+}
+
+TEST(bundle_archive, survives_being_cut_at_every_byte) {
+  const test::scratch dir;
+  const auto tar = make_tar({{"package.json", AE_IFREG, std::string(600, 'x')}, {"b", AE_IFREG, "y"}}, true);
+  for (std::size_t n = 0; n < tar.size(); ++n) [[maybe_unused]] const auto got = bundled(tar.substr(0, n), dir);
+}
+
+TEST(bundle_folder, leaves_git_out_and_refuses_links_that_leave) {
+  const test::scratch dir, scratch;
+  dir.file("package.json", "{}");
+  dir.file(".git/config", "secret");
+  dir.file("lib/a.js", "1");
+  EXPECT_EQ(test::ok(bundle_folder(dir.path(), scratch.path(), nullptr)).entries, 3u);
+  const auto first = test::ok(bundle_folder(dir.path(), scratch.path(), nullptr)).digest;
+  EXPECT_EQ(test::ok(bundle_folder(dir.path(), scratch.path(), nullptr)).digest, first);
+  ASSERT_EQ(::symlink("/etc/passwd", (dir / "x").c_str()), 0);
+  EXPECT_EQ(code_of(bundle_folder(dir.path(), scratch.path(), nullptr)), ec::source_hostile);
+  EXPECT_EQ(code_of(bundle_folder(dir / "absent", scratch.path(), nullptr)), ec::not_found);
+}
+
+TEST(bundle_folder, refuses_a_fifo_without_opening_it) {
+  const test::scratch dir, scratch;
+  ASSERT_EQ(::mkfifo((dir / "f").c_str(), 0600), 0);
+  EXPECT_EQ(code_of(bundle_folder(dir.path(), scratch.path(), nullptr)), ec::source_hostile);
+}
+
+TEST(outbox_fsm, numbers_without_gaps_and_cuts_large_data) {
+  outbox_fsm uut;
+  EXPECT_TRUE(uut.on_append("stdout", "a"));
+  EXPECT_TRUE(uut.on_append("result", std::string(limits::chunk_bytes_max + 1, 'x')));
+  const auto sent = uut.take_sendable();
+  ASSERT_EQ(sent.size(), 3u);
+  EXPECT_EQ(sent[2].seq, 3u);
+  EXPECT_EQ(sent[2].data, "x");
+  EXPECT_TRUE(uut.take_sendable().empty());
+}
+
+TEST(outbox_fsm, lets_the_verdict_go_only_after_everything_is_acknowledged) {
+  outbox_fsm uut;
+  EXPECT_TRUE(uut.on_append("stdout", "a"));
+  EXPECT_TRUE(uut.on_append("stdout", "b"));
+  uut.on_close();
+  uut.take_sendable();
+  EXPECT_FALSE(uut.may_finish());
+  uut.on_ack(1);
+  EXPECT_FALSE(uut.may_finish());
+  uut.on_ack(1);
+  uut.on_ack(2);
+  EXPECT_TRUE(uut.may_finish());
+  EXPECT_EQ(uut.last_seq(), 2u);
+  EXPECT_FALSE(uut.on_append("stdout", "late"));
+}
+
+TEST(outbox_fsm, refuses_above_its_bound_and_takes_again_after_acks) {
+  outbox_fsm uut;
+  EXPECT_TRUE(uut.on_append("stdout", std::string(limits::outbox_bytes_max, 'x')));
+  EXPECT_FALSE(uut.on_append("stdout", "y"));
+  uut.on_ack(1);
+  EXPECT_TRUE(uut.on_append("stdout", "y"));
+}
+
+/// Over a link that loses, doubles and breaks, a receiver that keeps only what follows gets all.
+TEST(outbox_fsm, delivers_everything_once_in_order_over_a_faulty_link) {
+  test::seeded s;
+  for (int round = 0; round < 100; ++round) {
+    outbox_fsm uut;
+    std::vector<std::string> stored;
+    std::size_t made = 0;
+    for (int step = 0; step < 5000 && (made < 100 || !uut.may_finish()); ++step) {
+      if (made < 100 && s.random.below(3) == 0) {
+        ASSERT_TRUE(uut.on_append("stdout", std::to_string(made++)));
+        if (made == 100) uut.on_close();
+      }
+      for (const auto& c : uut.take_sendable()) {
+        if (s.random.below(5) == 0) continue;  // lost
+        for (std::uint64_t n = 0; n <= s.random.below(2); ++n)
+          if (c.seq == stored.size() + 1) stored.push_back(c.data);
+        if (s.random.below(3) != 0) uut.on_ack(stored.size());
+      }
+      if (s.random.below(4) == 0) uut.on_rewind();
+    }
+    ASSERT_TRUE(uut.may_finish());
+    ASSERT_EQ(stored.size(), 100u);
+    for (std::size_t i = 0; i < 100; ++i) ASSERT_EQ(stored[i], std::to_string(i));
+  }
+}
+
+TEST(zone_pool_fsm, keeps_free_busy_and_repairing_in_balance) {
+  test::seeded s;
+  zone_pool_fsm uut{{1000ms, 8000ms}, 1};
+  time_point now{};
+  std::vector<std::string> busy;
+  for (int step = 0; step < 5000; ++step) {
+    const auto id = "z" + std::to_string(s.random.below(5));
+    switch (s.random.below(5)) {
+      case 0: uut.on_enroll(id, 1); break;
+      case 1: (void)uut.on_expel(id).has_value(); break;
+      case 2:
+        if (const auto got = uut.on_acquire("r")) busy.push_back(*got);
+        break;
+      case 3:
+        if (!busy.empty()) {
+          uut.on_release(now, busy.back(), s.random.below(2) == 0);
+          busy.pop_back();
+        }
+        break;
+      case 4: uut.on_tick(now += milliseconds{s.random.below(5000)}); break;
+    }
+    std::size_t counted_busy = 0, others = 0;
+    for (const auto& w : uut.list()) (w.state == worker_state::busy ? counted_busy : others) += 1;
+    ASSERT_EQ(counted_busy, busy.size());
+    ASSERT_EQ(counted_busy + others, uut.size());
+  }
+}
+
+TEST(zone_pool_fsm, repairs_a_broken_worker_instead_of_putting_it_away) {
+  zone_pool_fsm uut{{1000ms, 1000ms}, 1};
+  time_point now{};
+  uut.on_enroll("z", 1);
+  EXPECT_FALSE(uut.on_enroll("z", 2));
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(uut.on_acquire("r"));
+    uut.on_release(now, "z", true);
+    EXPECT_FALSE(uut.on_acquire("r"));
+    ASSERT_TRUE(uut.next_wake());
+    uut.on_tick(now = *uut.next_wake());
+  }
+  EXPECT_EQ(uut.find("z")->restarts, 10u);
+  EXPECT_EQ(uut.free(), 1u);
+}
+
+TEST(zone_pool_fsm, forgets_a_busy_worker_only_when_its_attempt_ended) {
+  zone_pool_fsm uut{{1000ms, 1000ms}, 1};
+  uut.on_enroll("z", 1);
+  uut.on_acquire("r");
+  EXPECT_TRUE(uut.on_expel("z"));
+  EXPECT_EQ(uut.size(), 1u);
+  uut.on_release({}, "z", false);
+  EXPECT_EQ(uut.size(), 0u);
+  EXPECT_EQ(code_of(uut.on_expel("z")), ec::not_enrolled);
+}
+
+namespace {
+
+/// Walks an attempt: each step's outcome comes from `plan`, by name; absent: it goes well.
+struct walk {
+  std::map<std::string, error> plan;
+  std::string package = R"({"scripts":{"benchmark":"x"},"dependencies":{"a":"1"}})";
+  bool proof_ok = true;
+  std::string story;
+  finish end{};
+
+  walk& run() {
+    attempt_fsm fsm{"z"};
+    time_point now{};
+    attempt_effects todo = fsm.on_start(now);
+    while (!todo.empty()) {
+      attempt_effects next;
+      for (auto& e : todo) {
+        if (const auto* p = std::get_if<perform>(&e)) {
+          const std::string name{to_string(p->what)};
+          story += name + " ";
+          step_outcome outcome;
+          if (plan.count(name)) outcome.failed = plan[name];
+          outcome.receipt = {{"ok", proof_ok}};
+          outcome.package_json = package;
+          now += 10ms;
+          for (auto& more : fsm.on_done(now, p->what, outcome)) next.push_back(std::move(more));
+        } else if (auto* f = std::get_if<finish>(&e)) {
+          end = *f;
+        }
+      }
+      todo = std::move(next);
+    }
+    EXPECT_TRUE(fsm.is_finished());
+    return *this;
+  }
+};
+
+}  // namespace
+
+TEST(attempt_fsm, walks_all_steps_to_passed) {
+  walk uut;
+  uut.run();
+  EXPECT_EQ(uut.story, "rollback profiler fetch unpack install run capture fold ");
+  EXPECT_EQ(uut.end.verdict, "passed");
+  EXPECT_EQ(uut.end.receipt["steps"]["run"], 10);
+  EXPECT_TRUE(uut.end.receipt["clean"]["ok"].get<bool>());
+}
+
+TEST(attempt_fsm, makes_the_flame_graph_also_when_the_script_fails) {
+  for (const auto& [code, verdict] : {std::pair{ec::script_failed, "script_failed"}, {ec::timed_out, "timed_out"}, {ec::out_of_memory, "script_failed"}, {ec::output_limit, "script_failed"}}) {
+    walk uut;
+    uut.plan["run"] = {code, "x", {}};
+    uut.run();
+    EXPECT_EQ(uut.story, "rollback profiler fetch unpack install run capture fold ");
+    EXPECT_EQ(uut.end.verdict, verdict);
+  }
+}
+
+TEST(attempt_fsm, keeps_the_scripts_result_when_the_sampler_breaks) {
+  for (const char* step : {"profiler", "capture", "fold"}) {
+    walk uut;
+    uut.plan[step] = {ec::profile_failed, "perf is missing", {}};
+    uut.run();
+    EXPECT_EQ(uut.end.verdict, "passed") << step;
+    EXPECT_EQ(uut.end.receipt["profile_failed"], "perf is missing");
+  }
+}
+
+TEST(attempt_fsm, runs_nothing_without_a_proof_of_clean) {
+  walk uut;
+  uut.proof_ok = false;
+  uut.run();
+  EXPECT_EQ(uut.story, "rollback ");
+  EXPECT_EQ(uut.end.verdict, "infrastructure");
+  EXPECT_TRUE(uut.end.zone_is_broken);
+}
+
+TEST(attempt_fsm, tells_the_users_errors_from_infrastructure) {
+  const auto verdict = [](const char* step, ec code) {
+    walk uut;
+    uut.plan[step] = {code, "x", {}};
+    return uut.run().end.verdict;
+  };
+  EXPECT_EQ(verdict("rollback", ec::zone_failed), "infrastructure");
+  EXPECT_EQ(verdict("fetch", ec::source_failed), "infrastructure");
+  EXPECT_EQ(verdict("fetch", ec::not_found), "script_failed");
+  EXPECT_EQ(verdict("fetch", ec::source_hostile), "script_failed");
+  EXPECT_EQ(verdict("unpack", ec::zone_failed), "infrastructure");
+  EXPECT_EQ(verdict("install", ec::install_failed), "script_failed");
+  EXPECT_EQ(verdict("install", ec::timed_out), "timed_out");
+  for (const char* step : {"unpack", "install", "run", "fold"}) EXPECT_EQ(verdict(step, ec::init_died), "infrastructure") << step;
+}
+
+TEST(attempt_fsm, says_which_script_is_missing) {
+  walk uut;
+  uut.package = R"({"scripts":{"start":"x"}})";
+  uut.run();
+  EXPECT_EQ(uut.end.verdict, "script_failed");
+  EXPECT_NE(uut.end.reason.find("benchmark"), std::string::npos);
+  walk none;
+  none.package = "";
+  EXPECT_NE(none.run().end.reason.find("package.json"), std::string::npos);
+}
+
+TEST(attempt_fsm, skips_install_when_there_is_nothing_to_install) {
+  walk uut;
+  uut.package = R"({"scripts":{"test":"x"}})";
+  uut.run();
+  EXPECT_EQ(uut.story, "rollback profiler fetch unpack run capture fold ");
+}
+
+TEST(attempt_fsm, ends_as_infrastructure_when_cancelled) {
+  attempt_fsm uut{"z"};
+  uut.on_start({});
+  uut.on_cancel("the lease is stale");
+  step_outcome fine;
+  fine.receipt = {{"ok", true}};
+  const auto effects = uut.on_done({}, step::rollback, fine);
+  const auto* end = std::get_if<finish>(&effects.back());
+  ASSERT_NE(end, nullptr);
+  EXPECT_EQ(end->verdict, "infrastructure");
+  EXPECT_EQ(end->reason, "cancelled: the lease is stale");
+}

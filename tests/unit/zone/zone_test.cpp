@@ -1,0 +1,131 @@
+// The parts of the zone engine that need no rights.
+#include <gtest/gtest.h>
+
+#include "actors/zone/linux/cgroup.hpp"
+#include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/zone_store.hpp"
+#include "tests/support/ok.hpp"
+#include "tests/support/scratch.hpp"
+#include "tests/support/seeded.hpp"
+
+using namespace ntrace;
+using namespace ntrace::zone;
+using test::code_of;
+
+namespace {
+const std::string id = "00000000-0000-4000-8000-000000000001";
+}
+
+TEST(init_wire, carries_a_record_and_back) {
+  init_record r{init_op::exec, 7, -1, 1000, "/job", {"node", "", "a b"}, {"A=1"}};
+  const auto back = decode(encode(r));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->argv, r.argv);
+  EXPECT_EQ(back->env, r.env);
+  EXPECT_EQ(back->cwd, r.cwd);
+  EXPECT_EQ(back->uid, 1000u);
+}
+
+TEST(init_wire, refuses_every_cut_and_every_surplus) {
+  const auto packet = encode({init_op::exec, 7, 0, 0, "/", {"x"}, {"A=1"}});
+  for (std::size_t n = 0; n < packet.size(); ++n) EXPECT_FALSE(decode(packet.substr(0, n))) << n;
+  EXPECT_FALSE(decode(packet + "x"));
+  EXPECT_FALSE(decode(std::string(init_packet_bytes_max + 1, 'x')));
+  EXPECT_TRUE(encode({init_op::exec, 1, 0, 0, std::string(init_packet_bytes_max, 'x'), {}, {}}).empty());
+}
+
+TEST(init_wire, survives_random_packets) {
+  test::seeded s;
+  const auto good = encode({init_op::exec, 7, 0, 0, "/", {"x", "y"}, {"A=1"}});
+  for (int i = 0; i < 20'000; ++i) {
+    auto packet = good;
+    for (std::uint64_t n = 0; n < 1 + s.random.below(4); ++n) packet[s.random.below(packet.size())] = static_cast<char>(s.random.below(256));
+    [[maybe_unused]] const auto got = decode(packet);
+  }
+}
+
+TEST(cgroup_layout, reads_hybrid_pure_and_absent_hierarchies) {
+  const auto hybrid = parse_cgroup_layout(
+      "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
+      "31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+      "32 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+  EXPECT_EQ(hybrid.v2, "/sys/fs/cgroup/unified");
+  EXPECT_EQ(hybrid.v1.at("memory"), "/sys/fs/cgroup/memory");
+  EXPECT_EQ(hybrid.v1.at("cpu"), "/sys/fs/cgroup/cpu,cpuacct");
+  EXPECT_EQ(hybrid.v1.count("pids"), 0u);
+  EXPECT_EQ(parse_cgroup_layout("1 0 0:1 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n").v2, "/sys/fs/cgroup");
+  EXPECT_EQ(parse_cgroup_layout("garbage\n\n - \n").v2, "");
+}
+
+TEST(snapshot_name, follows_vmadm) {
+  EXPECT_TRUE(is_snapshot_name("clean"));
+  EXPECT_TRUE(is_snapshot_name("a_.:%-9"));
+  EXPECT_TRUE(is_snapshot_name(std::string(64, 'a')));
+  for (const auto& bad : {std::string{}, std::string(65, 'a'), std::string{"-a"}, std::string{"a/b"}, std::string{"a@b"}, std::string{"a b"}, std::string{".."}}) EXPECT_FALSE(is_snapshot_name(bad)) << bad;
+}
+
+TEST(zone_store, makes_a_zone_with_a_clean_snapshot_once) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  EXPECT_EQ(code_of(uut.facts()), ec::no_such_zone);
+  test::ok(uut.create(false, ""));
+  EXPECT_EQ(code_of(uut.create(false, "")), ec::invalid_state);
+  const auto facts = test::ok(uut.facts());
+  EXPECT_EQ(facts.snapshots, std::vector<std::string>{"clean"});
+  EXPECT_EQ(facts.generation, 0u);
+  EXPECT_EQ(list_zones(dir.path()).size(), 1u);
+}
+
+TEST(zone_store, holds_nothing_of_the_hosts_accounts_or_secrets) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  test::ok(uut.create(false, ""));
+  const auto etc = uut.path() + "/snapshots/clean/layer/etc/";
+  EXPECT_EQ(test::ok(read_file(etc + "passwd")).find("tester"), std::string::npos);
+  for (const char* name : {"shadow", "gshadow", "ssh", "ssl/private", "sudoers", "machine-id", "environment"}) EXPECT_NE(::access((etc + name).c_str(), F_OK), 0) << name;
+}
+
+TEST(zone_store, never_uses_a_generation_twice) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  test::ok(uut.create(false, ""));
+  std::uint64_t last = 0;
+  for (int i = 0; i < 5; ++i) {
+    const auto layer = test::ok(uut.open_generation(true));
+    EXPECT_GT(layer.generation, last);
+    EXPECT_TRUE(std::filesystem::is_empty(layer.upper));
+    last = layer.generation;
+    if (i % 2 == 0) test::ok(uut.end_generation(layer.generation, false));
+  }
+  zone_store reopened{dir.path(), id};
+  EXPECT_EQ(test::ok(reopened.open_generation(true)).generation, last + 1);
+}
+
+TEST(zone_store, keeps_a_generation_until_the_rollback_and_seals_it_in_a_snapshot) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  test::ok(uut.create(false, ""));
+  auto layer = test::ok(uut.open_generation(false));
+  std::ofstream{layer.upper + "/made"} << "x";
+  test::ok(uut.end_generation(layer.generation, true));
+  EXPECT_FALSE(test::ok(uut.open_generation(false)).is_new);
+  test::ok(uut.snapshot("second"));
+  EXPECT_EQ(code_of(uut.snapshot("second")), ec::invalid_state);
+  EXPECT_EQ(test::ok(uut.layers()).size(), 2u);
+  EXPECT_EQ(::access((test::ok(uut.layers())[0] + "/made").c_str(), F_OK), 0);
+  EXPECT_EQ(code_of(uut.delete_snapshot("second")), ec::invalid_state);
+  EXPECT_EQ(code_of(uut.rollback("absent")), ec::not_found);
+  EXPECT_EQ(test::ok(uut.rollback("clean")), std::vector<std::string>{"second"});
+  EXPECT_EQ(test::ok(uut.layers()).size(), 1u);
+}
+
+TEST(zone_store, belongs_to_one_process_at_a_time) {
+  const test::scratch dir;
+  zone_store first{dir.path(), id}, second{dir.path(), id};
+  test::ok(first.create(false, ""));
+  test::ok(first.lock());
+  const auto refused = second.lock();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ec::zone_busy);
+  EXPECT_NE(refused.error().message.find(std::to_string(::getpid())), std::string::npos);
+}
