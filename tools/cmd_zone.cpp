@@ -122,9 +122,7 @@ void add_zone(CLI::App& app, outcome& out) {
   {
     auto [sub, a] = add("exec", "Run a command in the zone as the job's user", true, exec);
     sub->add_flag("--network", a->network, "reach what network_allow lists, through the proxy");
-    sub->add_option("COMMAND", a->command)->required();
-    sub->positionals_at_end();
-    sub->prefix_command(false);
+    sub->add_option("COMMAND", a->command, "after --, so that its options are its own")->required();
   }
   add("destroy", "Delete the zone", true, [](const zone_args& z) { return simple(z, "destroy"); });
 }
