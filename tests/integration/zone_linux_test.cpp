@@ -185,7 +185,7 @@ TEST_F(zone_linux_test, keeps_what_exec_wrote_until_the_rollback_when_not_fresh)
 
 TEST_F(zone_linux_test, refuses_a_zone_that_another_process_owns) {
   ok(uut->boot({}));
-  const auto refused = test::ntrace({"zone", "rollback", uuid, "--data", dir.path(), "--json"});
+  const auto refused = test::run_ntrace({"zone", "rollback", uuid, "--data", dir.path(), "--json"});
   EXPECT_EQ(refused.exit_code, 4);
   EXPECT_NE(refused.out.find("zone_busy"), std::string::npos) << refused.out << refused.err;
 }
@@ -216,7 +216,7 @@ TEST(privileged_helper, refuses_to_be_forked_from_a_threaded_process) {
 TEST(privileged_helper, ends_every_zone_when_its_caller_is_killed) {
   NTRACE_NEEDS_ZONES();
   const test::scratch dir;
-  const auto uuid = test::ntrace({"zone", "create", "--data", dir.path()}).out.substr(0, 36);
+  const auto uuid = test::run_ntrace({"zone", "create", "--data", dir.path()}).out.substr(0, 36);
   subprocess_spec spec;
   spec.argv = {test::program_path(), "zone", "exec", uuid, "--data", dir.path(), "--zone-allow-degraded", "true", "--", "sleep", "1000"};
   const int pid = ok(spawn_subprocess(spec, -1, -1, -1));

@@ -30,7 +30,7 @@ inline std::string program_path() {
 }
 
 /// Runs `ntrace words…` to its end.
-inline subprocess_result ntrace(std::vector<std::string> words, milliseconds deadline = milliseconds{60'000}, std::vector<std::string> env = {}) {
+inline subprocess_result run_ntrace(std::vector<std::string> words, milliseconds deadline = milliseconds{60'000}, std::vector<std::string> env = {}) {
   subprocess_spec spec;
   spec.argv = {program_path()};
   spec.argv.insert(spec.argv.end(), words.begin(), words.end());
@@ -166,7 +166,7 @@ inline std::string make_package(const scratch& dir, const std::string& name, int
 /// Why zones cannot be tried here; empty when they can. In CI that is a failure, not a skip.
 inline std::string zones_missing() {
   static const std::string why = [] {
-    const auto seen = ntrace({"doctor", "runner", "--json"});
+    const auto seen = run_ntrace({"doctor", "runner", "--json"});
     const auto found = json::parse(seen.out, nullptr, false);
     if (found.is_object() && found.value("can_run", false)) return std::string{};
     return "this machine cannot run zones: " + seen.out + seen.err;
