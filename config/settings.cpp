@@ -33,6 +33,7 @@ constexpr std::array table{
     setting_spec{"backoff_min_ms", duration_ms, "1000", "first wait before a run is retried"},
     setting_spec{"backoff_max_ms", duration_ms, "300000", "longest wait before a run is retried"},
     setting_spec{"drain_ms", duration_ms, "30000", "how long SIGTERM waits for running attempts"},
+    setting_spec{"stop_ms", duration_ms, "20000", "how long a stop may take before the process just ends", 100},
     setting_spec{"boot_ms", duration_ms, "5000", "deadline of a zone's boot", 10},
     setting_spec{"fetch_ms", duration_ms, "120000", "deadline of fetching a source", 10},
     setting_spec{"install_ms", duration_ms, "600000", "deadline of `npm install`", 10},

@@ -17,8 +17,11 @@ namespace {
 
 std::vector<std::string> environment(const subprocess_spec& spec) {
   std::vector<std::string> out;
+  const auto is_given = [&](const std::string& name) {
+    return std::any_of(spec.env.begin(), spec.env.end(), [&](const std::string& e) { return e.starts_with(name + "="); });
+  };
   for (const char* name : {"PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-    if (const char* value = std::getenv(name)) out.push_back(std::string{name} + "=" + value);
+    if (const char* value = std::getenv(name); value && !is_given(name)) out.push_back(std::string{name} + "=" + value);
   out.emplace_back("LC_ALL=C");
   out.insert(out.end(), spec.env.begin(), spec.env.end());
   return out;

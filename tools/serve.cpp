@@ -19,7 +19,6 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds stop_deadline{20'000};  // after the drain; then the process just ends
 constexpr milliseconds start_deadline{30'000};
 
 sigset_t waited_signals() {
@@ -152,7 +151,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
         log::info("process.stopping", {{"idle", idle ? "yes" : "no"}});
       }
     }
-    end_process_after(stop_deadline);
+    end_process_after(s.duration("stop_ms"));
     stop_tree(system, root, *w);
     w->children.clear();
   }

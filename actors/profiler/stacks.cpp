@@ -59,6 +59,8 @@ std::string stack_set::folded() const {
       if (!line.empty()) line += ';';
       line += name(nodes_[*at].frame);
     }
+    // A line that begins with '#' would be read as a comment.
+    if (line.starts_with('#')) line.replace(0, 1, "\\x23");
     lines.emplace_back(std::move(line), nodes_[n].self);
   }
   std::sort(lines.begin(), lines.end());

@@ -46,7 +46,10 @@ const { chromium } = require('playwright-core');
   await page.keyboard.press('Escape');
   for (const w of [400, 4000]) {
     await page.setViewportSize({ width: w, height: 900 });
-    seen['width_' + w] = await page.evaluate(() => Number(document.querySelector('svg[data-total]').getAttribute('width')));
+    const width = () => Number(document.querySelector('svg[data-total]').getAttribute('width'));
+    // The page hears of the new size a moment later.
+    await page.waitForFunction((want) => Math.abs(Number(document.querySelector('svg[data-total]').getAttribute('width')) - want) < 40, w, { timeout: 5000 }).catch(() => {});
+    seen['width_' + w] = await page.evaluate(width);
   }
   seen.planted = await page.evaluate(() => typeof window.planted);
   await page.setViewportSize({ width: 1200, height: 900 });

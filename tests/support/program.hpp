@@ -26,7 +26,7 @@ using nlohmann::json;
 
 inline std::string program_path() {
   const char* path = std::getenv("NTRACE_PROGRAM");
-  return path ? path : "ntrace";
+  return path ? path : NTRACE_PROGRAM_DEFAULT;
 }
 
 /// Runs `ntrace words…` to its end.
@@ -143,13 +143,16 @@ inline std::string leftovers(const std::string& data) {
   return out;
 }
 
-/// Children of `pid` by name, for finding a zone's init.
+/// Children of `pid` by name, theirs included, for finding a zone's init.
 inline std::vector<int> descendants(int pid, const std::string& name) {
   std::vector<int> out;
-  std::istringstream in{read_file("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children").value_or("")};
-  for (int child = 0; in >> child;) {
-    if (read_file("/proc/" + std::to_string(child) + "/comm").value_or("") == name + "\n") out.push_back(child);
-    for (const int deeper : descendants(child, name)) out.push_back(deeper);
+  std::error_code ignored;
+  for (const auto& task : std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task", ignored}) {
+    std::istringstream in{read_file(task.path().string() + "/children").value_or("")};
+    for (int child = 0; in >> child;) {
+      if (read_file("/proc/" + std::to_string(child) + "/comm").value_or("") == name + "\n") out.push_back(child);
+      for (const int deeper : descendants(child, name)) out.push_back(deeper);
+    }
   }
   return out;
 }

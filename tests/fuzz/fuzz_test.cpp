@@ -1,0 +1,174 @@
+// Untrusted input, mutated from a corpus: no crash, no hang, no broken promise. NTRACE_FUZZ=N rounds
+// per input instead of the quick default; finds are kept as files in tests/data/fuzz/.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/stream_data.hpp"
+#include "actors/profiler/flame_graph.hpp"
+#include "actors/profiler/fold.hpp"
+#include "actors/runner/bundle.hpp"
+#include "actors/runner/source_spec.hpp"
+#include "actors/zone/linux/init_wire.hpp"
+#include "config/file.hpp"
+#include "config/settings.hpp"
+#include "net/egress_policy.hpp"
+#include "net/rpc_session.hpp"
+#include "tests/support/scratch.hpp"
+#include "tests/support/seeded.hpp"
+#include "tests/support/xml.hpp"
+
+using namespace ntrace;
+
+namespace {
+
+std::size_t rounds() {
+  const char* given = std::getenv("NTRACE_FUZZ");
+  return given ? std::strtoull(given, nullptr, 10) : 2000;
+}
+
+/// The corpus of a target: the files tests/data/fuzz/<name>/*, and what the test adds itself.
+std::vector<std::string> corpus(const std::string& name, std::vector<std::string> more) {
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator{std::string{NTRACE_TESTS} + "/data/fuzz/" + name, ignored})
+    more.push_back(read_file(file.path().string()).value_or(""));
+  return more;
+}
+
+std::string mutated(std::string s, const std::vector<std::string>& all, random_source& random) {
+  for (std::uint64_t n = 0, count = 1 + random.below(6); n < count; ++n) {
+    const auto at = random.below(s.size() + 1);
+    switch (random.below(7)) {
+      case 0: s.insert(at, 1, static_cast<char>(random.below(256))); break;
+      case 1: if (!s.empty()) s[at % s.size()] = static_cast<char>(random.below(256)); break;
+      case 2: s.erase(at, random.below(8)); break;
+      case 3: s.resize(at); break;
+      case 4: { const auto& other = all[random.below(all.size())]; s.insert(at, other.substr(random.below(other.size() + 1), random.below(40))); break; }
+      case 5: { static constexpr std::string_view tokens[] = {"[", "]", "{", "}", "\"", "\\", "\n", "\r\n", " ", ":", ";", "(", ")", "<", ">", "0", "-1", "18446744073709551616", "1e999", "null", "\xff", "\xf0\x9f", "../", "\x1b"};
+                s.insert(at, tokens[random.below(std::size(tokens))]); break; }
+      case 6: s.insert(at, std::string(random.below(64), s.empty() ? 'x' : s[at % s.size()])); break;
+    }
+  }
+  return s;
+}
+
+void fuzz(const std::string& name, std::vector<std::string> seeds, const std::function<void(const std::string&)>& target) {
+  test::seeded s;
+  const auto all = corpus(name, std::move(seeds));
+  for (const auto& input : all) target(input);
+  for (std::size_t i = 0; i < rounds(); ++i) {
+    const auto input = mutated(all[s.random.below(all.size())], all, s.random);
+    SCOPED_TRACE("input: " + nlohmann::json(input).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+    target(input);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+const std::string perf_text = "node 7/8 [000] 1.000001: 1001001 cpu-clock:\n\ta1 JS:*f /j/a.js:1:2+0x1 (/tmp/perf-7.map)\n\ta0 std::map<int, void (*)(int)>::at(int const&) (/usr/bin/node)\n\n";
+
+}  // namespace
+
+TEST(fuzz, rpc_lines) {
+  fuzz("rpc", {"[\"push\",[\"o\",\"r\",\"aa\"],1]\n", "[[null,{\"a\":1}],2]\n", "[null,3]\n", "[\"a\",[],\"\\\"]\"]\n"}, [](const std::string& input) {
+    net::rpc_session uut;
+    for (auto& e : uut.on_bytes(input + "\n"))
+      if (const auto* r = std::get_if<net::rpc_request>(&e)) uut.answer(*r, net::json{1});
+    // Whatever came in, each line that goes out is JSON with our shape.
+    std::istringstream lines{uut.take_output()};
+    for (std::string line; std::getline(lines, line);) {
+      const auto reply = net::json::parse(line, nullptr, false);
+      ASSERT_TRUE(reply.is_array() && reply.size() == 2 && reply[0].is_array()) << line;
+    }
+  });
+}
+
+TEST(fuzz, pushes) {
+  fuzz("push", {R"(["o","r","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",{"key":"k","priority":3}])", R"([{"after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","repository":{"name":"r","owner":{"login":"o"}},"uuid":"u"}])"},
+       [](const std::string& input) {
+         const auto args = nlohmann::json::parse(input, nullptr, false);
+         if (!args.is_array()) return;
+         const auto push = dispatcher::parse_push(args);
+         ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos && push->sha.size() >= 40));
+       });
+}
+
+TEST(fuzz, folding_and_drawing) {
+  fuzz("fold", {perf_text, "  m`leaf+0x1\n  m`main\n    3\n", "a;b 1\nc 2.5\n", R"({"nodes":[{"id":1,"callFrame":{"functionName":"f","url":"u","lineNumber":1,"columnNumber":2},"children":[2]},{"id":2}],"samples":[1,2],"timeDeltas":[1,2],"startTime":0,"endTime":9})"},
+       [](const std::string& input) {
+         for (const auto format : {profiler::stack_format::perf, profiler::stack_format::dtrace, profiler::stack_format::cpuprofile, profiler::stack_format::folded}) {
+           const auto got = profiler::fold(input, format);
+           if (!got) continue;
+           const auto folded = got->stacks.folded();
+           ASSERT_EQ(profiler::fold(folded, profiler::stack_format::folded)->stacks.folded(), folded);
+           ASSERT_EQ(test::xml_error(profiler::flame_svg(got->stacks, {})), "");
+         }
+         [[maybe_unused]] const auto detected = profiler::detect_format(input);
+         [[maybe_unused]] const auto unpacked = profiler::unpack_input(input);
+       });
+}
+
+TEST(fuzz, perf_maps) {
+  fuzz("map", {"a0 10 JS:*f /a.js:1:1\n100 30 x\n"}, [](const std::string& input) {
+    profiler::perf_map uut;
+    uut.add(input);
+    for (std::uint64_t a = 0; a < 600; a += 7) [[maybe_unused]] const auto s = uut.find(a);
+  });
+}
+
+TEST(fuzz, proxy_heads_and_hellos) {
+  fuzz("egress", {"CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a.example/x HTTP/1.1\r\nA: b\r\n\r\n", std::string("\x16\x03\x01\0\x05\x01\0\0\x01\0", 10)}, [](const std::string& input) {
+    if (const auto head = net::parse_proxy_head(input)) {
+      ASSERT_TRUE(head->host.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-._") == std::string::npos && head->port != 0);
+    }
+    bool complete = false;
+    [[maybe_unused]] const auto name = net::client_hello_name(input, complete);
+  });
+}
+
+TEST(fuzz, init_records) {
+  fuzz("init", {zone::encode({zone::init_op::exec, 1, 0, 0, "/", {"a"}, {"B=1"}})}, [](const std::string& input) {
+    if (const auto r = zone::decode(input)) {
+      ASSERT_EQ(zone::decode(zone::encode(*r))->argv, r->argv);
+    }
+  });
+}
+
+TEST(fuzz, archives) {
+  const test::scratch dir;
+  // A tar of one file, by hand: the header's fields and a sum of its bytes.
+  std::string tar(1024, '\0');
+  tar.replace(0, 12, "package.json");
+  tar.replace(100, 8, std::string("0000644\0", 8));
+  tar.replace(124, 12, std::string("00000000002\0", 12));
+  tar.replace(257, 8, std::string("ustar\0" "00", 8));
+  tar[156] = '0';
+  tar.replace(148, 8, "        ");
+  unsigned sum = 0;
+  for (int i = 0; i < 512; ++i) sum += static_cast<unsigned char>(tar[static_cast<std::size_t>(i)]);
+  char text[8];
+  std::snprintf(text, sizeof text, "%06o", sum);
+  tar.replace(148, 7, text, 7);
+  tar.replace(512, 2, "{}");
+  tar += std::string(1024, '\0');
+  fuzz("archive", {tar}, [&](const std::string& input) {
+    bool given = false;
+    const auto got = runner::bundle_archive([&]() -> result<std::string_view> { return std::exchange(given, true) ? std::string_view{} : std::string_view{input}; }, 0, dir.path(), nullptr);
+    [[maybe_unused]] const bool made = got.has_value();
+  });
+}
+
+TEST(fuzz, sources_paths_and_settings) {
+  fuzz("source", {"npm:nano@4.1.4", "git+https://x/y#z", "github:o/r@s", "a/b/../c", "../x"}, [](const std::string& input) {
+    if (const auto spec = runner::parse_source_spec(input)) {
+      ASSERT_TRUE(spec->name.find('/') == std::string::npos && spec->name != ".." && !spec->name.empty());
+    }
+    if (const auto path = runner::safe_path(input, 0)) {
+      ASSERT_TRUE(!path->starts_with('/') && ("/" + *path + "/").find("/../") == std::string::npos);
+    }
+    [[maybe_unused]] const auto bytes = parse_bytes(input);
+    [[maybe_unused]] const auto port = parse_host_port(input);
+    [[maybe_unused]] const auto script = runner::choose_script(input);
+  });
+}
