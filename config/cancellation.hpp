@@ -13,7 +13,7 @@ namespace ntrace {
 /// Raised once, never lowered. Its descriptor becomes readable when raised, so poll(2) can wait on
 /// it beside others. Thread-safe.
 class cancellation {
- public:
+public:
   cancellation() : fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {}
   void raise() noexcept {
     const std::uint64_t one = 1;
@@ -29,7 +29,7 @@ class cancellation {
     return true;
   }
 
- private:
+private:
   unique_fd fd_;
 };
 

@@ -10,7 +10,9 @@ std::string digest_base64(std::string_view algorithm, std::string_view bytes) {
   const auto* md = EVP_get_digestbyname(std::string{algorithm}.c_str());
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;
-  if (md == nullptr || EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, md, nullptr) != 1) return "";
+  if (md == nullptr ||
+      EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, md, nullptr) != 1)
+    return "";
   std::array<unsigned char, 4 * EVP_MAX_MD_SIZE / 3 + 4> text{};
   const int n = EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(size));
   return {reinterpret_cast<const char*>(text.data()), static_cast<std::size_t>(n)};
@@ -25,7 +27,9 @@ sha256::sha256() : state_{std::make_unique<state>()} {
 }
 sha256::~sha256() { EVP_MD_CTX_free(state_->context); }
 
-void sha256::add(std::string_view bytes) { EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()); }
+void sha256::add(std::string_view bytes) {
+  EVP_DigestUpdate(state_->context, bytes.data(), bytes.size());
+}
 
 std::string sha256::hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};

@@ -12,7 +12,7 @@ std::string digest_base64(std::string_view algorithm, std::string_view bytes);
 
 /// SHA-256 of a stream, piece by piece.
 class sha256 {
- public:
+public:
   sha256();
   ~sha256();
   sha256(const sha256&) = delete;
@@ -21,7 +21,7 @@ class sha256 {
   /// 64 lower-case hexadecimal digits; ends the stream.
   std::string hex();
 
- private:
+private:
   struct state;
   std::unique_ptr<state> state_;
 };

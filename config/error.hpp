@@ -13,38 +13,38 @@ namespace ntrace {
 enum class ec : std::uint8_t {
   none = 0,
   // wire
-  bad_request,     ///< A line that is not a request or reply of the protocol.
-  line_too_long,   ///< A line above limits::line_bytes_max; framing is lost.
-  no_such_method,  ///< A request whose name the server does not have.
-  bad_argument,    ///< An argument of the wrong type or outside its range; names the field.
-  overloaded,      ///< A bounded queue is full; try again later.
-  unreachable,     ///< Nobody answers at that address.
-  connection_lost, ///< The peer went away before it answered.
-  version_mismatch,///< hello: no protocol version in common.
+  bad_request,       ///< A line that is not a request or reply of the protocol.
+  line_too_long,     ///< A line above limits::line_bytes_max; framing is lost.
+  no_such_method,    ///< A request whose name the server does not have.
+  bad_argument,      ///< An argument of the wrong type or outside its range; names the field.
+  overloaded,        ///< A bounded queue is full; try again later.
+  unreachable,       ///< Nobody answers at that address.
+  connection_lost,   ///< The peer went away before it answered.
+  version_mismatch,  ///< hello: no protocol version in common.
   // dispatcher
-  not_found,       ///< No run, source or revision of that name.
-  invalid_state,   ///< The run is not in a state that allows the request.
-  stale_lease,     ///< The fencing token is not the live one of its run.
-  gap,             ///< A chunk that does not follow the highest stored one.
-  lease_held,      ///< Another attempt holds the lease.
-  draining,        ///< The server takes no new work.
+  not_found,      ///< No run, source or revision of that name.
+  invalid_state,  ///< The run is not in a state that allows the request.
+  stale_lease,    ///< The fencing token is not the live one of its run.
+  gap,            ///< A chunk that does not follow the highest stored one.
+  lease_held,     ///< Another attempt holds the lease.
+  draining,       ///< The server takes no new work.
   // journal
-  journal_full,    ///< No room on the journal's disk; nothing was acknowledged.
-  journal_failed,  ///< The journal could not be written or read.
-  journal_corrupt, ///< The journal's file is damaged.
-  journal_schema,  ///< The journal was written by a newer ntrace.
+  journal_full,     ///< No room on the journal's disk; nothing was acknowledged.
+  journal_failed,   ///< The journal could not be written or read.
+  journal_corrupt,  ///< The journal's file is damaged.
+  journal_schema,   ///< The journal was written by a newer ntrace.
   // runner
-  not_enrolled,    ///< No worker of that uuid.
-  no_such_zone,    ///< No zone of that uuid on this machine.
-  no_clean,        ///< The zone has no snapshot `clean`.
-  zone_busy,       ///< The zone runs an attempt, or another process owns it.
-  no_worker,       ///< No worker is free.
+  not_enrolled,  ///< No worker of that uuid.
+  no_such_zone,  ///< No zone of that uuid on this machine.
+  no_clean,      ///< The zone has no snapshot `clean`.
+  zone_busy,     ///< The zone runs an attempt, or another process owns it.
+  no_worker,     ///< No worker is free.
   // zone
-  zone_unsupported,///< The kernel or our rights do not allow zones; see `ntrace doctor`.
-  zone_failed,     ///< A step of making, booting or ending a zone failed.
-  zone_dirty,      ///< The proof of clean failed.
-  init_died,       ///< The zone's init ended while an attempt was in the zone.
-  helper_lost,     ///< The privileged helper is gone.
+  zone_unsupported,  ///< The kernel or our rights do not allow zones; see `ntrace doctor`.
+  zone_failed,       ///< A step of making, booting or ending a zone failed.
+  zone_dirty,        ///< The proof of clean failed.
+  init_died,         ///< The zone's init ended while an attempt was in the zone.
+  helper_lost,       ///< The privileged helper is gone.
   // attempt
   source_failed,   ///< The source could not be fetched.
   source_hostile,  ///< The archive holds something that is never unpacked.
@@ -58,19 +58,19 @@ enum class ec : std::uint8_t {
   cancelled,       ///< A person, a drain or a stop ended it.
   profile_failed,  ///< The sampler broke; the script's own result stands.
   // profiling engine
-  not_perf_text,   ///< Most lines are not what `perf script` prints.
-  not_recognised,  ///< No known stack format.
-  unsupported,     ///< A known format in a form that cannot be folded.
-  bad_profile,     ///< A .cpuprofile that contradicts itself.
-  overflow,        ///< Counts above 2^64-1.
-  too_many_stacks, ///< More distinct frames or stacks than the bound.
-  truncated,       ///< A compressed input that ends early or expands above its bound.
+  not_perf_text,    ///< Most lines are not what `perf script` prints.
+  not_recognised,   ///< No known stack format.
+  unsupported,      ///< A known format in a form that cannot be folded.
+  bad_profile,      ///< A .cpuprofile that contradicts itself.
+  overflow,         ///< Counts above 2^64-1.
+  too_many_stacks,  ///< More distinct frames or stacks than the bound.
+  truncated,        ///< A compressed input that ends early or expands above its bound.
   // program
-  bad_config,      ///< A setting that is unknown, ill-typed or out of range.
-  io,              ///< A file, socket or process operation failed.
-  child_failed,    ///< A supervised child did not start.
-  no_such_child,   ///< A supervisor has no child of that id.
-  defect,          ///< A state that only a bug in ntrace can cause.
+  bad_config,     ///< A setting that is unknown, ill-typed or out of range.
+  io,             ///< A file, socket or process operation failed.
+  child_failed,   ///< A supervised child did not start.
+  no_such_child,  ///< A supervisor has no child of that id.
+  defect,         ///< A state that only a bug in ntrace can cause.
   last = defect,
 };
 

@@ -10,7 +10,7 @@ namespace ntrace {
 
 /// Owns one file descriptor; closes it once. -1 owns nothing.
 class unique_fd {
- public:
+public:
   unique_fd() = default;
   explicit unique_fd(int fd) : fd_{fd} {}
   unique_fd(unique_fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
@@ -21,7 +21,7 @@ class unique_fd {
   void reset();
   explicit operator bool() const { return fd_ >= 0; }
 
- private:
+private:
   int fd_ = -1;
 };
 

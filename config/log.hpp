@@ -16,8 +16,8 @@ struct field {
   field(std::string_view k, const char* v) : key{k}, value{v} {}
   field(std::string_view k, const std::string& v) : key{k}, value{v} {}
   template <class Int>
-    requires std::is_integral_v<Int>
-  field(std::string_view k, Int v) : key{k}, value{std::to_string(v)} {}
+  requires std::is_integral_v<Int> field(std::string_view k, Int v)
+      : key{k}, value{std::to_string(v)} {}
 };
 
 /// The least level that is written; `name` is debug, info, warn, error or off. False if unknown.
@@ -27,10 +27,18 @@ bool set_level(std::string_view name);
 /// value is cut at 256 bytes, because most of them come from peers.
 void write(level l, std::string_view event, std::initializer_list<field> fields = {});
 
-inline void debug(std::string_view e, std::initializer_list<field> f = {}) { write(level::debug, e, f); }
-inline void info(std::string_view e, std::initializer_list<field> f = {}) { write(level::info, e, f); }
-inline void warn(std::string_view e, std::initializer_list<field> f = {}) { write(level::warn, e, f); }
-inline void error(std::string_view e, std::initializer_list<field> f = {}) { write(level::error, e, f); }
+inline void debug(std::string_view e, std::initializer_list<field> f = {}) {
+  write(level::debug, e, f);
+}
+inline void info(std::string_view e, std::initializer_list<field> f = {}) {
+  write(level::info, e, f);
+}
+inline void warn(std::string_view e, std::initializer_list<field> f = {}) {
+  write(level::warn, e, f);
+}
+inline void error(std::string_view e, std::initializer_list<field> f = {}) {
+  write(level::error, e, f);
+}
 
 /// The text of a line without its time and level; what write() prints.
 std::string format(std::string_view event, std::initializer_list<field> fields);

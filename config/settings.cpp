@@ -26,14 +26,17 @@ constexpr std::array table{
     setting_spec{"github_url", text, "https://codeload.github.com",
                  "where github: sources are fetched from"},
     setting_spec{"npm_registry", text, "https://registry.npmjs.org/", "the npm registry"},
-    setting_spec{"ca_file", text, "", "certificate authorities for sources; the system's when empty"},
+    setting_spec{"ca_file", text, "",
+                 "certificate authorities for sources; the system's when empty"},
     setting_spec{"attempts", count, "5", "attempts of a run before it is quarantined", 1, 100},
     setting_spec{"offer_ms", duration_ms, "2000", "how long an offer waits for its answer", 10},
-    setting_spec{"lease_ms", duration_ms, "30000", "how long a lease lasts without a heartbeat", 100},
+    setting_spec{"lease_ms", duration_ms, "30000", "how long a lease lasts without a heartbeat",
+                 100},
     setting_spec{"backoff_min_ms", duration_ms, "1000", "first wait before a run is retried"},
     setting_spec{"backoff_max_ms", duration_ms, "300000", "longest wait before a run is retried"},
     setting_spec{"drain_ms", duration_ms, "30000", "how long SIGTERM waits for running attempts"},
-    setting_spec{"stop_ms", duration_ms, "20000", "how long a stop may take before the process just ends", 100},
+    setting_spec{"stop_ms", duration_ms, "20000",
+                 "how long a stop may take before the process just ends", 100},
     setting_spec{"boot_ms", duration_ms, "5000", "deadline of a zone's boot", 10},
     setting_spec{"fetch_ms", duration_ms, "120000", "deadline of fetching a source", 10},
     setting_spec{"install_ms", duration_ms, "600000", "deadline of `npm install`", 10},
@@ -54,8 +57,8 @@ constexpr std::array table{
 };
 
 const setting_spec* find_spec(std::string_view key) {
-  const auto at = std::find_if(table.begin(), table.end(),
-                               [&](const setting_spec& s) { return s.key == key; });
+  const auto at =
+      std::find_if(table.begin(), table.end(), [&](const setting_spec& s) { return s.key == key; });
   return at == table.end() ? nullptr : &*at;
 }
 
@@ -75,17 +78,24 @@ result<std::string> check(const setting_spec& spec, const setting_value& value) 
   std::optional<std::int64_t> number;
   switch (spec.type) {
     case text:
-    case list: return value.text;
+    case list:
+      return value.text;
     case flag:
       if (value.text != "true" && value.text != "false") return wrong("use true or false");
       return value.text;
     case count:
-    case duration_ms: number = parse_number(value.text); break;
-    case bytes: number = parse_bytes(value.text); break;
+    case duration_ms:
+      number = parse_number(value.text);
+      break;
+    case bytes:
+      number = parse_bytes(value.text);
+      break;
   }
-  if (!number) return wrong(spec.type == bytes ? "use a number of bytes such as 64MiB" : "use a whole number");
+  if (!number)
+    return wrong(spec.type == bytes ? "use a number of bytes such as 64MiB" : "use a whole number");
   if (*number < spec.min || *number > spec.max)
-    return wrong("use a value from " + std::to_string(spec.min) + " to " + std::to_string(spec.max));
+    return wrong("use a value from " + std::to_string(spec.min) + " to " +
+                 std::to_string(spec.max));
   return std::to_string(*number);
 }
 
@@ -139,7 +149,8 @@ std::optional<std::int64_t> parse_bytes(std::string_view text) {
 
 result<host_port> parse_host_port(std::string_view text) {
   const auto colon = text.rfind(':');
-  auto host = colon == std::string_view::npos ? std::string_view{"127.0.0.1"} : text.substr(0, colon);
+  auto host =
+      colon == std::string_view::npos ? std::string_view{"127.0.0.1"} : text.substr(0, colon);
   const auto port = parse_number(colon == std::string_view::npos ? text : text.substr(colon + 1));
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   if (host.empty() || !port || *port < 0 || *port > 65535)

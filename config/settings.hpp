@@ -23,7 +23,7 @@ struct setting_spec {
   setting_type type;
   std::string_view fallback;
   std::string_view help;
-  std::int64_t min = 0;                    ///< For numbers.
+  std::int64_t min = 0;  ///< For numbers.
   std::int64_t max = INT64_MAX / 2;
 };
 
@@ -37,7 +37,7 @@ struct setting_value {
 
 /// The settings in force. Immutable once loaded.
 class settings {
- public:
+public:
   /// `file`: TOML text's path, empty for none. `env`: looks a variable up. `flags`: by key.
   /// ec::bad_config names the key, its origin and what would be right.
   static result<settings> load(
@@ -52,9 +52,11 @@ class settings {
   std::vector<std::string> list(std::string_view key) const;
   const setting_value& value(std::string_view key) const;
   /// Says where a value came from that the program worked out itself.
-  void set_origin(const std::string& key, std::string origin) { values_[key].origin = std::move(origin); }
+  void set_origin(const std::string& key, std::string origin) {
+    values_[key].origin = std::move(origin);
+  }
 
- private:
+private:
   std::map<std::string, setting_value, std::less<>> values_;
 };
 

@@ -18,10 +18,12 @@ namespace {
 std::vector<std::string> environment(const subprocess_spec& spec) {
   std::vector<std::string> out;
   const auto is_given = [&](const std::string& name) {
-    return std::any_of(spec.env.begin(), spec.env.end(), [&](const std::string& e) { return e.starts_with(name + "="); });
+    return std::any_of(spec.env.begin(), spec.env.end(),
+                       [&](const std::string& e) { return e.starts_with(name + "="); });
   };
   for (const char* name : {"PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-    if (const char* value = std::getenv(name); value && !is_given(name)) out.push_back(std::string{name} + "=" + value);
+    if (const char* value = std::getenv(name); value && !is_given(name))
+      out.push_back(std::string{name} + "=" + value);
   out.emplace_back("LC_ALL=C");
   out.insert(out.end(), spec.env.begin(), spec.env.end());
   return out;
@@ -86,8 +88,8 @@ result<int> spawn_subprocess(const subprocess_spec& spec, int in, int out, int e
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                            POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   int pid = -1;
   const int code = ::posix_spawnp(&pid, argv[0].c_str(), &actions, &attributes,
                                   pointers(argv).data(), pointers(env).data());
@@ -101,8 +103,8 @@ result<subprocess_result> run_subprocess(const subprocess_spec& spec, const canc
   auto out = make_pipe();
   auto err = make_pipe();
   if (!out || !err) return fail(out ? err.error() : out.error());
-  const auto pid = spawn_subprocess(spec, -1, spec.stdout_fd.value_or(out->write.get()),
-                                    err->write.get());
+  const auto pid =
+      spawn_subprocess(spec, -1, spec.stdout_fd.value_or(out->write.get()), err->write.get());
   if (!pid) return fail(pid.error());
   out->write.reset();
   err->write.reset();

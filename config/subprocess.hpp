@@ -11,16 +11,16 @@
 namespace ntrace {
 
 struct subprocess_spec {
-  std::vector<std::string> argv;             ///< argv[0] is looked up in PATH.
-  std::vector<std::string> env;              ///< "NAME=value"; added to a minimal environment.
-  std::string cwd;                           ///< Empty: ours.
-  std::optional<int> stdout_fd;              ///< Where its output goes; else it is collected.
-  std::size_t output_bytes_max = 1u << 20;   ///< Of each collected stream; the rest is dropped.
-  milliseconds deadline{60'000};             ///< Then SIGKILL to its process group.
+  std::vector<std::string> argv;            ///< argv[0] is looked up in PATH.
+  std::vector<std::string> env;             ///< "NAME=value"; added to a minimal environment.
+  std::string cwd;                          ///< Empty: ours.
+  std::optional<int> stdout_fd;             ///< Where its output goes; else it is collected.
+  std::size_t output_bytes_max = 1u << 20;  ///< Of each collected stream; the rest is dropped.
+  milliseconds deadline{60'000};            ///< Then SIGKILL to its process group.
 };
 
 struct subprocess_result {
-  int exit_code = -1;       ///< -1 when a signal ended it.
+  int exit_code = -1;  ///< -1 when a signal ended it.
   int signal = 0;
   bool timed_out = false;
   bool cancelled = false;

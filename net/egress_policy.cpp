@@ -57,7 +57,9 @@ result<authority> parse_authority(std::string_view text, std::uint16_t port_defa
 }
 
 bool is_private_v4(std::uint32_t a) {
-  const auto in = [a](std::uint32_t net, int bits) { return (a >> (32 - bits)) == (net >> (32 - bits)); };
+  const auto in = [a](std::uint32_t net, int bits) {
+    return (a >> (32 - bits)) == (net >> (32 - bits));
+  };
   return in(0x00000000, 8) || in(0x0a000000, 8) || in(0x64400000, 10) || in(0x7f000000, 8) ||
          in(0xa9fe0000, 16) || in(0xac100000, 12) || in(0xc0000000, 24) || in(0xc0a80000, 16) ||
          in(0xc6120000, 15) || in(0xe0000000, 4) || in(0xf0000000, 4);
@@ -66,22 +68,24 @@ bool is_private_v4(std::uint32_t a) {
 bool is_private_v6(const in6_addr& v6) {
   const auto* b = v6.s6_addr;
   const auto embedded = [&](int at) {
-    return is_private_v4(static_cast<std::uint32_t>(b[at]) << 24 | static_cast<std::uint32_t>(b[at + 1]) << 16 |
+    return is_private_v4(static_cast<std::uint32_t>(b[at]) << 24 |
+                         static_cast<std::uint32_t>(b[at + 1]) << 16 |
                          static_cast<std::uint32_t>(b[at + 2]) << 8 | b[at + 3]);
   };
   constexpr std::array<std::uint8_t, 12> nat64{0x00, 0x64, 0xff, 0x9b};
   const bool zeros_10 = std::all_of(b, b + 10, [](std::uint8_t x) { return x == 0; });
-  if (zeros_10 && b[10] == 0xff && b[11] == 0xff) return embedded(12);   // ::ffff:a.b.c.d
-  if (zeros_10 && b[10] == 0 && b[11] == 0) return true;                 // ::, ::1, ::a.b.c.d
-  if (std::equal(nat64.begin(), nat64.end(), b)) return embedded(12);    // 64:ff9b::/96
+  if (zeros_10 && b[10] == 0xff && b[11] == 0xff) return embedded(12);  // ::ffff:a.b.c.d
+  if (zeros_10 && b[10] == 0 && b[11] == 0) return true;                // ::, ::1, ::a.b.c.d
+  if (std::equal(nat64.begin(), nat64.end(), b)) return embedded(12);   // 64:ff9b::/96
   if (b[0] == 0x00 && b[1] == 0x64 && b[2] == 0xff && b[3] == 0x9b) return true;  // 64:ff9b:1::/48
-  if (b[0] == 0x20 && b[1] == 0x02) return embedded(2);                  // 6to4
+  if (b[0] == 0x20 && b[1] == 0x02) return embedded(2);                           // 6to4
   return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80) ||
          (b[0] == 0xfe && (b[1] & 0xc0) == 0xc0) || b[0] == 0xff;
 }
 
-constexpr std::array hop_by_hop{"connection",        "proxy-connection", "keep-alive", "te",
-                                "proxy-authenticate", "proxy-authorization", "trailer", "upgrade"};
+constexpr std::array hop_by_hop{
+    "connection",         "proxy-connection",    "keep-alive", "te",
+    "proxy-authenticate", "proxy-authorization", "trailer",    "upgrade"};
 
 result<void> take_header(std::string_view line, proxy_request& out, bool& has_length,
                          std::string& headers) {
@@ -102,7 +106,8 @@ result<void> take_header(std::string_view line, proxy_request& out, bool& has_le
     has_length = true;
     out.body_bytes = length;
   }
-  const bool drop = name == "host" || std::find(hop_by_hop.begin(), hop_by_hop.end(), name) != hop_by_hop.end();
+  const bool drop =
+      name == "host" || std::find(hop_by_hop.begin(), hop_by_hop.end(), name) != hop_by_hop.end();
   if (!drop) headers.append(line).append("\r\n");
   return {};
 }
@@ -110,11 +115,13 @@ result<void> take_header(std::string_view line, proxy_request& out, bool& has_le
 result<void> take_request_line(std::string_view line, proxy_request& out, std::string& path) {
   const auto first = line.find(' ');
   const auto last = line.rfind(' ');
-  if (first == std::string_view::npos || last == first || !line.substr(last + 1).starts_with("HTTP/1."))
+  if (first == std::string_view::npos || last == first ||
+      !line.substr(last + 1).starts_with("HTTP/1."))
     return fail(ec::bad_request, "malformed request line");
   out.method = std::string{line.substr(0, first)};
   auto target = line.substr(first + 1, last - first - 1);
-  if (target.find(' ') != std::string_view::npos) return fail(ec::bad_request, "blank in the target");
+  if (target.find(' ') != std::string_view::npos)
+    return fail(ec::bad_request, "blank in the target");
   out.is_connect = out.method == "CONNECT";
   if (!out.is_connect) {
     if (out.method != "GET" && out.method != "HEAD" && out.method != "POST")
@@ -142,7 +149,9 @@ result<allow_entry> parse_allow_entry(std::string_view text) {
     rest.remove_prefix(2);
   }
   const auto where = parse_authority(rest, 443);
-  if (!where) return fail(ec::bad_config, "\"" + std::string{text} + "\" is not HOST[:PORT] or *.SUFFIX[:PORT]");
+  if (!where)
+    return fail(ec::bad_config,
+                "\"" + std::string{text} + "\" is not HOST[:PORT] or *.SUFFIX[:PORT]");
   out.host = where->host;
   out.port = where->port;
   return out;
@@ -183,7 +192,8 @@ result<proxy_request> parse_proxy_head(std::string_view head) {
     return (byte < 0x20 && c != '\r' && c != '\n' && c != '\t') || byte == 0x7f;
   });
   if (wrong_byte != head.end()) return fail(ec::bad_request, "control byte in the head");
-  if (!head.ends_with("\r\n\r\n")) return fail(ec::bad_request, "the head does not end in a blank line");
+  if (!head.ends_with("\r\n\r\n"))
+    return fail(ec::bad_request, "the head does not end in a blank line");
   head.remove_suffix(2);
   proxy_request out;
   std::string path;
@@ -195,8 +205,8 @@ result<proxy_request> parse_proxy_head(std::string_view head) {
     const auto line = head.substr(0, end);
     if (line.find_first_of("\r\n") != std::string_view::npos)
       return fail(ec::bad_request, "lone CR or LF in the head");
-    const auto taken = is_first ? take_request_line(line, out, path)
-                                : take_header(line, out, has_length, headers);
+    const auto taken =
+        is_first ? take_request_line(line, out, path) : take_header(line, out, has_length, headers);
     if (!taken) return fail(taken.error());
     is_first = false;
     head.remove_prefix(end + 2);
@@ -215,7 +225,9 @@ result<std::string> client_hello_name(std::string_view bytes, bool& complete) {
   const auto not_hello = [] { return fail(ec::bad_request, "not a TLS ClientHello"); };
   std::size_t at = 0;
   const auto have = [&](std::size_t n) { return bytes.size() - at >= n; };
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i])); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i]));
+  };
   if (!bytes.empty() && byte(0) != 0x16) return not_hello();
   if (bytes.size() > 1 && byte(1) != 0x03) return not_hello();
   if (bytes.size() < 5) return complete = false, std::string{};

@@ -14,10 +14,10 @@ namespace ntrace::net {
 
 /// One line of the allow-list: an exact host, or `*.suffix` for one label or more below it.
 struct allow_entry {
-  std::string host;           ///< Lower case, without a final dot.
+  std::string host;  ///< Lower case, without a final dot.
   bool with_subdomains = false;
   std::uint16_t port = 443;
-  bool allow_private = false; ///< May resolve to loopback, private or link-local addresses.
+  bool allow_private = false;  ///< May resolve to loopback, private or link-local addresses.
 };
 
 /// "HOST", "HOST:PORT" or "*.SUFFIX[:PORT]"; ec::bad_config otherwise.
@@ -36,9 +36,9 @@ bool is_private_address(const sockaddr* address);
 struct proxy_request {
   bool is_connect = false;
   std::string method;
-  std::string host;            ///< Lower case.
+  std::string host;  ///< Lower case.
   std::uint16_t port = 0;
-  std::string forward_head;    ///< absolute-form: the head to send upstream.
+  std::string forward_head;  ///< absolute-form: the head to send upstream.
   std::uint64_t body_bytes = 0;
 };
 

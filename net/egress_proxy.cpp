@@ -79,7 +79,8 @@ void egress_proxy::shared::accept_all() {
 
 void egress_proxy::shared::answer(int client, std::string_view status, std::string_view words) {
   std::string text{"HTTP/1.1 "};
-  text.append(status).append("\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: ");
+  text.append(status).append(
+      "\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: ");
   text.append(std::to_string(words.size() + 1)).append("\r\n\r\n").append(words).append("\n");
   // A client that does not take its refusal only loses the explanation.
   [[maybe_unused]] const bool sent = send_all(client, text, milliseconds{1000});
@@ -116,8 +117,8 @@ result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(request.host.c_str(), std::to_string(request.port).c_str(),
-                                     &hints, &found);
+  if (const int code =
+          ::getaddrinfo(request.host.c_str(), std::to_string(request.port).c_str(), &hints, &found);
       code != 0)
     return fail(ec::unreachable, "cannot resolve " + request.host + ": " + gai_strerror(code));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
@@ -130,7 +131,8 @@ result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
     unique_fd fd{::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     if (!fd) continue;
     if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0) return fd;
-    if (errno != EINPROGRESS || !wait_ready(fd.get(), true, options.connect_deadline, &stop)) continue;
+    if (errno != EINPROGRESS || !wait_ready(fd.get(), true, options.connect_deadline, &stop))
+      continue;
     int code = 0;
     socklen_t size = sizeof code;
     ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &code, &size);
@@ -219,7 +221,8 @@ void egress_proxy::shared::serve(unique_fd client) {
   }
   told.allowed = true;
   if (request->is_connect) {
-    if (!send_all(client.get(), "HTTP/1.1 200 Connection established\r\n\r\n", options.idle_deadline))
+    if (!send_all(client.get(), "HTTP/1.1 200 Connection established\r\n\r\n",
+                  options.idle_deadline))
       return done({ec::connection_lost, "the client went away", {}});
     if (const auto hello = check_hello(client.get(), *request, early); !hello) {
       told.allowed = false;

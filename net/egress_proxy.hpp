@@ -23,7 +23,7 @@ struct egress_report {
 
 struct egress_options {
   std::vector<allow_entry> allow;
-  std::uint64_t bytes_max = 1u << 30;          ///< All connections together.
+  std::uint64_t bytes_max = 1u << 30;  ///< All connections together.
   milliseconds head_deadline{10'000};
   milliseconds connect_deadline{30'000};
   milliseconds idle_deadline{60'000};
@@ -33,7 +33,7 @@ struct egress_options {
 /// Serves until destroyed, which closes the listener and all connections and joins its threads.
 /// One thread per connection (bounded), so that a slow reader holds up nobody else.
 class egress_proxy {
- public:
+public:
   /// `report` is called from the proxy's threads.
   egress_proxy(unique_fd listener, egress_options options,
                std::function<void(const egress_report&)> report);
@@ -41,7 +41,7 @@ class egress_proxy {
   egress_proxy(const egress_proxy&) = delete;
   egress_proxy& operator=(const egress_proxy&) = delete;
 
- private:
+private:
   struct shared;
   std::unique_ptr<shared> shared_;
 };

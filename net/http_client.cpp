@@ -60,12 +60,12 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
   const auto code = curl_easy_perform(curl);
   if (into.too_long)
-    return fail(ec::source_limit, request.url + " is longer than " +
-                                      std::to_string(request.bytes_max) + " bytes");
+    return fail(ec::source_limit,
+                request.url + " is longer than " + std::to_string(request.bytes_max) + " bytes");
   if (code == CURLE_ABORTED_BY_CALLBACK) return fail(ec::cancelled, "fetching was cancelled");
   if (code != CURLE_OK)
-    return fail(ec::source_failed, "GET " + request.url + ": " +
-                                       (words[0] ? words.data() : curl_easy_strerror(code)));
+    return fail(ec::source_failed,
+                "GET " + request.url + ": " + (words[0] ? words.data() : curl_easy_strerror(code)));
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
   if (status != 200)

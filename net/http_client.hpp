@@ -9,8 +9,8 @@
 namespace ntrace::net {
 
 struct http_get {
-  std::string url;             ///< https:// only (http:// for 127.0.0.1).
-  std::string ca_file;         ///< Empty: the system's.
+  std::string url;      ///< https:// only (http:// for 127.0.0.1).
+  std::string ca_file;  ///< Empty: the system's.
   std::size_t bytes_max = 0;
   milliseconds deadline{60'000};
 };

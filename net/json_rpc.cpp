@@ -57,8 +57,9 @@ rpc_line interpret(json value, std::string_view line) {
   if (!value.is_array())
     return bad("a line must be a JSON array: [name, [args…], id] or [[err, result…], id]");
   if (value.size() < 2 || value.size() > 3)
-    return bad("an array of " + std::to_string(value.size()) +
-               " elements is neither a request [name, [args…], id] nor a reply [[err, result…], id]");
+    return bad(
+        "an array of " + std::to_string(value.size()) +
+        " elements is neither a request [name, [args…], id] nor a reply [[err, result…], id]");
   const auto& id = value.back();
   if (!id.is_number() && !id.is_string()) return bad("the id must be a number or a string");
   const rpc_id raw{last_element(line)};
@@ -69,14 +70,16 @@ rpc_line interpret(json value, std::string_view line) {
     reply.id = raw;
     if (head.is_array() && !head.empty()) {
       reply.err = head.front();
-      for (auto at = head.begin() + 1; at != head.end(); ++at) reply.results.push_back(std::move(*at));
+      for (auto at = head.begin() + 1; at != head.end(); ++at)
+        reply.results.push_back(std::move(*at));
     } else if (!head.is_array() && !head.is_null()) {
       return bad("a reply's first element must be an array [err, result…]", raw);
     }
     return reply;
   }
   if (!head.is_string()) return bad("a request's first element must be the method's name", raw);
-  if (!value[1].is_array()) return bad("a request's second element must be the array of arguments", raw);
+  if (!value[1].is_array())
+    return bad("a request's second element must be the array of arguments", raw);
   rpc_request request;
   request.method = head.get<std::string>();
   request.args = std::move(value[1]);
@@ -130,7 +133,8 @@ error error_from_json(const json& value) {
   out.code = ec_from_string(value.value("code", ""));
   if (out.code == ec::none) out.code = ec::defect;
   const auto message = value.find("message");
-  out.message = message != value.end() && message->is_string() ? message->get<std::string>() : value.dump();
+  out.message =
+      message != value.end() && message->is_string() ? message->get<std::string>() : value.dump();
   return out;
 }
 

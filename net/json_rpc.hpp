@@ -24,8 +24,8 @@ struct rpc_request {
 };
 
 struct rpc_reply {
-  json err;                        ///< null on success.
-  json results = json::array();    ///< What follows err.
+  json err;                      ///< null on success.
+  json results = json::array();  ///< What follows err.
   rpc_id id;
 };
 

@@ -22,7 +22,7 @@ struct rpc_answer {
 /// The line discipline of docs/protocol.md. The owner moves bytes: it feeds what it read, sends
 /// take_output(), tells how much is still unsent, and stops reading while wants_pause().
 class rpc_session {
- public:
+public:
   using event = std::variant<rpc_request, rpc_answer>;
 
   /// Takes what was read. Malformed lines are answered here; a line above the limit is answered
@@ -51,7 +51,7 @@ class rpc_session {
   /// Replies to nothing that we asked.
   std::uint64_t stray_replies() const { return stray_replies_; }
 
- private:
+private:
   void on_line(std::string_view line, std::vector<event>& out);
 
   std::string buffer_;

@@ -47,7 +47,8 @@ result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(to.host.c_str(), std::to_string(to.port).c_str(), &hints, &found);
+  if (const int code =
+          ::getaddrinfo(to.host.c_str(), std::to_string(to.port).c_str(), &hints, &found);
       code != 0)
     return fail(ec::unreachable, "cannot resolve " + to.host + ": " + gai_strerror(code));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};

@@ -1,9 +1,9 @@
 #include "supervision/caf_types.hpp"
 
+#include <cxxabi.h>
 #include <caf/actor_system.hpp>
 #include <caf/exit_reason.hpp>
 #include <caf/message.hpp>
-#include <cxxabi.h>
 
 #include <cstdlib>
 
@@ -30,7 +30,8 @@ caf::error to_caf(const error& e) {
 
 error from_caf(const caf::error& e) {
   if (e.category() == category) {
-    const auto code = e.code() <= static_cast<std::uint8_t>(ec::last) ? static_cast<ec>(e.code()) : ec::defect;
+    const auto code =
+        e.code() <= static_cast<std::uint8_t>(ec::last) ? static_cast<ec>(e.code()) : ec::defect;
     std::string text;
     if (e.context().match_elements<std::string>()) text = e.context().get_as<std::string>(0);
     return {code, std::move(text), {}};

@@ -27,7 +27,7 @@ struct child_spec {
 
 struct supervisor_flags {
   strategy how = strategy::one_for_one;
-  unsigned intensity = 3;             ///< More restarts than this within `period`, and it gives up.
+  unsigned intensity = 3;  ///< More restarts than this within `period`, and it gives up.
   milliseconds period{60'000};
 };
 

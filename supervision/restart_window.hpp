@@ -7,8 +7,9 @@
 namespace ntrace::supervision {
 
 class restart_window {
- public:
-  restart_window(unsigned intensity, milliseconds period) : intensity_{intensity}, period_{period} {}
+public:
+  restart_window(unsigned intensity, milliseconds period)
+      : intensity_{intensity}, period_{period} {}
 
   /// Counts a restart at `now` (which never decreases); false when there are now more than the
   /// intensity within the period. One exactly a period old still counts, as in OTP.
@@ -23,7 +24,7 @@ class restart_window {
     return times_.size() >= intensity_ ? 0 : intensity_ - static_cast<unsigned>(times_.size());
   }
 
- private:
+private:
   void forget(time_point now) {
     while (!times_.empty() && times_.front() < now - period_) times_.pop_front();
   }

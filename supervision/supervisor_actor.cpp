@@ -58,7 +58,8 @@ void start_one(self_ptr self, const std::string& id) {
     log::debug("supervisor.child_started", {{"supervisor", state.label}, {"child", id}});
   } else {
     outcome = fail(started.error());
-    log::warn("supervisor.child_start_failed", {{"supervisor", state.label}, {"child", id}, {"reason", to_string(started.error())}});
+    log::warn("supervisor.child_start_failed",
+              {{"supervisor", state.label}, {"child", id}, {"reason", to_string(started.error())}});
   }
   perform(self, state.fsm->on_started(now_of(self), id, outcome));
 }
@@ -75,7 +76,8 @@ void finish(self_ptr self, const exit_reason& reason) {
     self->quit(to_caf({ec::child_failed, reason.text, {}}));
   else
     self->quit(caf::exit_reason::user_shutdown);
-  if (!reason.text.empty()) log::error("supervisor.gave_up", {{"supervisor", state.label}, {"reason", reason.text}});
+  if (!reason.text.empty())
+    log::error("supervisor.gave_up", {{"supervisor", state.label}, {"reason", reason.text}});
 }
 
 void perform(self_ptr self, effects todo) {
@@ -97,7 +99,8 @@ void perform(self_ptr self, effects todo) {
               self->send_exit(state.running[e.id].address, caf::exit_reason::kill);
             },
             [&](const wake& e) {
-              self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)), tick::value);
+              self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
+                                 tick::value);
             },
             [&](const report_started&) {
               state.is_up = true;
@@ -125,12 +128,14 @@ void on_down(self_ptr self, const caf::down_msg& down) {
     clear_facade(spec->second.front);
   const auto reason = exit_reason_of(down.reason);
   if (!reason.is_normal())
-    log::warn("supervisor.child_ended", {{"supervisor", state.label}, {"child", id}, {"reason", reason.text}});
+    log::warn("supervisor.child_ended",
+              {{"supervisor", state.label}, {"child", id}, {"reason", reason.text}});
   perform(self, state.fsm->on_exit(now_of(self), id, incarnation, reason));
 }
 
 /// Trees of supervisor children are asked for one after the other and put in their places.
-void collect_tree(self_ptr self, caf::response_promise promise, nlohmann::json tree, std::size_t from) {
+void collect_tree(self_ptr self, caf::response_promise promise, nlohmann::json tree,
+                  std::size_t from) {
   auto& children = tree["children"];
   for (auto i = from; i < children.size(); ++i) {
     if (children[i]["type"] != "supervisor") continue;
@@ -161,7 +166,8 @@ caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
   return true;
 }
 
-caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_flags flags, const std::vector<child>& children) {
+caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_flags flags,
+                         const std::vector<child>& children) {
   guard(self, "supervisor");
   auto& state = self->state;
   state.label = label;
@@ -176,42 +182,44 @@ caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_fla
       self->quit(to_caf(added.error()));
   }
   perform(self, state.fsm->on_start(now_of(self)));
-  return {
-      [self](wait_atom) -> caf::result<caf::unit_t> {
-        if (self->state.is_up) return caf::unit;
-        auto promise = self->make_response_promise();
-        self->state.waiting.push_back(promise);
-        return caf::delegated<caf::unit_t>{};
-      },
-      [self](add_child_atom, const child& c) -> caf::result<caf::unit_t> {
-        auto& s = self->state;
-        const auto is_new = s.specs.emplace(c.spec.id, c).second;
-        auto added = s.fsm->add_child(now_of(self), c.spec);
-        if (!added) {
-          if (is_new) s.specs.erase(c.spec.id);
-          return to_caf(added.error());
-        }
-        perform(self, std::move(*added));
-        return caf::unit;
-      },
-      [self](tree_atom) -> caf::result<std::string> {
-        auto promise = self->make_response_promise();
-        collect_tree(self, promise, describe(*self->state.fsm, now_of(self)), 0);
-        return caf::delegated<std::string>{};
-      },
-      [self](kill_atom, const std::string& path) { return kill_by_path(self, path); },
-      [self](stop_atom) { perform(self, self->state.fsm->on_stop(now_of(self), {exit_kind::shutdown, ""})); },
-      [self](tick) { perform(self, self->state.fsm->on_tick(now_of(self))); }};
+  return {[self](wait_atom) -> caf::result<caf::unit_t> {
+            if (self->state.is_up) return caf::unit;
+            auto promise = self->make_response_promise();
+            self->state.waiting.push_back(promise);
+            return caf::delegated<caf::unit_t>{};
+          },
+          [self](add_child_atom, const child& c) -> caf::result<caf::unit_t> {
+            auto& s = self->state;
+            const auto is_new = s.specs.emplace(c.spec.id, c).second;
+            auto added = s.fsm->add_child(now_of(self), c.spec);
+            if (!added) {
+              if (is_new) s.specs.erase(c.spec.id);
+              return to_caf(added.error());
+            }
+            perform(self, std::move(*added));
+            return caf::unit;
+          },
+          [self](tree_atom) -> caf::result<std::string> {
+            auto promise = self->make_response_promise();
+            collect_tree(self, promise, describe(*self->state.fsm, now_of(self)), 0);
+            return caf::delegated<std::string>{};
+          },
+          [self](kill_atom, const std::string& path) { return kill_by_path(self, path); },
+          [self](stop_atom) {
+            perform(self, self->state.fsm->on_stop(now_of(self), {exit_kind::shutdown, ""}));
+          },
+          [self](tick) { perform(self, self->state.fsm->on_tick(now_of(self))); }};
 }
 
 }  // namespace
 
-caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name, supervisor_flags flags,
-                            std::vector<child> children) {
+caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
+                            supervisor_flags flags, std::vector<child> children) {
   return system.spawn(supervisor, name, flags, std::move(children));
 }
 
-start_function supervisor_start(std::string name, supervisor_flags flags, std::vector<child> children) {
+start_function supervisor_start(std::string name, supervisor_flags flags,
+                                std::vector<child> children) {
   return [name, flags, children](caf::local_actor* self) -> result<caf::actor> {
     return spawn_supervisor(self->system(), name, flags, children);
   };

@@ -1,6 +1,6 @@
 #pragma once
-// The actor over supervisor_fsm: starts children, monitors them (never links), and performs what the
-// machine decides.
+// The actor over supervisor_fsm: starts children, monitors them (never links), and performs what
+// the machine decides.
 #include <caf/actor.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/fwd.hpp>
@@ -33,10 +33,11 @@ using kill_atom = caf::atom_constant<caf::atom("killchild")>;
 ///   (tree)               → string, describe()'s JSON with the trees of supervisor children inside
 ///   (stop)               ends all children in reverse order, then itself
 ///   (killchild, string)  → bool; kills a child by its path "a/b/c": for fault injection
-caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name, supervisor_flags flags,
-                            std::vector<child> children);
+caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
+                            supervisor_flags flags, std::vector<child> children);
 /// The same as a child's start function, for trees.
-start_function supervisor_start(std::string name, supervisor_flags flags, std::vector<child> children);
+start_function supervisor_start(std::string name, supervisor_flags flags,
+                                std::vector<child> children);
 
 }  // namespace ntrace::supervision
 

@@ -7,17 +7,23 @@ namespace ntrace::supervision {
 
 std::string_view to_string(child_state s) {
   switch (s) {
-    case child_state::starting: return "starting";
-    case child_state::running: return "running";
-    case child_state::restarting: return "restarting";
-    case child_state::stopping: return "stopping";
-    case child_state::stopped: return "stopped";
+    case child_state::starting:
+      return "starting";
+    case child_state::running:
+      return "running";
+    case child_state::restarting:
+      return "restarting";
+    case child_state::stopping:
+      return "stopping";
+    case child_state::stopped:
+      return "stopped";
   }
   return "stopped";
 }
 
 child_info* supervisor_fsm::find(const std::string& id) {
-  const auto at = std::find_if(children_.begin(), children_.end(), [&](const child_info& c) { return c.spec.id == id; });
+  const auto at = std::find_if(children_.begin(), children_.end(),
+                               [&](const child_info& c) { return c.spec.id == id; });
   return at == children_.end() ? nullptr : &*at;
 }
 
@@ -33,7 +39,8 @@ void supervisor_fsm::forget(const std::string& id, effects& out) {
 
 result<effects> supervisor_fsm::add_child(time_point now, child_spec spec) {
   if (spec.id.empty()) return fail(ec::bad_argument, "a child needs an id");
-  if (find(spec.id)) return fail(ec::bad_argument, "the supervisor has a child " + spec.id + " already");
+  if (find(spec.id))
+    return fail(ec::bad_argument, "the supervisor has a child " + spec.id + " already");
   if (is_ending_) return fail(ec::draining, "the supervisor is stopping");
   children_.push_back({spec, child_state::stopped, 0, 0, now, ""});
   effects out;
@@ -86,7 +93,8 @@ void supervisor_fsm::advance(time_point now, effects& out) {
     } else if (!died_meanwhile_.empty()) {
       const auto id = died_meanwhile_.front();
       died_meanwhile_.erase(died_meanwhile_.begin());
-      if (const auto* c = find(id); c && c->state == child_state::restarting) plan_restart(now, id, out);
+      if (const auto* c = find(id); c && c->state == child_state::restarting)
+        plan_restart(now, id, out);
     } else {
       if (std::exchange(is_starting_, false)) out.push_back(report_started{});
       return;
@@ -94,10 +102,12 @@ void supervisor_fsm::advance(time_point now, effects& out) {
   }
 }
 
-effects supervisor_fsm::on_started(time_point now, const std::string& id, const result<void>& outcome) {
+effects supervisor_fsm::on_started(time_point now, const std::string& id,
+                                   const result<void>& outcome) {
   effects out;
   auto* c = find(id);
-  if (!c || c->state != child_state::starting || to_start_.empty() || to_start_.front() != id) return out;
+  if (!c || c->state != child_state::starting || to_start_.empty() || to_start_.front() != id)
+    return out;
   if (outcome) {
     to_start_.pop_front();
     set(*c, child_state::running, now);
@@ -122,7 +132,8 @@ effects supervisor_fsm::on_started(time_point now, const std::string& id, const 
   return out;
 }
 
-effects supervisor_fsm::on_exit(time_point now, const std::string& id, std::uint64_t incarnation, exit_reason reason) {
+effects supervisor_fsm::on_exit(time_point now, const std::string& id, std::uint64_t incarnation,
+                                exit_reason reason) {
   effects out;
   auto* c = find(id);
   if (!c || c->incarnation != incarnation || c->state == child_state::stopped) return out;
@@ -145,7 +156,8 @@ effects supervisor_fsm::on_exit(time_point now, const std::string& id, std::uint
   }
   set(*c, child_state::restarting, now);
   if (!to_stop_.empty() || !to_start_.empty() || !waiting_for_.empty()) {
-    if (std::find(to_start_.begin(), to_start_.end(), id) == to_start_.end()) died_meanwhile_.push_back(id);
+    if (std::find(to_start_.begin(), to_start_.end(), id) == to_start_.end())
+      died_meanwhile_.push_back(id);
     return out;
   }
   plan_restart(now, id, out);
@@ -160,7 +172,8 @@ void supervisor_fsm::plan_restart(time_point now, const std::string& id, effects
     give_up(now, {exit_kind::shutdown, "restart intensity reached: " + dead->last_reason}, out);
     return;
   }
-  const bool alone = flags_.how == strategy::one_for_one || flags_.how == strategy::simple_one_for_one;
+  const bool alone =
+      flags_.how == strategy::one_for_one || flags_.how == strategy::simple_one_for_one;
   bool after = flags_.how == strategy::one_for_all;
   std::vector<std::string> hit;
   for (const auto& c : children_) {

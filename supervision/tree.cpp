@@ -4,19 +4,26 @@ namespace ntrace::supervision {
 
 std::string_view to_string(strategy s) {
   switch (s) {
-    case strategy::one_for_one: return "one_for_one";
-    case strategy::one_for_all: return "one_for_all";
-    case strategy::rest_for_one: return "rest_for_one";
-    case strategy::simple_one_for_one: return "simple_one_for_one";
+    case strategy::one_for_one:
+      return "one_for_one";
+    case strategy::one_for_all:
+      return "one_for_all";
+    case strategy::rest_for_one:
+      return "rest_for_one";
+    case strategy::simple_one_for_one:
+      return "simple_one_for_one";
   }
   return "one_for_one";
 }
 
 std::string_view to_string(restart_type r) {
   switch (r) {
-    case restart_type::permanent: return "permanent";
-    case restart_type::transient: return "transient";
-    case restart_type::temporary: return "temporary";
+    case restart_type::permanent:
+      return "permanent";
+    case restart_type::transient:
+      return "transient";
+    case restart_type::temporary:
+      return "temporary";
   }
   return "permanent";
 }
@@ -34,7 +41,9 @@ nlohmann::json describe(supervisor_fsm& fsm, time_point now) {
                         {"uptime_ms", c.state == child_state::running ? uptime : 0},
                         {"last_reason", c.last_reason}});
   }
-  return {{"strategy", to_string(fsm.flags().how)}, {"budget_left", fsm.budget_left(now)}, {"children", children}};
+  return {{"strategy", to_string(fsm.flags().how)},
+          {"budget_left", fsm.budget_left(now)},
+          {"children", children}};
 }
 
 std::string print_tree(const nlohmann::json& tree, const std::string& name) {
@@ -52,7 +61,8 @@ std::string print_tree(const nlohmann::json& tree, const std::string& name) {
     std::size_t at = 0;
     while (at < text.size()) {
       const auto end = text.find('\n', at);
-      out += (is_first ? (is_last ? "└─ " : "├─ ") : (is_last ? "   " : "│  ")) + text.substr(at, end - at) + "\n";
+      out += (is_first ? (is_last ? "└─ " : "├─ ") : (is_last ? "   " : "│  ")) +
+             text.substr(at, end - at) + "\n";
       is_first = false;
       at = end + 1;
     }

@@ -19,7 +19,8 @@ void add_config(CLI::App& app, outcome& out) {
       for (const auto& spec : setting_table()) {
         const auto& v = s->value(spec.key);
         all[std::string{spec.key}] = {{"value", v.text}, {"from", v.origin}};
-        rows.push_back({std::string{spec.key}, v.text.empty() ? "-" : v.text, v.origin, std::string{spec.help}});
+        rows.push_back({std::string{spec.key}, v.text.empty() ? "-" : v.text, v.origin,
+                        std::string{spec.help}});
       }
       std::cout << (*as_json ? all.dump() + "\n" : table(rows));
       return 0;

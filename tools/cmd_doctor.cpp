@@ -21,7 +21,7 @@ struct finding {
 };
 
 class examination {
- public:
+public:
   examination() {
     folder_ = std::string{std::filesystem::temp_directory_path()} + "/ntrace-doctor.XXXXXX";
     if (::mkdtemp(folder_.data()) == nullptr) folder_.clear();
@@ -45,49 +45,65 @@ class examination {
   }
 
   void journal() {
-    auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite", journal::journal_sqlite::role::writer);
+    auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite",
+                                            journal::journal_sqlite::role::writer);
     if (db)
-      add("ok", "journal", "SQLite with WAL works in " + std::string{std::filesystem::temp_directory_path()});
+      add("ok", "journal",
+          "SQLite with WAL works in " + std::string{std::filesystem::temp_directory_path()});
     else
       add("FAIL", "journal", to_string(db.error()));
   }
 
   void zones() {
     const bool is_root = ::geteuid() == 0;
-    if (!is_root) add("degraded", "rights", "not root: zones have one user id and no limits → run as root, e.g. under systemd");
+    if (!is_root)
+      add("degraded", "rights",
+          "not root: zones have one user id and no limits → run as root, e.g. under systemd");
     auto helper = zone::privileged_helper::start({folder_, "", !is_root});
     if (!helper) return add("FAIL", "helper", to_string(helper.error()));
     random_source random{random_seed()};
     const auto uuid = make_uuid(random);
-    if (auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}}); !made) return add("FAIL", "zone", to_string(made.error()));
+    if (auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}}); !made)
+      return add("FAIL", "zone", to_string(made.error()));
     zone::zone_linux z{*helper, uuid};
     const auto began = steady_clock::now();
     const auto up = z.boot({});
     if (!up) {
-      add("FAIL", "zone", to_string(up.error()) + " → sysctl -w user.max_user_namespaces=15000; a kernel of 5.14 or later");
+      add("FAIL", "zone",
+          to_string(up.error()) +
+              " → sysctl -w user.max_user_namespaces=15000; a kernel of 5.14 or later");
     } else {
       const auto ms = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
-      add(up->ok() ? "ok" : "FAIL", "zone", "booted and proved clean in " + std::to_string(ms) + " ms");
+      add(up->ok() ? "ok" : "FAIL", "zone",
+          "booted and proved clean in " + std::to_string(ms) + " ms");
       for (const auto& what : up->degraded) add("degraded", what, "the zone does without it");
       node(z);
       sampler(z);
     }
     if (auto ended = z.end(); !ended) add("FAIL", "zone_end", to_string(ended.error()));
-    if (auto gone = (*helper)->call({{"op", "destroy"}, {"uuid", uuid}}); !gone) add("FAIL", "zone_destroy", to_string(gone.error()));
+    if (auto gone = (*helper)->call({{"op", "destroy"}, {"uuid", uuid}}); !gone)
+      add("FAIL", "zone_destroy", to_string(gone.error()));
   }
 
   const std::vector<finding>& findings() const { return findings_; }
   bool can_run() const {
-    return std::none_of(findings_.begin(), findings_.end(), [](const finding& f) { return f.verdict == "FAIL"; });
+    return std::none_of(findings_.begin(), findings_.end(),
+                        [](const finding& f) { return f.verdict == "FAIL"; });
   }
 
- private:
-  void add(std::string verdict, std::string id, std::string text) { findings_.push_back({std::move(verdict), std::move(id), std::move(text)}); }
+private:
+  void add(std::string verdict, std::string id, std::string text) {
+    findings_.push_back({std::move(verdict), std::move(id), std::move(text)});
+  }
 
   void node(zone::zone& z) {
     std::string version;
-    const auto ended = z.exec({{"sh", "-c", "node --version && npm --version"}, {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"}, "/job", milliseconds{20'000}}, {},
-                              [&](std::string_view, std::string_view data) { version += data; }, nullptr, -1);
+    const auto ended = z.exec(
+        {{"sh", "-c", "node --version && npm --version"},
+         {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"},
+         "/job",
+         milliseconds{20'000}},
+        {}, [&](std::string_view, std::string_view data) { version += data; }, nullptr, -1);
     if (ended && ended->ok()) {
       std::replace(version.begin(), version.end(), '\n', ' ');
       add("ok", "node", "in the zone: node and npm " + version);
@@ -101,18 +117,28 @@ class examination {
     auto sampler = profiler::sampler_perf::start({z.cgroup_path(), z.init_pid(), 999, folder_});
     auto works = sampler ? (*sampler)->enable() : result<void>{fail(sampler.error())};
     if (works) {
-      const auto spun = z.exec({{"node", "-e", "const end=Date.now()+150;while(Date.now()<end);"}, {"PATH=/usr/local/bin:/usr/bin:/bin"}, "/job", milliseconds{20'000}}, {},
-                               [](std::string_view, std::string_view) {}, nullptr, -1);
+      const auto spun = z.exec(
+          {{"node", "-e", "const end=Date.now()+150;while(Date.now()<end);"},
+           {"PATH=/usr/local/bin:/usr/bin:/bin"},
+           "/job",
+           milliseconds{20'000}},
+          {}, [](std::string_view, std::string_view) {}, nullptr, -1);
       auto capture = (*sampler)->stop();
       if (!spun || !capture) works = fail(!spun ? spun.error() : capture.error());
     }
     if (!works)
-      add("missing", "perf", to_string(works.error()) + " → apt-get install linux-perf; sysctl -w kernel.perf_event_paranoid=1, or run as root");
+      add("missing", "perf",
+          to_string(works.error()) +
+              " → apt-get install linux-perf; sysctl -w kernel.perf_event_paranoid=1, or run as "
+              "root");
     else if (event == "cpu-clock")
-      add("degraded", "perf", "software clock only (no hardware counters): profiles show CPU time, not cycles");
+      add("degraded", "perf",
+          "software clock only (no hardware counters): profiles show CPU time, not cycles");
     else
       add("ok", "perf", "hardware cycles");
-    if (!profiler::host_kernel_symbols()) add("degraded", "kernel_symbols", "kernel frames have no names → sysctl -w kernel.kptr_restrict=0, or run as root");
+    if (!profiler::host_kernel_symbols())
+      add("degraded", "kernel_symbols",
+          "kernel frames have no names → sysctl -w kernel.kptr_restrict=0, or run as root");
   }
 
   std::string folder_;
@@ -124,15 +150,20 @@ int doctor(const std::string& role, bool as_json) {
   const bool for_runner = role != "dispatcher";
   if (for_runner) all.zones();  // First: the helper is forked from a process of one thread.
   if (role != "runner") all.journal();
-  if (for_runner) all.program("git", {"git", "--version"}, "git is missing → apt-get install git", false);
+  if (for_runner)
+    all.program("git", {"git", "--version"}, "git is missing → apt-get install git", false);
   if (as_json) {
     json list = json::array();
-    for (const auto& f : all.findings()) list.push_back({{"verdict", f.verdict}, {"id", f.id}, {"text", f.text}});
-    std::cout << json{{"role", role}, {"can_run", all.can_run()}, {"findings", list}}.dump() << "\n";
+    for (const auto& f : all.findings())
+      list.push_back({{"verdict", f.verdict}, {"id", f.id}, {"text", f.text}});
+    std::cout << json{{"role", role}, {"can_run", all.can_run()}, {"findings", list}}.dump()
+              << "\n";
   } else {
     std::vector<std::vector<std::string>> rows;
     for (const auto& f : all.findings()) rows.push_back({f.verdict, f.id, for_terminal(f.text)});
-    std::cout << table(rows) << (all.can_run() ? "this machine can run " : "this machine cannot run ") << role << "\n";
+    std::cout << table(rows)
+              << (all.can_run() ? "this machine can run " : "this machine cannot run ") << role
+              << "\n";
   }
   return all.can_run() ? 0 : 4;
 }
@@ -143,9 +174,12 @@ void add_doctor(CLI::App& app, outcome& out) {
   auto* sub = app.add_subcommand("doctor", "What this machine can do and what is missing");
   auto role = std::make_shared<std::string>("up");
   auto as_json = std::make_shared<bool>(false);
-  sub->add_option("ROLE", *role, "up, dispatcher or runner")->check(CLI::IsMember({"up", "dispatcher", "runner"}))->capture_default_str();
+  sub->add_option("ROLE", *role, "up, dispatcher or runner")
+      ->check(CLI::IsMember({"up", "dispatcher", "runner"}))
+      ->capture_default_str();
   sub->add_flag("--json", *as_json, "print JSON");
-  sub->callback([&out, role, as_json] { out.run = [role, as_json] { return doctor(*role, *as_json); }; });
+  sub->callback(
+      [&out, role, as_json] { out.run = [role, as_json] { return doctor(*role, *as_json); }; });
 }
 
 }  // namespace ntrace::tools

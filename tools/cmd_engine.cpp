@@ -26,10 +26,14 @@ result<std::string> read_input(const std::string& path) {
 result<profiler::folding> fold_input(const engine_args& a) {
   auto text = read_input(a.input);
   if (!text) return fail(text.error());
-  auto format = a.from.empty() ? profiler::detect_format(*text) : result<profiler::stack_format>{*profiler::stack_format_from(a.from)};
+  auto format = a.from.empty()
+                    ? profiler::detect_format(*text)
+                    : result<profiler::stack_format>{*profiler::stack_format_from(a.from)};
   if (!format) return fail(format.error());
   profiler::fold_options options;
-  options.count = a.count == "period" ? profiler::fold_options::weight::period : a.count == "time" ? profiler::fold_options::weight::time : profiler::fold_options::weight::samples;
+  options.count = a.count == "period" ? profiler::fold_options::weight::period
+                  : a.count == "time" ? profiler::fold_options::weight::time
+                                      : profiler::fold_options::weight::samples;
   options.event = a.event;
   options.with_pid = a.with_pid;
   options.with_tid = a.with_tid;
@@ -41,11 +45,17 @@ result<profiler::folding> fold_input(const engine_args& a) {
 
 /// What was left out, once each, on stderr.
 void tell(const profiler::fold_report& r) {
-  for (const auto& [event, n] : r.other_events) std::cerr << "ntrace: left out " << n << " samples of " << for_terminal(event) << "; --event selects\n";
-  if (r.skipped_lines > 0) std::cerr << "ntrace: skipped " << r.skipped_lines << " lines that fit nowhere\n";
+  for (const auto& [event, n] : r.other_events)
+    std::cerr << "ntrace: left out " << n << " samples of " << for_terminal(event)
+              << "; --event selects\n";
+  if (r.skipped_lines > 0)
+    std::cerr << "ntrace: skipped " << r.skipped_lines << " lines that fit nowhere\n";
   for (const auto& line : r.first_skipped) std::cerr << "  " << for_terminal(line) << "\n";
-  if (r.unresolved_jit > 0) std::cerr << "ntrace: " << r.unresolved_jit << " samples hold JIT frames without a name\n";
-  if (r.truncated > 0) std::cerr << "ntrace: " << r.truncated << " stacks were too deep for the sampler and lost their root\n";
+  if (r.unresolved_jit > 0)
+    std::cerr << "ntrace: " << r.unresolved_jit << " samples hold JIT frames without a name\n";
+  if (r.truncated > 0)
+    std::cerr << "ntrace: " << r.truncated
+              << " stacks were too deep for the sampler and lost their root\n";
 }
 
 int run(const engine_args& a) {
@@ -67,9 +77,12 @@ void add_engine(CLI::App& app, outcome& out) {
   auto [fold, f] = add("fold", "perf script text, DTrace stacks or a .cpuprofile to folded stacks");
   f->render.format = "folded";
   fold->add_option("-o,--output", f->render.file, "file; standard output when absent");
-  fold->add_option("--from", f->from, "format of the input; found out when absent")->check(CLI::IsMember({"perf", "dtrace", "cpuprofile", "folded"}));
+  fold->add_option("--from", f->from, "format of the input; found out when absent")
+      ->check(CLI::IsMember({"perf", "dtrace", "cpuprofile", "folded"}));
   fold->add_option("--event", f->event, "fold this event only, or all");
-  fold->add_option("--count", f->count, "weight of a sample")->check(CLI::IsMember({"samples", "period", "time"}))->capture_default_str();
+  fold->add_option("--count", f->count, "weight of a sample")
+      ->check(CLI::IsMember({"samples", "period", "time"}))
+      ->capture_default_str();
   fold->add_option("--job-folder", f->job_folder, "paths below it become relative");
   fold->add_flag("--pid", f->with_pid, "pid in the root frame");
   fold->add_flag("--tid", f->with_tid, "pid and tid in the root frame");

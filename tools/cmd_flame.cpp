@@ -16,7 +16,8 @@ result<std::string> fetch_stacks(const flame_args& a) {
   std::string packed;
   std::uint64_t after = 0, attempt = 0;
   for (;;) {
-    const auto got = a.server.call("logs", json::array({a.run, json{{"after", after}, {"stream", "result"}}}));
+    const auto got =
+        a.server.call("logs", json::array({a.run, json{{"after", after}, {"stream", "result"}}}));
     if (!got) return fail(got.error());
     after = got->value("next", after);
     for (const auto& chunk : (*got)["chunks"]) {
@@ -28,8 +29,9 @@ result<std::string> fetch_stacks(const flame_args& a) {
     }
     if (got->value("more", false)) continue;
     if (packed.empty())
-      return fail(ec::not_found, "run " + a.run + " (" + got->value("state", "") + ") has no stacks" +
-                                     (got->value("reason", "").empty() ? "" : ": " + got->value("reason", "")));
+      return fail(ec::not_found,
+                  "run " + a.run + " (" + got->value("state", "") + ") has no stacks" +
+                      (got->value("reason", "").empty() ? "" : ": " + got->value("reason", "")));
     return unzstd(packed);
   }
 }
@@ -41,11 +43,14 @@ int flame(flame_args a) {
   auto stacks = profiler::fold_folded(*folded, {});
   if (!stacks) return report(stacks.error(), a.server.as_json);
   if (const auto run = a.server.call("show", json::array({a.run}))) {
-    a.render.title = run->value("owner", "") + "/" + run->value("repo", "") + " " + run->value("sha", "").substr(0, 10);
+    a.render.title = run->value("owner", "") + "/" + run->value("repo", "") + " " +
+                     run->value("sha", "").substr(0, 10);
     const auto attempts = run->value("attempts", json::array());
-    const auto receipt = attempts.empty() ? json::object() : attempts.back().value("receipt", json::object());
+    const auto receipt =
+        attempts.empty() ? json::object() : attempts.back().value("receipt", json::object());
     a.render.frequency = receipt.value("frequency", std::uint64_t{999});
-    a.render.subtitle = "run " + a.run + " · " + std::to_string(receipt.value("samples", 0)) + " samples of " + receipt.value("event", "?") + " at " +
+    a.render.subtitle = "run " + a.run + " · " + std::to_string(receipt.value("samples", 0)) +
+                        " samples of " + receipt.value("event", "?") + " at " +
                         std::to_string(a.render.frequency) + " Hz";
   }
   a.render.as_json = a.server.as_json;

@@ -1,12 +1,12 @@
 // profile: the whole job once, with nothing running before or after.
-#include <caf/scoped_actor.hpp>
 #include <unistd.h>
+#include <caf/scoped_actor.hpp>
 
-#include <filesystem>
 #include <csignal>
+#include <filesystem>
 #include <future>
-#include <thread>
 #include <iostream>
+#include <thread>
 
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/solo_actor.hpp"
@@ -43,7 +43,8 @@ struct collected {
     if (stream != "events") return;
     auto event = json::parse(data, nullptr, false);
     if (!event.is_object()) return;
-    const bool says_something = event.value("code", "") == "start" || event.value("level", "") == "error";
+    const bool says_something =
+        event.value("code", "") == "start" || event.value("level", "") == "error";
     if (says_something) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
     event["attempt"] = number;
     events.push_back(std::move(event));
@@ -55,7 +56,8 @@ using namespace supervision;
 constexpr supervisor_flags tree_flags{strategy::one_for_one, 20, milliseconds{60'000}};
 
 /// The tree of one run: its zone, its attempts, and who counts them.
-wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privileged_helper>& helper, runner::solo_spec spec) {
+wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privileged_helper>& helper,
+                runner::solo_spec spec) {
   wired out;
   const auto front = [&] { return out.fronts.emplace_back(spawn_facade(system)); };
   spec.zone = front();
@@ -63,18 +65,25 @@ wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privilege
   spec.self = out.runner = front();
   const auto uuid = spec.worker;
   child zone_child{{"zone", restart_type::permanent, {}, child_kind::worker},
-                   [helper, uuid](caf::local_actor* by) -> result<caf::actor> { return zone::spawn_zone(by->system(), std::make_shared<zone::zone_linux>(helper, uuid)); },
+                   [helper, uuid](caf::local_actor* by) -> result<caf::actor> {
+                     return zone::spawn_zone(by->system(),
+                                             std::make_shared<zone::zone_linux>(helper, uuid));
+                   },
                    spec.zone};
-  child attempts{{"attempt_sup", restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
-                 supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, milliseconds{60'000}}, {}), spec.attempt_sup};
+  child attempts{
+      {"attempt_sup", restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
+      supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, milliseconds{60'000}}, {}),
+      spec.attempt_sup};
   child solo{{"solo", restart_type::temporary, {}, child_kind::worker},
-             [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); }, spec.self};
+             [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); },
+             spec.self};
   out.children = {zone_child, attempts, solo};
   return out;
 }
 
 /// Runs it; the first signal cancels the run, a second one ends the process.
-result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>& helper, runner::solo_spec spec) {
+result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>& helper,
+                                  runner::solo_spec spec) {
   system_config config;
   caf::actor_system system{config};
   auto w = wire_solo(system, helper, std::move(spec));
@@ -86,7 +95,8 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
   std::thread asker{[&system, &out, &w, over] {
     caf::scoped_actor self{system};
     self->request(w.runner, caf::infinite, runner::run_atom::value)
-        .receive([&](const runner::solo_end& e) { out = e; }, [&](const caf::error& e) { out = fail(from_caf(e)); });
+        .receive([&](const runner::solo_end& e) { out = e; },
+                 [&](const caf::error& e) { out = fail(from_caf(e)); });
     over->set_value();
   }};
   bool is_cancelled = false;
@@ -107,12 +117,13 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
 }
 
 json run_json(const profile_args& a, const runner::solo_end& end, const collected& got) {
-  return {{"source", a.spec},  {"verdict", end.last.verdict}, {"reason", end.last.reason},
+  return {{"source", a.spec},         {"verdict", end.last.verdict}, {"reason", end.last.reason},
           {"attempts", end.attempts}, {"receipt", end.last.receipt}, {"events", got.events}};
 }
 
 std::string subtitle(const json& receipt) {
-  return std::to_string(receipt.value("samples", 0)) + " samples of " + receipt.value("event", "?") + " at " + std::to_string(receipt.value("frequency", 0)) +
+  return std::to_string(receipt.value("samples", 0)) + " samples of " +
+         receipt.value("event", "?") + " at " + std::to_string(receipt.value("frequency", 0)) +
          " Hz · script " + receipt.value("script", "?");
 }
 
@@ -123,35 +134,48 @@ profiler::stack_set only_script_frames(const profiler::stack_set& all) {
   for (std::size_t n = 1; n < all.nodes().size(); ++n) {
     if (all.nodes()[n].self == 0) continue;
     path.clear();
-    for (auto at = static_cast<profiler::stack_set::node_id>(n); at != 0; at = all.nodes()[at].parent) {
+    for (auto at = static_cast<profiler::stack_set::node_id>(n); at != 0;
+         at = all.nodes()[at].parent) {
       const auto& name = all.name(all.nodes()[at].frame);
-      if (name.ends_with("_[j]") && name.find(".js:") != std::string::npos && name.find("node:") == std::string::npos && name.find(" /usr/") == std::string::npos)
+      if (name.ends_with("_[j]") && name.find(".js:") != std::string::npos &&
+          name.find("node:") == std::string::npos && name.find(" /usr/") == std::string::npos)
         path.push_back(out.intern(name.substr(0, name.size() - 4)));
     }
     std::reverse(path.begin(), path.end());
     // What did not overflow in the whole set does not in a part of it.
-    if (!path.empty()) [[maybe_unused]] const auto added = out.add(path, all.nodes()[n].self);
+    if (!path.empty()) [[maybe_unused]]
+      const auto added = out.add(path, all.nodes()[n].self);
   }
   return out;
 }
 
 int write_results(const profile_args& a, const runner::solo_end& end, const collected& got) {
-  const auto put_file = [&](const char* name, const std::string& content) { return write_file_durably(a.folder + "/" + name, content, 0644); };
+  const auto put_file = [&](const char* name, const std::string& content) {
+    return write_file_durably(a.folder + "/" + name, content, 0644);
+  };
   if (auto made = make_folders(a.folder, 0755); !made) return report(made.error(), a.as_json);
   if (auto w = put_file("output.log", got.output); !w) return report(w.error(), a.as_json);
-  if (auto w = put_file("run.json", run_json(a, end, got).dump(2, ' ', false, json::error_handler_t::replace) + "\n"); !w) return report(w.error(), a.as_json);
+  if (auto w = put_file(
+          "run.json",
+          run_json(a, end, got).dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+      !w)
+    return report(w.error(), a.as_json);
   std::string tables;
   if (!got.packed.empty()) {
     const auto folded = unzstd(got.packed);
     if (!folded) return report(folded.error(), a.as_json);
     auto stacks = profiler::fold_folded(*folded, {});
     if (!stacks) return report(stacks.error(), a.as_json);
-    const profiler::flame_options options{a.spec + " · script " + end.last.receipt.value("script", "?"), subtitle(end.last.receipt)};
+    const profiler::flame_options options{
+        a.spec + " · script " + end.last.receipt.value("script", "?"), subtitle(end.last.receipt)};
     if (auto w = put_file("stacks.folded", *folded); !w) return report(w.error(), a.as_json);
-    if (auto w = put_file("flame.svg", flame_svg(stacks->stacks, options)); !w) return report(w.error(), a.as_json);
-    if (auto w = put_file("flame.html", flame_html(stacks->stacks, options)); !w) return report(w.error(), a.as_json);
+    if (auto w = put_file("flame.svg", flame_svg(stacks->stacks, options)); !w)
+      return report(w.error(), a.as_json);
+    if (auto w = put_file("flame.html", flame_html(stacks->stacks, options)); !w)
+      return report(w.error(), a.as_json);
     const auto width = terminal_width();
-    tables = "Hottest frames\n" + profiler::hottest_table(stacks->stacks, 15, width) + "\nHottest frames of the script's own files, as shares of the time in them\n" +
+    tables = "Hottest frames\n" + profiler::hottest_table(stacks->stacks, 15, width) +
+             "\nHottest frames of the script's own files, as shares of the time in them\n" +
              profiler::hottest_table(only_script_frames(stacks->stacks), 15, width) + "\n";
   }
   const auto& last = end.last;
@@ -161,11 +185,18 @@ int write_results(const profile_args& a, const runner::solo_end& end, const coll
     out["folder"] = a.folder;
     std::cout << out.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
   } else {
-    std::cout << tables << a.spec << ": " << last.verdict << (last.reason.empty() ? "" : " (" + for_terminal(last.reason) + ")") << "\n";
+    std::cout << tables << a.spec << ": " << last.verdict
+              << (last.reason.empty() ? "" : " (" + for_terminal(last.reason) + ")") << "\n";
     if (tables.empty())
-      std::cout << "no flame graph" << (last.receipt.contains("profile_failed") ? ": " + for_terminal(last.receipt.value("profile_failed", "")) : "") << "; events in " << a.folder << "/run.json\n";
+      std::cout << "no flame graph"
+                << (last.receipt.contains("profile_failed")
+                        ? ": " + for_terminal(last.receipt.value("profile_failed", ""))
+                        : "")
+                << "; events in " << a.folder << "/run.json\n";
     else
-      std::cout << "flame graph: " << std::filesystem::absolute(a.folder).lexically_normal().string() << "/flame.svg\n";
+      std::cout << "flame graph: "
+                << std::filesystem::absolute(a.folder).lexically_normal().string()
+                << "/flame.svg\n";
   }
   return run_exit_code(last.verdict, last.reason);
 }
@@ -177,10 +208,12 @@ int profile(profile_args a) {
   if (!source) return report({ec::bad_config, source.error().message, {}}, a.as_json);
   log::set_level(s->value("log_level").origin == "default" ? "warn" : s->text("log_level"));
   if (a.folder.empty()) a.folder = "ntrace-" + source->name;
-  if (source->kind == runner::source_kind::dir) a.spec = std::filesystem::absolute(a.spec).lexically_normal().string();
+  if (source->kind == runner::source_kind::dir)
+    a.spec = std::filesystem::absolute(a.spec).lexically_normal().string();
   auto helper_options = helper_options_from(*s);
   if (::geteuid() != 0 && s->value("zone_allow_degraded").origin == "default") {
-    std::cerr << "ntrace: as an ordinary user the zone has one user id and no limits; see `ntrace doctor`\n";
+    std::cerr << "ntrace: as an ordinary user the zone has one user id and no limits; see `ntrace "
+                 "doctor`\n";
     helper_options.allow_degraded = true;
   }
   auto options = attempt_options_from(*s);
@@ -190,7 +223,8 @@ int profile(profile_args a) {
   block_signals();
   random_source random{random_seed()};
   const auto uuid = make_uuid(random);
-  if (auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}}); !made) return report(made.error(), a.as_json);
+  if (auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}}); !made)
+    return report(made.error(), a.as_json);
   auto got = std::make_shared<collected>();
   runner::solo_spec spec;
   spec.options = *options;
@@ -198,7 +232,9 @@ int profile(profile_args a) {
   spec.worker = uuid;
   spec.attempts = static_cast<unsigned>(s->number("attempts"));
   spec.backoff = {s->duration("backoff_min_ms"), s->duration("backoff_max_ms")};
-  spec.on_chunk = [got](std::uint64_t attempt, const std::string& stream, const std::string& data) { got->take(attempt, stream, data); };
+  spec.on_chunk = [got](std::uint64_t attempt, const std::string& stream, const std::string& data) {
+    got->take(attempt, stream, data);
+  };
   const auto end = run_solo(*helper, std::move(spec));
   const auto gone = (*helper)->call({{"op", "destroy"}, {"uuid", uuid}});
   helper->reset();
@@ -211,7 +247,8 @@ int profile(profile_args a) {
 }  // namespace
 
 void add_profile(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("profile", "The whole job once: DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
+  auto* sub = app.add_subcommand(
+      "profile", "The whole job once: DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
   auto a = std::make_shared<profile_args>();
   a->flags = std::make_shared<setting_flags>(sub);
   sub->add_option("SPEC", a->spec, "the source")->required();

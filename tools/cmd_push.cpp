@@ -18,9 +18,13 @@ result<json> follow(const push_args& a, const std::string& run) {
   std::uint64_t after = 0;
   for (;;) {
     // A new connection for each question: the dispatcher may restart meanwhile, the run goes on.
-    const auto got = a.server.call("logs", json::array({run, json{{"after", after}, {"stream", "events"}, {"wait_ms", 20'000}}}), milliseconds{40'000});
+    const auto got = a.server.call(
+        "logs",
+        json::array({run, json{{"after", after}, {"stream", "events"}, {"wait_ms", 20'000}}}),
+        milliseconds{40'000});
     if (!got) {
-      if (got.error().code != ec::connection_lost && got.error().code != ec::unreachable) return got;
+      if (got.error().code != ec::connection_lost && got.error().code != ec::unreachable)
+        return got;
       const auto again = a.server.call("status", json::array());
       if (!again && again.error().code == ec::unreachable) return got;
       continue;
@@ -31,7 +35,8 @@ result<json> follow(const push_args& a, const std::string& run) {
       if (event.is_object()) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
     }
     const auto state = got->value("state", "");
-    if (state != "queued" && state != "leased" && state != "running" && !got->value("more", false)) return got;
+    if (state != "queued" && state != "leased" && state != "running" && !got->value("more", false))
+      return got;
   }
 }
 
@@ -49,7 +54,8 @@ int run_push(const push_args& a) {
     if (a.server.as_json)
       std::cout << receipt->dump() << "\n";
     else
-      std::cout << run << " " << receipt->value("state", "") << (receipt->value("duplicate", false) ? " (pushed before)" : "") << "\n";
+      std::cout << run << " " << receipt->value("state", "")
+                << (receipt->value("duplicate", false) ? " (pushed before)" : "") << "\n";
     return 0;
   }
   if (!a.server.as_json) std::cerr << run << "\n";

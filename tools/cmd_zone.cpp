@@ -6,8 +6,8 @@
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
-#include "tools/wire.hpp"
 #include "tools/command.hpp"
+#include "tools/wire.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -44,7 +44,10 @@ int list(const zone_args& a) {
   json all = json::array();
   std::vector<std::vector<std::string>> rows{{"ZONE", "GENERATION", "CURRENT", "SNAPSHOTS"}};
   for (const auto& z : zone::list_zones(s->text("data"))) {
-    all.push_back({{"uuid", z.uuid}, {"generation", z.generation}, {"snapshot", z.snapshot}, {"snapshots", z.snapshots}});
+    all.push_back({{"uuid", z.uuid},
+                   {"generation", z.generation},
+                   {"snapshot", z.snapshot},
+                   {"snapshots", z.snapshots}});
     std::string names;
     for (const auto& name : z.snapshots) names += (names.empty() ? "" : ", ") + name;
     rows.push_back({z.uuid, std::to_string(z.generation), z.snapshot, names});
@@ -69,18 +72,23 @@ int exec(const zone_args& a) {
   boot.deadline = options->boot;
   if (auto up = z.boot(boot); !up) return report(up.error());
   std::unique_ptr<net::egress_proxy> proxy;
-  std::vector<std::string> env{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job", "USER=job", "LANG=C.UTF-8", "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"};
+  std::vector<std::string> env{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job", "USER=job",
+                               "LANG=C.UTF-8",
+                               "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"};
   if (auto listener = z.take_listener()) {
-    proxy = std::make_unique<net::egress_proxy>(std::move(listener), options->egress, [](const net::egress_report& e) {
-      if (!e.reason.empty()) std::cerr << "ntrace: " << for_terminal(e.reason) << "\n";
-    });
-    env.insert(env.end(), {"https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128"});
+    proxy = std::make_unique<net::egress_proxy>(
+        std::move(listener), options->egress, [](const net::egress_report& e) {
+          if (!e.reason.empty()) std::cerr << "ntrace: " << for_terminal(e.reason) << "\n";
+        });
+    env.insert(env.end(),
+               {"https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128"});
   }
   const auto sink = [](std::string_view stream, std::string_view data) {
     // A closed pipe ends the reader, not the job; nothing else can be done about it here.
     [[maybe_unused]] const bool written = write_all(stream == "stdout" ? 1 : 2, data);
   };
-  const auto ended = z.exec({a.command, env, "/job", options->run}, {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0);
+  const auto ended = z.exec({a.command, env, "/job", options->run},
+                            {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0);
   proxy.reset();
   if (!ended) return report(ended.error());
   if (auto down = z.end(); !down) return report(down.error());
@@ -93,7 +101,8 @@ int exec(const zone_args& a) {
 void add_zone(CLI::App& app, outcome& out) {
   auto* zone = app.add_subcommand("zone", "Linux zones on this machine");
   zone->require_subcommand(1);
-  const auto add = [&](const char* name, const char* help, bool with_uuid, std::function<int(const zone_args&)> run) {
+  const auto add = [&](const char* name, const char* help, bool with_uuid,
+                       std::function<int(const zone_args&)> run) {
     auto* sub = zone->add_subcommand(name, help);
     auto a = std::make_shared<zone_args>();
     a->flags = std::make_shared<setting_flags>(sub);
@@ -103,20 +112,24 @@ void add_zone(CLI::App& app, outcome& out) {
     return std::pair{sub, a};
   };
   {
-    auto [sub, a] = add("create", "Make a zone with a snapshot clean; prints its uuid", false, [](const zone_args& z) { return simple(z, "create"); });
+    auto [sub, a] = add("create", "Make a zone with a snapshot clean; prints its uuid", false,
+                        [](const zone_args& z) { return simple(z, "create"); });
     sub->add_option("--uuid", a->uuid, "the uuid it gets");
   }
   add("list", "The zones there are", false, list);
   {
-    auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true, [](const zone_args& z) { return simple(z, "snapshot"); });
+    auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true,
+                        [](const zone_args& z) { return simple(z, "snapshot"); });
     sub->add_option("NAME", a->name)->required();
   }
   {
-    auto [sub, a] = add("rollback", "Go back to a snapshot; newer ones are deleted", true, [](const zone_args& z) { return simple(z, "rollback"); });
+    auto [sub, a] = add("rollback", "Go back to a snapshot; newer ones are deleted", true,
+                        [](const zone_args& z) { return simple(z, "rollback"); });
     sub->add_option("NAME", a->name)->capture_default_str();
   }
   {
-    auto [sub, a] = add("delete-snapshot", "Delete a snapshot that nothing is stacked on", true, [](const zone_args& z) { return simple(z, "delete_snapshot"); });
+    auto [sub, a] = add("delete-snapshot", "Delete a snapshot that nothing is stacked on", true,
+                        [](const zone_args& z) { return simple(z, "delete_snapshot"); });
     sub->add_option("NAME", a->name)->required();
   }
   {

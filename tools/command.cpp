@@ -43,7 +43,9 @@ result<settings> setting_flags::load() const {
   auto loaded = settings::load(file_, env, given);
   if (!loaded) return loaded;
   if (loaded->text("data").empty()) {
-    const auto with_data = [env](const std::string& name) { return name == "NTRACE_DATA" ? std::optional{default_data()} : env(name); };
+    const auto with_data = [env](const std::string& name) {
+      return name == "NTRACE_DATA" ? std::optional{default_data()} : env(name);
+    };
     if (given.count("data") == 0 || given["data"].empty()) given.erase("data");
     loaded = settings::load(file_, with_data, given);
     if (loaded) loaded->set_origin("data", "default");
@@ -73,11 +75,13 @@ result<net::rpc_client> server_flags::connect() const {
   if (!to) return fail(to.error());
   auto client = net::rpc_client::connect(*to);
   if (!client)
-    return fail(ec::unreachable, client.error().message + "; start it with `ntrace up`, or name it with --" + name);
+    return fail(ec::unreachable,
+                client.error().message + "; start it with `ntrace up`, or name it with --" + name);
   return client;
 }
 
-result<json> server_flags::call(std::string_view method, const json& args, milliseconds deadline) const {
+result<json> server_flags::call(std::string_view method, const json& args,
+                                milliseconds deadline) const {
   auto client = connect();
   if (!client) return fail(client.error());
   return client->call(method, args, deadline);
@@ -85,7 +89,8 @@ result<json> server_flags::call(std::string_view method, const json& args, milli
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {
   const auto width = [](const std::string& s) {
-    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+    return static_cast<std::size_t>(std::count_if(
+        s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
   };
   std::vector<std::size_t> widths;
   for (const auto& row : rows)

@@ -32,13 +32,13 @@ void add_config(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {
- public:
+public:
   /// Adds --config and a flag for each key.
   explicit setting_flags(CLI::App* sub);
   /// Defaults < file < environment < flags; the data folder is filled in.
   result<settings> load() const;
 
- private:
+private:
   std::string file_;
   std::map<std::string, std::string> values_;
   CLI::App* sub_;
@@ -55,7 +55,8 @@ struct server_flags {
   void add(CLI::App* sub, const char* server, const char* fallback);
   result<net::rpc_client> connect() const;
   /// Connects, calls, gives the answer.
-  result<json> call(std::string_view method, const json& args, milliseconds deadline = milliseconds{30'000}) const;
+  result<json> call(std::string_view method, const json& args,
+                    milliseconds deadline = milliseconds{30'000}) const;
 };
 
 /// Aligned columns; the first row is the head.

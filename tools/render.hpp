@@ -13,7 +13,9 @@ struct render_args {
   std::uint64_t frequency = 999;
   bool as_json = false;
   void add(CLI::App* sub) {
-    sub->add_option("--format", format)->check(CLI::IsMember({"svg", "html", "folded", "speedscope", "pprof", "text"}))->capture_default_str();
+    sub->add_option("--format", format)
+        ->check(CLI::IsMember({"svg", "html", "folded", "speedscope", "pprof", "text"}))
+        ->capture_default_str();
     sub->add_option("-o,--output", file, "file; standard output when absent");
   }
 };
@@ -27,14 +29,17 @@ inline std::string render(const profiler::stack_set& stacks, const render_args& 
   if (a.format == "pprof") return pprof_bytes(stacks, a.frequency);
   if (!a.as_json) return profiler::hottest_table(stacks, 20, terminal_width());
   json rows = json::array();
-  for (const auto& row : hottest_frames(stacks, 20)) rows.push_back({{"frame", row.name}, {"self", row.self}, {"total", row.total}});
+  for (const auto& row : hottest_frames(stacks, 20))
+    rows.push_back({{"frame", row.name}, {"self", row.self}, {"total", row.total}});
   return rows.dump() + "\n";
 }
 
 /// Writes to the file or to standard output; the exit code.
 inline int put(const render_args& a, const std::string& content) {
-  if (a.file.empty()) return write_all(1, content) ? 0 : report(io_error("write", "standard output", errno));
-  if (auto written = write_file_durably(a.file, content, 0644); !written) return report(written.error());
+  if (a.file.empty())
+    return write_all(1, content) ? 0 : report(io_error("write", "standard output", errno));
+  if (auto written = write_file_durably(a.file, content, 0644); !written)
+    return report(written.error());
   return 0;
 }
 

@@ -1,11 +1,11 @@
 #include "tools/serve.hpp"
 
-#include <caf/event_based_actor.hpp>
-#include <caf/scoped_actor.hpp>
-#include <caf/send.hpp>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
+#include <caf/event_based_actor.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
 
 #include <iostream>
 #include <thread>
@@ -30,7 +30,9 @@ sigset_t waited_signals() {
 
 std::uint64_t ask_count(caf::scoped_actor& self, const caf::actor& who, caf::atom_value what) {
   std::uint64_t out = 0;
-  if (who) self->request(who, std::chrono::seconds{2}, what).receive([&](std::uint64_t n) { out = n; }, [](const caf::error&) {});
+  if (who)
+    self->request(who, std::chrono::seconds{2}, what)
+        .receive([&](std::uint64_t n) { out = n; }, [](const caf::error&) {});
   return out;
 }
 
@@ -41,7 +43,8 @@ bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
   if (w.runner) self->send(w.runner, runner::drain_atom::value, true);
   const auto end = steady_clock::now() + wait;
   while (steady_clock::now() < end) {
-    const auto held = ask_count(self, w.dispatcher, dispatcher::idle_atom::value) + ask_count(self, w.runner, runner::idle_atom::value);
+    const auto held = ask_count(self, w.dispatcher, dispatcher::idle_atom::value) +
+                      ask_count(self, w.runner, runner::idle_atom::value);
     if (held == 0) return true;
     if (wait_signal(milliseconds{100}) != 0) return false;
   }
@@ -51,7 +54,8 @@ bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
 std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
   std::uint16_t out = 0;
   if (server)
-    self->request(server, std::chrono::seconds{5}, rpc::port_atom::value).receive([&](std::uint16_t p) { out = p; }, [](const caf::error&) {});
+    self->request(server, std::chrono::seconds{5}, rpc::port_atom::value)
+        .receive([&](std::uint16_t p) { out = p; }, [](const caf::error&) {});
   return out;
 }
 
@@ -60,7 +64,8 @@ error wait_until_up(caf::actor_system& system, const caf::actor& root, const wir
   error out;
   const auto failed = [&](const caf::error& e) { out = supervision::from_caf(e); };
   self->request(root, start_deadline, supervision::wait_atom::value).receive([] {}, failed);
-  if (out.code == ec::none && w.runner) self->request(w.runner, start_deadline, runner::ready_atom::value).receive([] {}, failed);
+  if (out.code == ec::none && w.runner)
+    self->request(w.runner, start_deadline, runner::ready_atom::value).receive([] {}, failed);
   return out;
 }
 
@@ -69,12 +74,20 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
   const auto dispatcher_port = port_of(self, w.dispatcher_server);
   const auto runner_port = port_of(self, w.runner_server);
   if (as_json) {
-    std::cout << json{{"ready", true}, {"dispatcher_port", dispatcher_port}, {"runner_port", runner_port}, {"data", s.text("data")}}.dump() << std::endl;
+    std::cout << json{{"ready", true},
+                      {"dispatcher_port", dispatcher_port},
+                      {"runner_port", runner_port},
+                      {"data", s.text("data")}}
+                     .dump()
+              << std::endl;
     return;
   }
   std::cout << "ready";
-  if (dispatcher_port != 0) std::cout << " dispatcher=" << parse_host_port(s.text("dispatcher"))->host << ":" << dispatcher_port;
-  if (runner_port != 0) std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
+  if (dispatcher_port != 0)
+    std::cout << " dispatcher=" << parse_host_port(s.text("dispatcher"))->host << ":"
+              << dispatcher_port;
+  if (runner_port != 0)
+    std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
   std::cout << " data=" << s.text("data") << std::endl;
 }
 
@@ -134,7 +147,8 @@ int serve(const settings& s, role_set roles, bool as_json) {
     caf::actor_system system{config};
     auto w = wire(system, s, roles, helper);
     if (!w) return report(w.error(), as_json);
-    const auto root = supervision::spawn_supervisor(system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
+    const auto root = supervision::spawn_supervisor(
+        system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
     watch_root(system, root);
     if (const auto failed = wait_until_up(system, root, *w); failed.code != ec::none) {
       code = report(failed, as_json);

@@ -1,7 +1,7 @@
 #include "tools/wire.hpp"
 
-#include <caf/io/middleman.hpp>
 #include <unistd.h>
+#include <caf/io/middleman.hpp>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "actors/journal/journal_actor.hpp"
@@ -19,7 +19,7 @@ constexpr supervisor_flags zone_flags{strategy::simple_one_for_one, 20, millisec
 constexpr supervisor_flags attempt_flags{strategy::simple_one_for_one, 3, milliseconds{60'000}};
 
 class builder {
- public:
+public:
   builder(caf::actor_system& system, wired& out) : system_{system}, out_{out} {}
 
   caf::actor front() {
@@ -27,14 +27,17 @@ class builder {
     return out_.fronts.back();
   }
   static child worker(const char* id, caf::actor front, start_function start) {
-    return {{id, restart_type::permanent, {}, child_kind::worker}, std::move(start), std::move(front)};
+    return {
+        {id, restart_type::permanent, {}, child_kind::worker}, std::move(start), std::move(front)};
   }
-  static child supervisor(const char* id, caf::actor front, supervisor_flags flags, std::vector<child> children) {
+  static child supervisor(const char* id, caf::actor front, supervisor_flags flags,
+                          std::vector<child> children) {
     return {{id, restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
-            supervisor_start(id, flags, std::move(children)), std::move(front)};
+            supervisor_start(id, flags, std::move(children)),
+            std::move(front)};
   }
 
- private:
+private:
   caf::actor_system& system_;
   wired& out_;
 };
@@ -56,13 +59,24 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   const auto served = out.dispatcher;
   return builder::supervisor(
       "dispatcher_sup", nullptr, role_flags,
-      {builder::worker("journal", parts.journal, [path](caf::local_actor* by) { return journal::spawn_journal(by->system(), path); }),
-       builder::worker("journal_reader", parts.reader, [path](caf::local_actor* by) { return journal::spawn_journal_reader(by->system(), path); }),
-       builder::worker("dispatcher", out.dispatcher, [parts](caf::local_actor* by) { return dispatcher::spawn_dispatcher(by->system(), parts); }),
-       builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) { return rpc::spawn_rpc_server(by->system(), to, served); })});
+      {builder::worker(
+           "journal", parts.journal,
+           [path](caf::local_actor* by) { return journal::spawn_journal(by->system(), path); }),
+       builder::worker("journal_reader", parts.reader,
+                       [path](caf::local_actor* by) {
+                         return journal::spawn_journal_reader(by->system(), path);
+                       }),
+       builder::worker("dispatcher", out.dispatcher,
+                       [parts](caf::local_actor* by) {
+                         return dispatcher::spawn_dispatcher(by->system(), parts);
+                       }),
+       builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
+         return rpc::spawn_rpc_server(by->system(), to, served);
+       })});
 }
 
-result<child> runner_role(const settings& s, builder& make, wired& out, const std::shared_ptr<zone::privileged_helper>& helper) {
+result<child> runner_role(const settings& s, builder& make, wired& out,
+                          const std::shared_ptr<zone::privileged_helper>& helper) {
   const auto at = parse_host_port(s.text("runner"));
   const auto to = parse_host_port(s.text("dispatcher"));
   if (!at || !to) return fail(at ? to.error() : at.error());
@@ -88,18 +102,30 @@ result<child> runner_role(const settings& s, builder& make, wired& out, const st
   const auto served = out.runner;
   return builder::supervisor(
       "runner_sup", nullptr, role_flags,
-      {builder::worker("link", parts.link, [dial = *to](caf::local_actor* by) -> result<caf::actor> { return rpc::spawn_rpc_link(by->system(), dial); }),
-       builder::worker("outbox", parts.outbox, [parts](caf::local_actor* by) { return runner::spawn_outbox(by->system(), parts.link, parts.self); }),
+      {builder::worker("link", parts.link,
+                       [dial = *to](caf::local_actor* by) -> result<caf::actor> {
+                         return rpc::spawn_rpc_link(by->system(), dial);
+                       }),
+       builder::worker("outbox", parts.outbox,
+                       [parts](caf::local_actor* by) {
+                         return runner::spawn_outbox(by->system(), parts.link, parts.self);
+                       }),
        builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}),
        builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {}),
-       builder::worker("runner", out.runner, [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
-       builder::worker("runner_rpc", out.runner_server, [serve = *at, served](caf::local_actor* by) { return rpc::spawn_rpc_server(by->system(), serve, served); })});
+       builder::worker(
+           "runner", out.runner,
+           [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
+       builder::worker("runner_rpc", out.runner_server,
+                       [serve = *at, served](caf::local_actor* by) {
+                         return rpc::spawn_rpc_server(by->system(), serve, served);
+                       })});
 }
 
 }  // namespace
 
 system_config::system_config() {
-  set("scheduler.policy", caf::atom("sharing"));  // Stealing polls, which costs idle CPU and latency.
+  set("scheduler.policy",
+      caf::atom("sharing"));  // Stealing polls, which costs idle CPU and latency.
   set("middleman.enable-automatic-connections", false);
   load<caf::io::middleman>();
 }
@@ -110,22 +136,26 @@ zone::helper_options helper_options_from(const settings& s) {
 
 result<runner::attempt_options> attempt_options_from(const settings& s) {
   runner::attempt_options out;
-  out.limits = {static_cast<std::uint64_t>(s.number("zone_memory_bytes")), static_cast<std::uint64_t>(s.number("zone_pids")),
+  out.limits = {static_cast<std::uint64_t>(s.number("zone_memory_bytes")),
+                static_cast<std::uint64_t>(s.number("zone_pids")),
                 static_cast<std::uint64_t>(s.number("zone_cpu_percent"))};
-  out.output = {static_cast<std::uint64_t>(s.number("output_bytes")), static_cast<std::uint64_t>(s.number("output_hard_bytes"))};
+  out.output = {static_cast<std::uint64_t>(s.number("output_bytes")),
+                static_cast<std::uint64_t>(s.number("output_hard_bytes"))};
   out.boot = s.duration("boot_ms");
   out.install = s.duration("install_ms");
   out.run = s.duration("run_ms");
   out.frequency = static_cast<std::uint64_t>(s.number("perf_frequency"));
   out.npm_registry = s.text("npm_registry");
   out.scratch = s.text("data") + "/scratch";
-  out.source = {s.text("npm_registry"), s.text("github_url"), s.text("ca_file"), out.scratch, s.duration("fetch_ms")};
+  out.source = {s.text("npm_registry"), s.text("github_url"), s.text("ca_file"), out.scratch,
+                s.duration("fetch_ms")};
   out.egress.bytes_max = static_cast<std::uint64_t>(s.number("network_bytes_max"));
   const auto private_ok = s.list("network_allow_private");
   for (const auto& text : s.list("network_allow")) {
     auto entry = net::parse_allow_entry(text);
     if (!entry) return fail(entry.error());
-    entry->allow_private = std::find(private_ok.begin(), private_ok.end(), text) != private_ok.end();
+    entry->allow_private =
+        std::find(private_ok.begin(), private_ok.end(), text) != private_ok.end();
     out.egress.allow.push_back(std::move(*entry));
   }
   if (auto made = make_folders(out.scratch); !made) return fail(made.error());
@@ -141,7 +171,8 @@ result<wired> wire(caf::actor_system& system, const settings& s, role_set roles,
       out.children.push_back(std::move(*role));
       return {};
     }
-    for (const auto& front : out.fronts) end_facade(front);  // Else they keep the system from ending.
+    for (const auto& front : out.fronts)
+      end_facade(front);  // Else they keep the system from ending.
     return fail(role.error());
   };
   if (roles.dispatcher)

@@ -28,8 +28,8 @@ using supervision::to_caf;
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using nlohmann::json;
 
-constexpr milliseconds watch_max{30'000};      // a long poll is answered at the latest then
-constexpr std::size_t watchers_max = 4096;     // of all runs together
+constexpr milliseconds watch_max{30'000};   // a long poll is answered at the latest then
+constexpr std::size_t watchers_max = 4096;  // of all runs together
 
 struct watcher {
   std::uint64_t id = 0;
@@ -81,30 +81,47 @@ void wake_watchers(dispatcher_self self, const std::string& run) {
 void perform(dispatcher_self self, effects todo) {
   auto& state = self->state;
   for (auto& one : todo) {
-    std::visit(overload{[&](commit& e) {
-                          const auto tag = e.tag;
-                          self->request(state.parts.journal, caf::infinite, journal::write_request{std::move(e.ops)})
-                              .then([self, tag](const journal::committed& done) { perform(self, self->state.fsm->on_committed(now_of(self), tag, done)); },
-                                    [self, tag](const caf::error& why) {
-                                      auto e2 = supervision::from_caf(why);
-                                      // Whether a dying writer had committed is not known: nobody is told yes.
-                                      if (e2.code == ec::child_failed) e2 = {ec::journal_failed, "the journal restarts; try again", {}};
-                                      perform(self, self->state.fsm->on_committed(now_of(self), tag, fail(std::move(e2))));
-                                    });
-                        },
-                        [&](answer& e) { settle(self, e.request, e.value); },
-                        [&](offer& e) { self->send(state.parts.server, rpc::notify{e.session, "offer", json::array({e.run})}); },
-                        [&](abort_attempt& e) { self->send(state.parts.server, rpc::notify{e.session, "abort", json::array({json{{"token", e.token}}})}); },
-                        [&](wake& e) { self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)), tick_atom::value); },
-                        [&](changed& e) { wake_watchers(self, e.run); }},
-               one);
+    std::visit(
+        overload{
+            [&](commit& e) {
+              const auto tag = e.tag;
+              self->request(state.parts.journal, caf::infinite,
+                            journal::write_request{std::move(e.ops)})
+                  .then(
+                      [self, tag](const journal::committed& done) {
+                        perform(self, self->state.fsm->on_committed(now_of(self), tag, done));
+                      },
+                      [self, tag](const caf::error& why) {
+                        auto e2 = supervision::from_caf(why);
+                        // Whether a dying writer had committed is not known: nobody is told yes.
+                        if (e2.code == ec::child_failed)
+                          e2 = {ec::journal_failed, "the journal restarts; try again", {}};
+                        perform(self, self->state.fsm->on_committed(now_of(self), tag,
+                                                                    fail(std::move(e2))));
+                      });
+            },
+            [&](answer& e) { settle(self, e.request, e.value); },
+            [&](offer& e) {
+              self->send(state.parts.server, rpc::notify{e.session, "offer", json::array({e.run})});
+            },
+            [&](abort_attempt& e) {
+              self->send(state.parts.server,
+                         rpc::notify{e.session, "abort", json::array({json{{"token", e.token}}})});
+            },
+            [&](wake& e) {
+              self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
+                                 tick_atom::value);
+            },
+            [&](changed& e) { wake_watchers(self, e.run); }},
+        one);
   }
   gauges::value("queue_open_runs") = static_cast<std::int64_t>(state.fsm->open_runs());
 }
 
-void read(dispatcher_self self, const caf::response_promise& promise, const char* what, const json& args,
-          const std::function<void(json&)>& finish = {}) {
-  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{what, args})
+void read(dispatcher_self self, const caf::response_promise& promise, const char* what,
+          const json& args, const std::function<void(json&)>& finish = {}) {
+  self->request(self->state.parts.reader, std::chrono::seconds{30},
+                journal::read_request{what, args})
       .then(
           [promise, finish](const journal::read_answer& got) {
             auto value = got.value;
@@ -116,11 +133,13 @@ void read(dispatcher_self self, const caf::response_promise& promise, const char
 
 /// Answers a `logs` request when there is something new or the run has ended; else waits for it.
 void look(dispatcher_self self, const watcher& w) {
-  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{"logs", w.args})
+  self->request(self->state.parts.reader, std::chrono::seconds{30},
+                journal::read_request{"logs", w.args})
       .then(
           [self, w](const journal::read_answer& got) {
             auto value = got.value;
-            const bool is_news = !value["chunks"].empty() || is_terminal(run_state_from(value.value("state", "")));
+            const bool is_news =
+                !value["chunks"].empty() || is_terminal(run_state_from(value.value("state", "")));
             if (!is_news && now_of(self) < w.until && self->state.watchers.size() < watchers_max) {
               const auto run = w.args.value("run", "");
               self->delayed_send(self, w.until - now_of(self), tick_atom::value, run);
@@ -136,7 +155,8 @@ void look(dispatcher_self self, const watcher& w) {
 result<std::string> run_of(const json& args) {
   const json first = args.empty() ? json() : args[0];
   if (first.is_string()) return first.get<std::string>();
-  if (first.is_object() && first.contains("run") && first["run"].is_string()) return first["run"].get<std::string>();
+  if (first.is_object() && first.contains("run") && first["run"].is_string())
+    return first["run"].get<std::string>();
   return fail(error{ec::bad_argument, "the first argument must be a run's id", {{"field", "run"}}});
 }
 
@@ -173,7 +193,8 @@ method about_run(F f) {
 }
 
 void requeue(dispatcher_self self, const caf::response_promise& promise, const std::string& run) {
-  self->request(self->state.parts.reader, std::chrono::seconds{30}, journal::read_request{"show", {{"run", run}}})
+  self->request(self->state.parts.reader, std::chrono::seconds{30},
+                journal::read_request{"show", {{"run", run}}})
       .then(
           [self, promise](const journal::read_answer& got) {
             const auto& v = got.value;
@@ -186,7 +207,8 @@ void requeue(dispatcher_self self, const caf::response_promise& promise, const s
             row.priority = v.value("priority", std::int64_t{0});
             row.state = run_state_from(v.value("state", ""));
             row.created_ms = v.value("created_ms", std::int64_t{0});
-            perform(self, self->state.fsm->on_requeue(now_of(self), remember(self, promise), std::move(row)));
+            perform(self, self->state.fsm->on_requeue(now_of(self), remember(self, promise),
+                                                      std::move(row)));
           },
           [promise](const caf::error& e) { deny(promise, e); });
 }
@@ -256,12 +278,14 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
     try {
       return at->second(self, promise, c);
     } catch (const json::exception& e) {
-      return settle(self, remember(self, promise), fail(ec::bad_argument, c.method + ": " + e.what()));
+      return settle(self, remember(self, promise),
+                    fail(ec::bad_argument, c.method + ": " + e.what()));
     }
   }
   std::string names;
   for (const auto& [name, m] : methods()) names += (names.empty() ? "" : ", ") + name;
-  settle(self, remember(self, promise), fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
+  settle(self, remember(self, promise),
+         fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
 }
 
 void recover(dispatcher_self self) {
@@ -270,7 +294,8 @@ void recover(dispatcher_self self) {
           [self](const journal::recovery& r) {
             auto& state = self->state;
             state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
-            log::info("dispatcher.recovered", {{"open_runs", r.runs.size()}, {"token", r.highest_token}});
+            log::info("dispatcher.recovered",
+                      {{"open_runs", r.runs.size()}, {"token", r.highest_token}});
             perform(self, state.fsm->on_recovered(now_of(self), r.runs));
             for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
           },
@@ -281,27 +306,29 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   supervision::guard(self, "dispatcher");
   self->state.parts = parts;
   recover(self);
-  return {[self](const call& c) -> caf::result<served> {
-            auto promise = self->make_response_promise();
-            if (self->state.fsm)
-              serve(self, promise, c);
-            else if (self->state.early.size() < limits::unanswered_max)
-              self->state.early.emplace_back(promise, c);
-            else
-              promise.deliver(to_caf({ec::overloaded, "the dispatcher starts; try again", {}}));
-            return caf::delegated<served>{};
-          },
-          [self](const rpc::peer_gone& gone) {
-            if (self->state.fsm) perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
-          },
-          [self](tick_atom) {
-            if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
-          },
-          [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
-          [self](drain_atom, bool draining) {
-            if (self->state.fsm) perform(self, self->state.fsm->on_drain(now_of(self), draining));
-          },
-          [self](idle_atom) -> std::uint64_t { return self->state.fsm ? self->state.fsm->held() : 0; }};
+  return {
+      [self](const call& c) -> caf::result<served> {
+        auto promise = self->make_response_promise();
+        if (self->state.fsm)
+          serve(self, promise, c);
+        else if (self->state.early.size() < limits::unanswered_max)
+          self->state.early.emplace_back(promise, c);
+        else
+          promise.deliver(to_caf({ec::overloaded, "the dispatcher starts; try again", {}}));
+        return caf::delegated<served>{};
+      },
+      [self](const rpc::peer_gone& gone) {
+        if (self->state.fsm)
+          perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
+      },
+      [self](tick_atom) {
+        if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
+      },
+      [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
+      [self](drain_atom, bool draining) {
+        if (self->state.fsm) perform(self, self->state.fsm->on_drain(now_of(self), draining));
+      },
+      [self](idle_atom) -> std::uint64_t { return self->state.fsm ? self->state.fsm->held() : 0; }};
 }
 
 }  // namespace

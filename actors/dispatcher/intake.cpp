@@ -12,25 +12,33 @@ constexpr std::size_t key_max = 200;
 constexpr std::size_t source_max = 4096;
 
 tl::unexpected<error> bad(const std::string& field, const std::string& right) {
-  return tl::unexpected<error>{error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
+  return tl::unexpected<error>{
+      error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
 }
 
 bool is_name(const std::string& s) {
-  return !s.empty() && s.size() <= name_max && s != "." && s != ".." && std::all_of(s.begin(), s.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
-  });
+  return !s.empty() && s.size() <= name_max && s != "." && s != ".." &&
+         std::all_of(s.begin(), s.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '_' || c == '.' || c == '-';
+         });
 }
 
 bool is_plain_text(const std::string& s, std::size_t max) {
-  return s.size() <= max && std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+  return s.size() <= max && std::all_of(s.begin(), s.end(), [](char c) {
+           return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+         });
 }
 
 result<void> take_sha(const json& value, const std::string& field, std::string& out) {
   const std::string right = "40 or 64 hexadecimal digits";
   if (!value.is_string()) return bad(field, right);
   out = value.get<std::string>();
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c; });
-  if ((out.size() != 40 && out.size() != 64) || out.find_first_not_of("0123456789abcdef") != std::string::npos)
+  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
+    return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  if ((out.size() != 40 && out.size() != 64) ||
+      out.find_first_not_of("0123456789abcdef") != std::string::npos)
     return bad(field, right);
   return {};
 }
@@ -48,10 +56,12 @@ result<void> take_options(const json& options, push_request& out) {
       auto& to = name == "key" ? out.key : out.source;
       if (!value.is_string() || value.get_ref<const std::string&>().empty() ||
           !is_plain_text(value.get_ref<const std::string&>(), name == "key" ? key_max : source_max))
-        return bad(name, "a text without control characters, at most " + std::to_string(name == "key" ? key_max : source_max) + " bytes");
+        return bad(name, "a text without control characters, at most " +
+                             std::to_string(name == "key" ? key_max : source_max) + " bytes");
       to = value.get<std::string>();
     } else if (name == "priority") {
-      if (!value.is_number_integer() || value.get<std::int64_t>() < -100 || value.get<std::int64_t>() > 100)
+      if (!value.is_number_integer() || value.get<std::int64_t>() < -100 ||
+          value.get<std::int64_t>() > 100)
         return bad(name, "a whole number from -100 to 100");
       out.priority = value.get<std::int64_t>();
     } else {
@@ -64,16 +74,24 @@ result<void> take_options(const json& options, push_request& out) {
 result<push_request> parse_payload(const json& payload) {
   push_request out;
   const auto repository = payload.find("repository");
-  if (repository == payload.end() || !repository->is_object()) return bad("repository", "an object with name and owner");
-  if (auto taken = take_sha(payload.value("after", json()), "after", out.sha); !taken) return fail(taken.error());
-  if (auto taken = take_name(repository->value("name", json()), "repository.name", out.repo); !taken) return fail(taken.error());
+  if (repository == payload.end() || !repository->is_object())
+    return bad("repository", "an object with name and owner");
+  if (auto taken = take_sha(payload.value("after", json()), "after", out.sha); !taken)
+    return fail(taken.error());
+  if (auto taken = take_name(repository->value("name", json()), "repository.name", out.repo);
+      !taken)
+    return fail(taken.error());
   const auto owner = repository->value("owner", json());
   if (!owner.is_object()) return bad("repository.owner", "an object with name or login");
   const bool has_name = owner.contains("name") && !owner["name"].is_null();
-  if (auto taken = take_name(owner.value(has_name ? "name" : "login", json()), has_name ? "repository.owner.name" : "repository.owner.login", out.owner); !taken)
+  if (auto taken =
+          take_name(owner.value(has_name ? "name" : "login", json()),
+                    has_name ? "repository.owner.name" : "repository.owner.login", out.owner);
+      !taken)
     return fail(taken.error());
   if (const auto uuid = payload.find("uuid"); uuid != payload.end()) {
-    if (!uuid->is_string() || uuid->get_ref<const std::string&>().empty() || !is_plain_text(uuid->get_ref<const std::string&>(), key_max))
+    if (!uuid->is_string() || uuid->get_ref<const std::string&>().empty() ||
+        !is_plain_text(uuid->get_ref<const std::string&>(), key_max))
       return bad("uuid", "a text of at most 200 bytes");
     out.key = uuid->get<std::string>();
   }
@@ -94,7 +112,8 @@ result<push_request> parse_push(const json& args) {
   if (auto taken = take_sha(args[2], "sha", out.sha); !taken) return fail(taken.error());
   if (with_options)
     if (auto taken = take_options(args[3], out); !taken) return fail(taken.error());
-  out.payload = {{"after", out.sha}, {"repository", {{"name", out.repo}, {"owner", {{"name", out.owner}}}}}};
+  out.payload = {{"after", out.sha},
+                 {"repository", {{"name", out.repo}, {"owner", {{"name", out.owner}}}}}};
   return out;
 }
 

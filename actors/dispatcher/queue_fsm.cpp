@@ -11,8 +11,10 @@ constexpr int protocol_version = 1;
 constexpr milliseconds journal_retry{1000};  // after the journal refused a write of our own
 
 std::string fill(std::string pattern, const push_request& push) {
-  for (const auto& [key, value] : {std::pair{"{owner}", &push.owner}, std::pair{"{repo}", &push.repo}, std::pair{"{sha}", &push.sha}})
-    for (auto at = pattern.find(key); at != std::string::npos; at = pattern.find(key, at + value->size()))
+  for (const auto& [key, value] : {std::pair{"{owner}", &push.owner},
+                                   std::pair{"{repo}", &push.repo}, std::pair{"{sha}", &push.sha}})
+    for (auto at = pattern.find(key); at != std::string::npos;
+         at = pattern.find(key, at + value->size()))
       pattern.replace(at, std::string_view{key}.size(), *value);
   return pattern;
 }
@@ -24,11 +26,13 @@ void queue_fsm::write(effects& out, journal::batch ops, continuation then) {
   out.push_back(commit{next_tag_++, std::move(ops)});
 }
 
-journal::event queue_fsm::story(const entry& e, const char* actor, const char* what, nlohmann::json detail) const {
+journal::event queue_fsm::story(const entry& e, const char* actor, const char* what,
+                                nlohmann::json detail) const {
   return {e.row.id, e.row.attempts, e.row.token, actor, what, std::move(detail)};
 }
 
-effects queue_fsm::on_committed(time_point now, std::uint64_t tag, const result<journal::committed>& outcome) {
+effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
+                                const result<journal::committed>& outcome) {
   effects out;
   const auto at = pending_.find(tag);
   if (at == pending_.end()) return out;
@@ -56,14 +60,20 @@ effects queue_fsm::on_recovered(time_point now, std::vector<run_row> rows) {
   return out;
 }
 
-effects queue_fsm::on_push(time_point, request_id request, const push_request& push, std::string run_id, std::int64_t at_ms) {
+effects queue_fsm::on_push(time_point, request_id request, const push_request& push,
+                           std::string run_id, std::int64_t at_ms) {
   effects out;
   if (draining_) {
-    out.push_back(answer{request, fail(ec::draining, "the dispatcher drains and takes no new work; `ntrace resume` ends that")});
+    out.push_back(answer{
+        request, fail(ec::draining,
+                      "the dispatcher drains and takes no new work; `ntrace resume` ends that")});
     return out;
   }
   if (runs_.size() >= limits::pushes_queued_max) {
-    out.push_back(answer{request, fail(ec::overloaded, "the queue holds " + std::to_string(limits::pushes_queued_max) + " runs; push again later")});
+    out.push_back(
+        answer{request,
+               fail(ec::overloaded, "the queue holds " + std::to_string(limits::pushes_queued_max) +
+                                        " runs; push again later")});
     return out;
   }
   entry e;
@@ -77,29 +87,35 @@ effects queue_fsm::on_push(time_point, request_id request, const push_request& p
   const auto key = push.key.empty() ? e.row.id : push.key;
   journal::batch ops{journal::insert_run{e.row, key, push.payload},
                      story(e, "intake", "queued", {{"source", e.row.source}})};
-  write(out, std::move(ops), [this, request, e](time_point then, const result<journal::committed>& done, effects& next) {
-    if (!done) {
-      next.push_back(answer{request, fail(done.error())});
-      return;
-    }
-    if (done->duplicate_of) {
-      const auto& old = *done->duplicate_of;
-      next.push_back(answer{request, to_json(receipt{old.id, old.state, true, 0})});
-      return;
-    }
-    runs_.emplace(e.row.id, e);
-    next.push_back(answer{request, to_json(receipt{e.row.id, run_state::queued, false, done->seq})});
-    schedule(then, next);
-  });
+  write(out, std::move(ops),
+        [this, request, e](time_point then, const result<journal::committed>& done, effects& next) {
+          if (!done) {
+            next.push_back(answer{request, fail(done.error())});
+            return;
+          }
+          if (done->duplicate_of) {
+            const auto& old = *done->duplicate_of;
+            next.push_back(answer{request, to_json(receipt{old.id, old.state, true, 0})});
+            return;
+          }
+          runs_.emplace(e.row.id, e);
+          next.push_back(
+              answer{request, to_json(receipt{e.row.id, run_state::queued, false, done->seq})});
+          schedule(then, next);
+        });
   return out;
 }
 
-effects queue_fsm::on_hello(time_point now, session_id session, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_hello(time_point now, session_id session, request_id request,
+                            const nlohmann::json& args) {
   effects out;
   const auto version = args.value("version", 0);
   if (version < 1) {
-    out.push_back(answer{request, fail(ec::version_mismatch, "protocol version " + std::to_string(version) + " is not known; this dispatcher speaks 1 to " +
-                                                                 std::to_string(protocol_version) + "; upgrade the runner")});
+    out.push_back(answer{
+        request,
+        fail(ec::version_mismatch, "protocol version " + std::to_string(version) +
+                                       " is not known; this dispatcher speaks 1 to " +
+                                       std::to_string(protocol_version) + "; upgrade the runner")});
     return out;
   }
   auto& s = sessions_[session];
@@ -128,7 +144,10 @@ queue_fsm::entry* queue_fsm::next_run(time_point now, time_point& earliest) {
     const auto turn = at == turn_.end() ? 0 : at->second;
     const bool better = !best || e.row.priority > best->row.priority ||
                         (e.row.priority == best->row.priority &&
-                         (turn < best_turn || (turn == best_turn && std::pair{e.row.created_ms, &e.row.id} < std::pair{best->row.created_ms, &best->row.id} && e.row.id < best->row.id)));
+                         (turn < best_turn || (turn == best_turn &&
+                                               std::pair{e.row.created_ms, &e.row.id} <
+                                                   std::pair{best->row.created_ms, &best->row.id} &&
+                                               e.row.id < best->row.id)));
     if (better) {
       best = &e;
       best_turn = turn;
@@ -168,25 +187,34 @@ void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out)
         {journal::put_attempt{id, e.row.attempts + 1, token, name},
          journal::set_run{id, run_state::queued, e.row.attempts, token, "", ""},
          story(e, "queue", "offered", {{"runner", name}})},
-        [this, id, session, token](time_point now, const result<journal::committed>& done, effects& next) {
+        [this, id, session, token](time_point now, const result<journal::committed>& done,
+                                   effects& next) {
           const auto at = runs_.find(id);
           if (at == runs_.end() || at->second.row.token != token) return;
           auto& e2 = at->second;
           if (!done || e2.is_cancelled || sessions_.count(session) == 0) {
             tokens_.erase(token);
-            back_to_queue(now, e2, done ? milliseconds{0} : journal_retry, done ? "the runner went away" : to_string(done.error()));
+            back_to_queue(now, e2, done ? milliseconds{0} : journal_retry,
+                          done ? "the runner went away" : to_string(done.error()));
             schedule(now, next);
             return;
           }
           e2.at = phase::offered;
           e2.deadline = now + options_.offer;
           next.push_back(wake{e2.deadline});
-          next.push_back(offer{session, {{"run", id}, {"attempt", e2.row.attempts + 1}, {"token", token}, {"owner", e2.row.owner},
-                                         {"repo", e2.row.repo}, {"sha", e2.row.sha}, {"source", e2.row.source}}});
+          next.push_back(offer{session,
+                               {{"run", id},
+                                {"attempt", e2.row.attempts + 1},
+                                {"token", token},
+                                {"owner", e2.row.owner},
+                                {"repo", e2.row.repo},
+                                {"sha", e2.row.sha},
+                                {"source", e2.row.source}}});
         });
 }
 
-void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason) {
+void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait,
+                              const std::string& reason) {
   e.at = phase::waiting;
   e.not_before = now + wait;
   e.row.state = run_state::queued;
@@ -232,7 +260,9 @@ effects queue_fsm::on_tick(time_point now) {
       if (const auto s = sessions_.find(e.session); s != sessions_.end()) s->second.free = 0;
       back_to_queue(now, e, milliseconds{0}, "the offer was not answered");
     } else {
-      end_attempt(now, e, verdict::infrastructure, "the lease expired: the runner was silent for " + std::to_string(options_.lease.count()) + " ms",
+      end_attempt(now, e, verdict::infrastructure,
+                  "the lease expired: the runner was silent for " +
+                      std::to_string(options_.lease.count()) + " ms",
                   {}, "lease", 0, out);
     }
   }
@@ -249,24 +279,29 @@ effects queue_fsm::on_drain(time_point now, bool draining) {
 }
 
 std::size_t queue_fsm::held() const {
-  return static_cast<std::size_t>(std::count_if(runs_.begin(), runs_.end(), [](const auto& r) { return r.second.at != phase::waiting; }));
+  return static_cast<std::size_t>(std::count_if(
+      runs_.begin(), runs_.end(), [](const auto& r) { return r.second.at != phase::waiting; }));
 }
 
 std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   const auto at = runs_.find(run);
   if (at == runs_.end()) return "";
   const auto& e = at->second;
-  if (e.at == phase::held) return "attempt " + std::to_string(e.row.attempts) + " is being worked on";
+  if (e.at == phase::held)
+    return "attempt " + std::to_string(e.row.attempts) + " is being worked on";
   if (e.at != phase::waiting) return "a runner's answer to the offer";
   if (draining_) return "the end of the drain: `ntrace resume`";
   if (e.not_before > now)
-    return "its next attempt in " + std::to_string(std::chrono::ceil<milliseconds>(e.not_before - now).count()) + " ms, after: " + e.last_reason;
+    return "its next attempt in " +
+           std::to_string(std::chrono::ceil<milliseconds>(e.not_before - now).count()) +
+           " ms, after: " + e.last_reason;
   if (sessions_.empty()) return "a runner: none is connected";
   std::uint64_t workers = 0;
   std::string text;
   for (const auto& [id, s] : sessions_) {
     workers += s.workers;
-    text += (text.empty() ? "" : "; ") + s.name + ": " + (s.worker_text.empty() ? std::to_string(s.workers) + " enrolled" : s.worker_text);
+    text += (text.empty() ? "" : "; ") + s.name + ": " +
+            (s.worker_text.empty() ? std::to_string(s.workers) + " enrolled" : s.worker_text);
   }
   if (workers == 0) return "a worker: the runners have none enrolled";
   return "a free worker (" + text + ")";
@@ -275,15 +310,23 @@ std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
 nlohmann::json queue_fsm::status(time_point now) const {
   nlohmann::json runners = nlohmann::json::array(), leases = nlohmann::json::array();
   for (const auto& [id, s] : sessions_)
-    runners.push_back({{"session", id}, {"name", s.name}, {"workers", s.workers}, {"free", s.free}});
+    runners.push_back(
+        {{"session", id}, {"name", s.name}, {"workers", s.workers}, {"free", s.free}});
   std::size_t waiting = 0;
   for (const auto& [id, e] : runs_) {
     if (e.at == phase::waiting) ++waiting;
     if (e.at == phase::held)
-      leases.push_back({{"run", id}, {"token", e.row.token}, {"attempt", e.row.attempts},
-                        {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
+      leases.push_back(
+          {{"run", id},
+           {"token", e.row.token},
+           {"attempt", e.row.attempts},
+           {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
   }
-  return {{"draining", draining_}, {"waiting", waiting}, {"open", runs_.size()}, {"runners", runners}, {"leases", leases}};
+  return {{"draining", draining_},
+          {"waiting", waiting},
+          {"open", runs_.size()},
+          {"runners", runners},
+          {"leases", leases}};
 }
 
 }  // namespace ntrace::dispatcher

@@ -1,6 +1,6 @@
 #pragma once
-// The dispatcher's decisions: which run is offered to which runner, who holds the lease, what a lost
-// attempt leads to. Nothing is answered or offered before the journal has it. Pure.
+// The dispatcher's decisions: which run is offered to which runner, who holds the lease, what a
+// lost attempt leads to. Nothing is answered or offered before the journal has it. Pure.
 #include <functional>
 #include <map>
 #include <set>
@@ -25,31 +25,54 @@ struct queue_options {
 using session_id = std::uint64_t;  ///< A runner's connection; never reused.
 using request_id = std::uint64_t;  ///< A request that waits for its answer; chosen by the actor.
 
-struct commit { std::uint64_t tag; journal::batch ops; };          ///< Answer by on_committed.
-struct answer { request_id request; result<nlohmann::json> value; };
-struct offer { session_id session; nlohmann::json run; };          ///< Call the runner's `offer`.
-struct abort_attempt { session_id session; std::uint64_t token; }; ///< Call the runner's `abort`.
-struct wake { time_point at; };                                    ///< Call on_tick() then.
-struct changed { std::string run; };                               ///< Watchers look again.
+struct commit {
+  std::uint64_t tag;
+  journal::batch ops;
+};  ///< Answer by on_committed.
+struct answer {
+  request_id request;
+  result<nlohmann::json> value;
+};
+struct offer {
+  session_id session;
+  nlohmann::json run;
+};  ///< Call the runner's `offer`.
+struct abort_attempt {
+  session_id session;
+  std::uint64_t token;
+};  ///< Call the runner's `abort`.
+struct wake {
+  time_point at;
+};  ///< Call on_tick() then.
+struct changed {
+  std::string run;
+};  ///< Watchers look again.
 using effects = std::vector<std::variant<commit, answer, offer, abort_attempt, wake, changed>>;
 
 class queue_fsm {
- public:
+public:
   queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed)
       : options_{std::move(options)}, last_token_{highest_token}, random_{seed} {}
 
   /// The journal's open runs at start; leases get one whole term from now.
   effects on_recovered(time_point now, std::vector<run_row> runs);
-  effects on_push(time_point now, request_id request, const push_request& push, std::string run_id, std::int64_t at_ms);
-  effects on_committed(time_point now, std::uint64_t tag, const result<journal::committed>& outcome);
+  effects on_push(time_point now, request_id request, const push_request& push, std::string run_id,
+                  std::int64_t at_ms);
+  effects on_committed(time_point now, std::uint64_t tag,
+                       const result<journal::committed>& outcome);
 
   // A runner's calls; `args` is the call's one object. docs/protocol.md, "Runner".
-  effects on_hello(time_point now, session_id session, request_id request, const nlohmann::json& args);
-  effects on_accept(time_point now, session_id session, request_id request, const nlohmann::json& args);
-  effects on_refuse(time_point now, session_id session, request_id request, const nlohmann::json& args);
+  effects on_hello(time_point now, session_id session, request_id request,
+                   const nlohmann::json& args);
+  effects on_accept(time_point now, session_id session, request_id request,
+                    const nlohmann::json& args);
+  effects on_refuse(time_point now, session_id session, request_id request,
+                    const nlohmann::json& args);
   effects on_started(time_point now, request_id request, const nlohmann::json& args);
-  effects on_heartbeat(time_point now, session_id session, request_id request, const nlohmann::json& args);
-  effects on_append(time_point now, request_id request, const nlohmann::json& args, std::string data);
+  effects on_heartbeat(time_point now, session_id session, request_id request,
+                       const nlohmann::json& args);
+  effects on_append(time_point now, request_id request, const nlohmann::json& args,
+                    std::string data);
   effects on_finish(time_point now, request_id request, const nlohmann::json& args);
   effects on_session_gone(time_point now, session_id session);
 
@@ -66,13 +89,13 @@ class queue_fsm {
   /// Attempts that hold or are being given a lease.
   std::size_t held() const;
 
- private:
+private:
   enum class phase { waiting, committing, offered, held, ending };
   struct entry {
     run_row row;
     phase at = phase::waiting;
-    time_point not_before{};      ///< Of a retry.
-    time_point deadline{};        ///< Of the offer or the lease.
+    time_point not_before{};  ///< Of a retry.
+    time_point deadline{};    ///< Of the offer or the lease.
     session_id session = 0;
     std::uint64_t journalled_seq = 0;  ///< Highest chunk that is on disk.
     std::uint64_t sent_seq = 0;        ///< Highest chunk given to the journal.
@@ -93,18 +116,19 @@ class queue_fsm {
   entry* by_token(std::uint64_t token);
   /// The entry whose live attempt has args' token, or an answer that says stale_lease.
   entry* live(request_id request, const nlohmann::json& args, effects& out);
-  void end_attempt(time_point now, entry& e, verdict v, const std::string& reason, nlohmann::json receipt,
-                   const char* actor, request_id request, effects& out);
+  void end_attempt(time_point now, entry& e, verdict v, const std::string& reason,
+                   nlohmann::json receipt, const char* actor, request_id request, effects& out);
   void back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason);
   void drop(const std::string& run);
-  journal::event story(const entry& e, const char* actor, const char* what, nlohmann::json detail = {}) const;
+  journal::event story(const entry& e, const char* actor, const char* what,
+                       nlohmann::json detail = {}) const;
 
   queue_options options_;
   std::map<std::string, entry> runs_;
   std::map<std::uint64_t, std::string> tokens_;  ///< Live token → run.
   std::map<session_id, session_state> sessions_;
   std::map<std::uint64_t, continuation> pending_;
-  std::map<std::string, std::uint64_t> turn_;    ///< Per repo: when it last got its turn.
+  std::map<std::string, std::uint64_t> turn_;  ///< Per repo: when it last got its turn.
   std::uint64_t next_tag_ = 1, next_turn_ = 1, last_token_;
   random_source random_;
   bool draining_ = false;

@@ -9,7 +9,8 @@ namespace {
 
 std::uint64_t number(const nlohmann::json& args, const char* key) {
   const auto at = args.find(key);
-  const bool counts = at != args.end() && at->is_number_integer() && (at->is_number_unsigned() || at->get<std::int64_t>() >= 0);
+  const bool counts = at != args.end() && at->is_number_integer() &&
+                      (at->is_number_unsigned() || at->get<std::int64_t>() >= 0);
   return counts ? at->get<std::uint64_t>() : 0;
 }
 
@@ -31,11 +32,14 @@ queue_fsm::entry* queue_fsm::live(request_id request, const nlohmann::json& args
   const auto token = number(args, "token");
   auto* e = by_token(token);
   if (e && e->at == phase::held) return e;
-  out.push_back(answer{request, fail(ec::stale_lease, "token " + std::to_string(token) + " holds no lease; drop that attempt and its results")});
+  out.push_back(answer{
+      request, fail(ec::stale_lease, "token " + std::to_string(token) +
+                                         " holds no lease; drop that attempt and its results")});
   return nullptr;
 }
 
-effects queue_fsm::on_accept(time_point now, session_id session, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_accept(time_point now, session_id session, request_id request,
+                             const nlohmann::json& args) {
   effects out;
   auto* e = by_token(number(args, "token"));
   if (!e || e->at != phase::offered || e->session != session) {
@@ -49,8 +53,11 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
   const auto id = e->row.id;
   const auto token = e->row.token;
   out.push_back(wake{e->deadline});
-  write(out, {journal::set_run{id, run_state::leased, e->row.attempts, token, "", ""}, story(*e, "lease", "accepted", {{"runner", sessions_[session].name}})},
-        [this, id, token, request](time_point then, const result<journal::committed>& done, effects& next) {
+  write(out,
+        {journal::set_run{id, run_state::leased, e->row.attempts, token, "", ""},
+         story(*e, "lease", "accepted", {{"runner", sessions_[session].name}})},
+        [this, id, token, request](time_point then, const result<journal::committed>& done,
+                                   effects& next) {
           if (done) {
             next.push_back(answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}}});
             next.push_back(changed{id});
@@ -66,17 +73,20 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
   return out;
 }
 
-effects queue_fsm::on_refuse(time_point now, session_id session, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_refuse(time_point now, session_id session, request_id request,
+                             const nlohmann::json& args) {
   effects out;
   out.push_back(answer{request, nlohmann::json{{"ok", true}}});
   auto* e = by_token(number(args, "token"));
   if (!e || e->at != phase::offered || e->session != session) return out;
   tokens_.erase(e->row.token);
-  if (const auto s = sessions_.find(session); s != sessions_.end()) s->second.free = 0;  // Until its next heartbeat.
+  if (const auto s = sessions_.find(session); s != sessions_.end())
+    s->second.free = 0;  // Until its next heartbeat.
   back_to_queue(now, *e, milliseconds{0}, "the runner refused: " + text(args, "reason"));
-  write(out, {story(*e, "queue", "refused", {{"reason", text(args, "reason")}})}, [](time_point, const result<journal::committed>&, effects&) {
-    // The story alone: losing the line loses no work.
-  });
+  write(out, {story(*e, "queue", "refused", {{"reason", text(args, "reason")}})},
+        [](time_point, const result<journal::committed>&, effects&) {
+          // The story alone: losing the line loses no work.
+        });
   schedule(now, out);
   return out;
 }
@@ -88,15 +98,19 @@ effects queue_fsm::on_started(time_point now, request_id request, const nlohmann
   e->row.state = run_state::running;
   e->deadline = now + options_.lease;
   const auto id = e->row.id;
-  write(out, {journal::set_run{id, run_state::running, e->row.attempts, e->row.token, "", ""}, story(*e, "attempt", "started", {{"zone", text(args, "zone")}})},
+  write(out,
+        {journal::set_run{id, run_state::running, e->row.attempts, e->row.token, "", ""},
+         story(*e, "attempt", "started", {{"zone", text(args, "zone")}})},
         [id, request](time_point, const result<journal::committed>& done, effects& next) {
-          next.push_back(answer{request, done ? result<nlohmann::json>{nlohmann::json{{"ok", true}}} : fail(done.error())});
+          next.push_back(answer{request, done ? result<nlohmann::json>{nlohmann::json{{"ok", true}}}
+                                              : fail(done.error())});
           next.push_back(changed{id});
         });
   return out;
 }
 
-effects queue_fsm::on_heartbeat(time_point now, session_id session, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_heartbeat(time_point now, session_id session, request_id request,
+                                const nlohmann::json& args) {
   effects out;
   nlohmann::json stale = nlohmann::json::array();
   const auto attempts = args.value("attempts", nlohmann::json::array());
@@ -113,19 +127,23 @@ effects queue_fsm::on_heartbeat(time_point now, session_id session, request_id r
   if (const auto s = sessions_.find(session); s != sessions_.end()) {
     // Offers on their way count against what the runner believes to be free.
     const auto offered = std::count_if(runs_.begin(), runs_.end(), [&](const auto& r) {
-      return r.second.session == session && (r.second.at == phase::offered || r.second.at == phase::committing);
+      return r.second.session == session &&
+             (r.second.at == phase::offered || r.second.at == phase::committing);
     });
     const auto free = number(args, "free");
     s->second.workers = number(args, "workers");
     s->second.worker_text = text(args, "text");
-    s->second.free = free > static_cast<std::uint64_t>(offered) ? free - static_cast<std::uint64_t>(offered) : 0;
+    s->second.free =
+        free > static_cast<std::uint64_t>(offered) ? free - static_cast<std::uint64_t>(offered) : 0;
   }
-  out.push_back(answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}, {"stale", stale}}});
+  out.push_back(
+      answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}, {"stale", stale}}});
   schedule(now, out);
   return out;
 }
 
-effects queue_fsm::on_append(time_point, request_id request, const nlohmann::json& args, std::string data) {
+effects queue_fsm::on_append(time_point, request_id request, const nlohmann::json& args,
+                             std::string data) {
   effects out;
   auto* e = live(request, args, out);
   if (!e) return out;
@@ -135,7 +153,9 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
     return out;
   }
   if (seq != e->sent_seq + 1) {
-    error gap{ec::gap, "chunk " + std::to_string(seq) + " does not follow " + std::to_string(e->sent_seq), {{"expected", std::to_string(e->sent_seq + 1)}}};
+    error gap{ec::gap,
+              "chunk " + std::to_string(seq) + " does not follow " + std::to_string(e->sent_seq),
+              {{"expected", std::to_string(e->sent_seq + 1)}}};
     out.push_back(answer{request, fail(gap)});
     return out;
   }
@@ -147,20 +167,24 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
     auto detail = nlohmann::json::parse(data, nullptr, false);
     if (detail.is_object()) ops.push_back(story(*e, "attempt", "step", std::move(detail)));
   }
-  ops.insert(ops.begin(), journal::append_chunk{id, e->row.attempts, token, seq, text(args, "stream"), std::move(data)});
-  write(out, std::move(ops), [this, token, id, seq, request](time_point, const result<journal::committed>& done, effects& next) {
-    auto* again = by_token(token);
-    if (!done) {
-      if (again) again->sent_seq = again->journalled_seq;  // The outbox sends it again.
-      next.push_back(answer{request, fail(done.error())});
-    } else if (done->is_stale || !again) {
-      next.push_back(answer{request, fail(ec::stale_lease, "token " + std::to_string(token) + " holds no lease any more")});
-    } else {
-      again->journalled_seq = std::max(again->journalled_seq, seq);
-      next.push_back(answer{request, nlohmann::json{{"ack", again->journalled_seq}}});
-      next.push_back(changed{id});
-    }
-  });
+  ops.insert(ops.begin(), journal::append_chunk{id, e->row.attempts, token, seq,
+                                                text(args, "stream"), std::move(data)});
+  write(out, std::move(ops),
+        [this, token, id, seq, request](time_point, const result<journal::committed>& done,
+                                        effects& next) {
+          auto* again = by_token(token);
+          if (!done) {
+            if (again) again->sent_seq = again->journalled_seq;  // The outbox sends it again.
+            next.push_back(answer{request, fail(done.error())});
+          } else if (done->is_stale || !again) {
+            next.push_back(answer{request, fail(ec::stale_lease, "token " + std::to_string(token) +
+                                                                     " holds no lease any more")});
+          } else {
+            again->journalled_seq = std::max(again->journalled_seq, seq);
+            next.push_back(answer{request, nlohmann::json{{"ack", again->journalled_seq}}});
+            next.push_back(changed{id});
+          }
+        });
   return out;
 }
 
@@ -170,22 +194,29 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   if (!e) return out;
   const auto last = number(args, "last_seq");
   if (last != e->journalled_seq) {  // A verdict never overtakes the chunks that it names.
-    error gap{ec::gap, "the verdict names " + std::to_string(last) + " chunks, " + std::to_string(e->journalled_seq) + " are stored",
+    error gap{ec::gap,
+              "the verdict names " + std::to_string(last) + " chunks, " +
+                  std::to_string(e->journalled_seq) + " are stored",
               {{"expected", std::to_string(e->journalled_seq + 1)}}};
     out.push_back(answer{request, fail(gap)});
     return out;
   }
   const auto v = verdict_from(text(args, "verdict"));
   if (!v) {
-    out.push_back(answer{request, fail(error{ec::bad_argument, "verdict must be passed, script_failed, timed_out or infrastructure", {{"field", "verdict"}}})});
+    out.push_back(answer{
+        request, fail(error{ec::bad_argument,
+                            "verdict must be passed, script_failed, timed_out or infrastructure",
+                            {{"field", "verdict"}}})});
     return out;
   }
-  end_attempt(now, *e, *v, text(args, "reason"), args.value("receipt", nlohmann::json{}), "attempt", request, out);
+  end_attempt(now, *e, *v, text(args, "reason"), args.value("receipt", nlohmann::json{}), "attempt",
+              request, out);
   return out;
 }
 
-void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& reason, nlohmann::json receipt,
-                            const char* actor, request_id request, effects& out) {
+void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& reason,
+                            nlohmann::json receipt, const char* actor, request_id request,
+                            effects& out) {
   const bool retry = v == verdict::infrastructure && !e.is_cancelled;
   const bool again = retry && e.row.attempts < options_.attempts;
   run_state next = run_state::queued;
@@ -197,32 +228,42 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
     next = run_state::failed;
   else if (!again)
     next = run_state::quarantined;
-  const auto wait = again ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_) : milliseconds{0};
+  const auto wait =
+      again ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_)
+            : milliseconds{0};
   e.at = phase::ending;
   const auto id = e.row.id;
   const auto token = e.row.token;
   const auto session = e.session;
   const bool tell_runner = std::string_view{actor} != "attempt";  // Then it does not know yet.
-  const auto final_reason = next == run_state::quarantined ? std::to_string(e.row.attempts) + " attempts failed, the last: " + reason : reason;
+  const auto final_reason =
+      next == run_state::quarantined
+          ? std::to_string(e.row.attempts) + " attempts failed, the last: " + reason
+          : reason;
   nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
   if (again) detail["retry_in_ms"] = wait.count();
   // The token is burnt in the same transaction: no later write of this attempt can count.
   write(out,
         {journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt)},
-         journal::set_run{id, next, e.row.attempts, 0, is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
+         journal::set_run{id, next, e.row.attempts, 0,
+                          is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
          story(e, actor, is_terminal(next) ? "ended" : "attempt_ended", std::move(detail))},
-        [this, id, token, session, tell_runner, next, wait, reason, request](time_point now, const result<journal::committed>& done, effects& more) {
+        [this, id, token, session, tell_runner, next, wait, reason, request](
+            time_point now, const result<journal::committed>& done, effects& more) {
           const auto at = runs_.find(id);
           if (at == runs_.end() || at->second.row.token != token) return;
           if (!done) {
-            at->second.at = phase::held;  // Still owed: the runner repeats it, or the lease runs out again.
+            at->second.at =
+                phase::held;  // Still owed: the runner repeats it, or the lease runs out again.
             at->second.deadline = now + options_.lease;
             more.push_back(wake{at->second.deadline});
             if (request != 0) more.push_back(answer{request, fail(done.error())});
             return;
           }
-          if (request != 0) more.push_back(answer{request, nlohmann::json{{"state", to_string(next)}}});
-          if (tell_runner && sessions_.count(session) != 0) more.push_back(abort_attempt{session, token});
+          if (request != 0)
+            more.push_back(answer{request, nlohmann::json{{"state", to_string(next)}}});
+          if (tell_runner && sessions_.count(session) != 0)
+            more.push_back(abort_attempt{session, token});
           tokens_.erase(token);
           if (is_terminal(next))
             drop(id);
@@ -237,7 +278,9 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
   effects out;
   const auto at = runs_.find(run);
   if (at == runs_.end()) {
-    out.push_back(answer{request, fail(ec::invalid_state, "run " + run + " is not open; `ntrace show " + run + "` tells its state")});
+    out.push_back(answer{
+        request, fail(ec::invalid_state,
+                      "run " + run + " is not open; `ntrace show " + run + "` tells its state")});
     return out;
   }
   auto& e = at->second;
@@ -250,10 +293,13 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
     end_attempt(now, e, verdict::infrastructure, "cancelled by request", {}, "queue", request, out);
     return out;
   }
-  write(out, {journal::set_run{run, run_state::cancelled, e.row.attempts, 0, "", "cancelled by request"}, story(e, "queue", "cancelled")},
+  write(out,
+        {journal::set_run{run, run_state::cancelled, e.row.attempts, 0, "", "cancelled by request"},
+         story(e, "queue", "cancelled")},
         [this, run, request](time_point, const result<journal::committed>& done, effects& next) {
           if (!done) {
-            if (const auto again = runs_.find(run); again != runs_.end()) again->second.is_cancelled = false;
+            if (const auto again = runs_.find(run); again != runs_.end())
+              again->second.is_cancelled = false;
             next.push_back(answer{request, fail(done.error())});
             return;
           }
@@ -267,24 +313,28 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
 effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   effects out;
   if (!is_terminal(row.state) || runs_.count(row.id) != 0) {
-    out.push_back(answer{request, fail(ec::invalid_state, "run " + row.id + " is " + std::string{to_string(row.state)} + " and needs no requeue")});
+    out.push_back(answer{request, fail(ec::invalid_state, "run " + row.id + " is " +
+                                                              std::string{to_string(row.state)} +
+                                                              " and needs no requeue")});
     return out;
   }
   entry e;
   e.row = std::move(row);
   e.row.state = run_state::queued;
   e.row.attempts = 0;
-  write(out, {journal::set_run{e.row.id, run_state::queued, 0, 0, "", ""}, story(e, "queue", "requeued")},
-        [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
-          if (!done) {
-            next.push_back(answer{request, fail(done.error())});
-            return;
-          }
-          runs_.emplace(e.row.id, e);
-          next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
-          next.push_back(changed{e.row.id});
-          schedule(now, next);
-        });
+  write(
+      out,
+      {journal::set_run{e.row.id, run_state::queued, 0, 0, "", ""}, story(e, "queue", "requeued")},
+      [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
+        if (!done) {
+          next.push_back(answer{request, fail(done.error())});
+          return;
+        }
+        runs_.emplace(e.row.id, e);
+        next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
+        next.push_back(changed{e.row.id});
+        schedule(now, next);
+      });
   return out;
 }
 

@@ -4,8 +4,10 @@
 
 namespace ntrace::dispatcher {
 namespace {
-constexpr std::array<std::string_view, 7> states{"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"};
-constexpr std::array<std::string_view, 4> verdicts{"passed", "script_failed", "timed_out", "infrastructure"};
+constexpr std::array<std::string_view, 7> states{"queued", "leased",      "running",  "done",
+                                                 "failed", "quarantined", "cancelled"};
+constexpr std::array<std::string_view, 4> verdicts{"passed", "script_failed", "timed_out",
+                                                   "infrastructure"};
 }  // namespace
 
 std::string_view to_string(run_state s) { return states[static_cast<std::size_t>(s)]; }
@@ -25,7 +27,10 @@ std::optional<verdict> verdict_from(std::string_view word) {
 }
 
 nlohmann::json to_json(const receipt& r) {
-  return {{"run", r.run}, {"state", to_string(r.state)}, {"duplicate", r.duplicate}, {"journal_seq", r.journal_seq}};
+  return {{"run", r.run},
+          {"state", to_string(r.state)},
+          {"duplicate", r.duplicate},
+          {"journal_seq", r.journal_seq}};
 }
 
 }  // namespace ntrace::dispatcher

@@ -23,8 +23,8 @@ std::optional<verdict> verdict_from(std::string_view word);
 /// A valid push.
 struct push_request {
   std::string owner, repo, sha;
-  std::string key;       ///< Idempotency key; empty: none was given.
-  std::string source;    ///< SPEC that overrides the template; empty: the template's.
+  std::string key;     ///< Idempotency key; empty: none was given.
+  std::string source;  ///< SPEC that overrides the template; empty: the template's.
   std::int64_t priority = 0;
   nlohmann::json payload;
 };

@@ -13,16 +13,22 @@ constexpr int pack_level = 3;                  // zstd's own default
 
 std::string to_base64(const std::string& bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  const int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                reinterpret_cast<const unsigned char*>(bytes.data()),
+                                static_cast<int>(bytes.size()));
   out.resize(static_cast<std::size_t>(n));
   return out;
 }
 
 result<std::string> from_base64(const std::string& text) {
   std::string out(3 * (text.size() / 4) + 1, '\0');
-  const int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  const int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                reinterpret_cast<const unsigned char*>(text.data()),
+                                static_cast<int>(text.size()));
   if (text.size() % 4 != 0 || n < 0) return fail(ec::bad_argument, "zstd must be base 64");
-  out.resize(static_cast<std::size_t>(n) - (text.ends_with("==") ? 2u : text.ends_with("=") ? 1u : 0u));
+  out.resize(static_cast<std::size_t>(n) - (text.ends_with("==")  ? 2u
+                                            : text.ends_with("=") ? 1u
+                                                                  : 0u));
   return out;
 }
 
@@ -50,12 +56,15 @@ void put_chunk_data(nlohmann::json& args, const std::string& data) {
 
 result<std::string> chunk_data(const nlohmann::json& args) {
   if (const auto plain = args.find("data"); plain != args.end()) {
-    if (!plain->is_string() || plain->get_ref<const std::string&>().size() > limits::chunk_bytes_max)
-      return fail(ec::bad_argument, "data must be a text of at most " + std::to_string(limits::chunk_bytes_max) + " bytes");
+    if (!plain->is_string() ||
+        plain->get_ref<const std::string&>().size() > limits::chunk_bytes_max)
+      return fail(ec::bad_argument, "data must be a text of at most " +
+                                        std::to_string(limits::chunk_bytes_max) + " bytes");
     return plain->get<std::string>();
   }
   const auto packed = args.find("zstd");
-  if (packed == args.end() || !packed->is_string()) return fail(ec::bad_argument, "a chunk needs data or zstd");
+  if (packed == args.end() || !packed->is_string())
+    return fail(ec::bad_argument, "a chunk needs data or zstd");
   const auto bytes = from_base64(packed->get_ref<const std::string&>());
   if (!bytes) return fail(bytes.error());
   std::string out(limits::chunk_bytes_max, '\0');

@@ -33,7 +33,9 @@ void flush(writer_self self) {
   static auto& queued = gauges::value("journal_queued");
   queued = 0;
   const auto done = state.db->commit(batches);
-  if (!done) log::error("journal.commit_failed", {{"batches", batches.size()}, {"reason", to_string(done.error())}});
+  if (!done)
+    log::error("journal.commit_failed",
+               {{"batches", batches.size()}, {"reason", to_string(done.error())}});
   for (std::size_t i = 0; i < promises.size(); ++i) {
     if (done)
       promises[i].deliver((*done)[i]);
@@ -86,7 +88,9 @@ result<nlohmann::json> read(journal_sqlite& db, const read_request& r) try {
   if (r.what == "show") return db.show(run);
   if (r.what == "why") return db.why(run);
   if (r.what == "counts") return db.counts();
-  if (r.what == "logs") return db.logs(run, r.args.value("after", std::uint64_t{0}), r.args.value("stream", ""), logs_bytes_max);
+  if (r.what == "logs")
+    return db.logs(run, r.args.value("after", std::uint64_t{0}), r.args.value("stream", ""),
+                   logs_bytes_max);
   return fail(ec::defect, "the journal cannot read " + r.what);
 } catch (const nlohmann::json::exception& e) {
   // An ill-typed filter is the asker's mistake.
@@ -108,13 +112,15 @@ journal_reader::behavior_type reader(reader_self self, const std::shared_ptr<jou
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path) {
   auto db = journal_sqlite::open(path, journal_sqlite::role::writer);
   if (!db) return fail(db.error());
-  return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}));
+  return caf::actor_cast<caf::actor>(
+      system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {
   auto db = journal_sqlite::open(path, journal_sqlite::role::reader);
   if (!db) return fail(db.error());
-  return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(reader, std::shared_ptr<journal_sqlite>{std::move(*db)}));
+  return caf::actor_cast<caf::actor>(
+      system.spawn<caf::detached>(reader, std::shared_ptr<journal_sqlite>{std::move(*db)}));
 }
 
 }  // namespace ntrace::journal

@@ -13,7 +13,7 @@ namespace ntrace::journal {
 
 /// One connection. Blocks; one thread at a time.
 class journal_sqlite {
- public:
+public:
   enum class role { writer, reader };
   /// Opens, creates or migrates <path>. ec::journal_corrupt, journal_schema or journal_failed say
   /// what to do.
@@ -34,14 +34,16 @@ class journal_sqlite {
   result<nlohmann::json> runs(const nlohmann::json& filter);
   /// One run with its attempts. ec::not_found.
   result<nlohmann::json> show(const std::string& run);
-  /// Chunks of the run after `after` (journal order), at most `bytes_max` of data; see docs/protocol.md.
-  result<nlohmann::json> logs(const std::string& run, std::uint64_t after, const std::string& stream, std::size_t bytes_max);
+  /// Chunks of the run after `after` (journal order), at most `bytes_max` of data; see
+  /// docs/protocol.md.
+  result<nlohmann::json> logs(const std::string& run, std::uint64_t after,
+                              const std::string& stream, std::size_t bytes_max);
   /// The run's events.
   result<nlohmann::json> why(const std::string& run);
   /// Runs by state.
   result<nlohmann::json> counts();
 
- private:
+private:
   class statement;
   journal_sqlite() = default;
   result<void> migrate();

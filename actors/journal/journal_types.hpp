@@ -57,9 +57,9 @@ using batch = std::vector<operation>;
 
 /// What a committed batch gave.
 struct committed {
-  std::uint64_t seq = 0;               ///< Number of the batch's last event; rises with each commit.
-  std::optional<run_row> duplicate_of; ///< For an insert_run whose key was known.
-  bool is_stale = false;               ///< An append_chunk met another token; nothing was written.
+  std::uint64_t seq = 0;  ///< Number of the batch's last event; rises with each commit.
+  std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
+  bool is_stale = false;                ///< An append_chunk met another token; nothing was written.
 };
 
 }  // namespace ntrace::journal

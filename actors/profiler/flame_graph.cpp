@@ -59,7 +59,8 @@ std::vector<box> lay_out(const stack_set& stacks, double narrowest_px) {
   while (!open.empty()) {
     const auto [n, left, depth] = open.back();
     open.pop_back();
-    out.push_back({n == 0 ? std::string_view{"all"} : std::string_view{stacks.name(nodes[n].frame)}, left, below[n], depth, 0});
+    out.push_back({n == 0 ? std::string_view{"all"} : std::string_view{stacks.name(nodes[n].frame)},
+                   left, below[n], depth, 0});
     auto at = left;
     box rest{"", 0, 0, depth + 1, 0};
     for (const auto child : children[n]) {
@@ -72,16 +73,19 @@ std::vector<box> lay_out(const stack_set& stacks, double narrowest_px) {
       at += below[child];
     }
     rest.left = at;
-    if (rest.hidden > 0 && static_cast<double>(rest.count) * px >= narrowest_px) out.push_back(rest);
+    if (rest.hidden > 0 && static_cast<double>(rest.count) * px >= narrowest_px)
+      out.push_back(rest);
   }
   return out;
 }
 
 std::string_view kind_of(std::string_view name) {
   if (name.ends_with("_[k]") || name == "[kernel]") return "kernel";
-  if (name.ends_with("_[j]") || name.ends_with("_[i]")) return name.starts_with("v8:") ? "v8" : "js";
+  if (name.ends_with("_[j]") || name.ends_with("_[i]"))
+    return name.starts_with("v8:") ? "v8" : "js";
   if (name.starts_with("v8:") || name.starts_with("v8::")) return "v8";
-  if (name == "[gc]" || name.find("Scaveng") != std::string_view::npos || name.find("MarkCompact") != std::string_view::npos ||
+  if (name == "[gc]" || name.find("Scaveng") != std::string_view::npos ||
+      name.find("MarkCompact") != std::string_view::npos ||
       name.find("GarbageCollect") != std::string_view::npos)
     return "gc";
   return "native";
@@ -91,9 +95,14 @@ std::string fill_of(std::string_view name) {
   std::uint32_t hash = 2166136261u;  // FNV-1a: the same name has the same shade everywhere.
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
   const auto kind = kind_of(name);
-  const int hue = kind == "js" ? 38 : kind == "v8" ? 270 : kind == "kernel" ? 205 : kind == "gc" ? 340 : 100;
+  const int hue = kind == "js"       ? 38
+                  : kind == "v8"     ? 270
+                  : kind == "kernel" ? 205
+                  : kind == "gc"     ? 340
+                                     : 100;
   const int shift = static_cast<int>(hash % 25) - 12;
-  const int light = 70 + static_cast<int>(hash / 25 % 10);  // Dark text on it keeps a contrast above 7.
+  const int light =
+      70 + static_cast<int>(hash / 25 % 10);  // Dark text on it keeps a contrast above 7.
   return "hsl(" + std::to_string(hue + shift) + ",70%," + std::to_string(light) + "%)";
 }
 
@@ -128,14 +137,18 @@ void append_box(std::string& out, const box& b, std::uint64_t total) {
   const double y = top_px + static_cast<double>(b.depth) * row_px;
   const std::string name = b.hidden ? "…(" + std::to_string(b.hidden) + ")" : std::string{b.name};
   const auto escaped = xml_escaped(name);
-  const auto fill = b.hidden ? "hsl(0,0%,75%)" : b.depth == 0 ? "hsl(220,10%,80%)" : fill_of(b.name);
-  out += "<g class=\"f\" data-l=\"" + std::to_string(b.left) + "\" data-n=\"" + std::to_string(b.count) +
-         "\" data-d=\"" + std::to_string(b.depth) + "\"><title>" + escaped + " (" + std::to_string(b.count) +
-         (b.count == 1 ? " sample, " : " samples, ") + percent_text(b.count, total) + ")</title><rect x=\"" +
-         number(x) + "\" y=\"" + number(y) + "\" width=\"" + number(w) + "\" height=\"" + number(row_px - 1) +
-         "\" fill=\"" + fill + "\"/>";
+  const auto fill = b.hidden       ? "hsl(0,0%,75%)"
+                    : b.depth == 0 ? "hsl(220,10%,80%)"
+                                   : fill_of(b.name);
+  out += "<g class=\"f\" data-l=\"" + std::to_string(b.left) + "\" data-n=\"" +
+         std::to_string(b.count) + "\" data-d=\"" + std::to_string(b.depth) + "\"><title>" +
+         escaped + " (" + std::to_string(b.count) + (b.count == 1 ? " sample, " : " samples, ") +
+         percent_text(b.count, total) + ")</title><rect x=\"" + number(x) + "\" y=\"" + number(y) +
+         "\" width=\"" + number(w) + "\" height=\"" + number(row_px - 1) + "\" fill=\"" + fill +
+         "\"/>";
   if (const auto text = fitting(name, w); !text.empty())
-    out += "<text x=\"" + number(x + 3) + "\" y=\"" + number(y + 13) + "\">" + xml_escaped(text) + "</text>";
+    out += "<text x=\"" + number(x + 3) + "\" y=\"" + number(y + 13) + "\">" + xml_escaped(text) +
+           "</text>";
   out += "</g>\n";
 }
 
@@ -146,20 +159,24 @@ std::string render(const stack_set& stacks, const flame_options& options, double
   const double height = top_px + static_cast<double>(deepest + 1) * row_px + bottom_px;
   auto subtitle = options.subtitle;
   if (narrowest_px > options.narrowest_px)
-    subtitle += (subtitle.empty() ? "" : " · ") + std::string{"frames narrower than "} + number(narrowest_px) + " px are summed";
-  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                    "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"" + number(height) +
-                    "\" viewBox=\"0 0 1200 " + number(height) + "\" role=\"img\" aria-label=\"" +
-                    xml_escaped(options.title) + "\" data-total=\"" + std::to_string(stacks.total()) +
-                    "\" data-deepest=\"" + std::to_string(deepest) + "\">\n";
+    subtitle += (subtitle.empty() ? "" : " · ") + std::string{"frames narrower than "} +
+                number(narrowest_px) + " px are summed";
+  std::string out =
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"" +
+      number(height) + "\" viewBox=\"0 0 1200 " + number(height) + "\" role=\"img\" aria-label=\"" +
+      xml_escaped(options.title) + "\" data-total=\"" + std::to_string(stacks.total()) +
+      "\" data-deepest=\"" + std::to_string(deepest) + "\">\n";
   out += "<style>" + std::string{flame_style} + "</style>\n";
-  out += "<rect id=\"paper\" width=\"100%\" height=\"100%\"/>\n<text id=\"title\" x=\"10\" y=\"24\">" +
-         xml_escaped(clean_name(options.title)) + "</text>\n<text id=\"subtitle\" x=\"10\" y=\"42\">" +
-         xml_escaped(subtitle.empty() ? "" : clean_name(subtitle)) + "</text>\n";
+  out +=
+      "<rect id=\"paper\" width=\"100%\" height=\"100%\"/>\n<text id=\"title\" x=\"10\" y=\"24\">" +
+      xml_escaped(clean_name(options.title)) + "</text>\n<text id=\"subtitle\" x=\"10\" y=\"42\">" +
+      xml_escaped(subtitle.empty() ? "" : clean_name(subtitle)) + "</text>\n";
   out += "<g id=\"frames\">\n";
   for (const auto& b : boxes) append_box(out, b, stacks.total());
   out += "</g>\n<text id=\"details\" x=\"10\" y=\"" + number(height - 12) + "\"></text>\n";
-  out += std::string{flame_controls} + "<script><![CDATA[\n" + std::string{flame_script} + "]]></script>\n</svg>\n";
+  out += std::string{flame_controls} + "<script><![CDATA[\n" + std::string{flame_script} +
+         "]]></script>\n</svg>\n";
   return out;
 }
 
@@ -169,12 +186,23 @@ std::string xml_escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -195,19 +223,25 @@ std::string flame_html(const stack_set& stacks, const flame_options& options) {
   std::string rows;
   for (const auto& row : hottest_frames(stacks, 100))
     rows += "<tr><td>" + percent_text(row.self, stacks.total()) + "</td><td>" +
-            percent_text(row.total, stacks.total()) + "</td><td>" + xml_escaped(row.name) + "</td></tr>\n";
+            percent_text(row.total, stacks.total()) + "</td><td>" + xml_escaped(row.name) +
+            "</td></tr>\n";
   // The page's only script is the graph's own: its hash is the one thing that may run.
   const auto begin = svg.find("<script><![CDATA[");
   const auto end = svg.find("]]></script>");
   const std::string script = svg.substr(begin + 17, end - begin - 17);
   svg.replace(begin, end + 12 - begin, "<script>" + script + "</script>");
   return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-         "img-src data:; script-src 'sha256-" + digest_base64("sha256", script) + "'\">\n"
+         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+         "'unsafe-inline'; "
+         "img-src data:; script-src 'sha256-" +
+         digest_base64("sha256", script) +
+         "'\">\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
          xml_escaped(clean_name(options.title)) + "</title>\n<style>" + std::string{page_style} +
-         "</style></head><body>\n<main>" + svg + "</main>\n<h2>Hottest frames</h2>\n<table><thead><tr><th>self</th>"
-         "<th>total</th><th>frame</th></tr></thead><tbody>\n" + rows + "</tbody></table>\n</body></html>\n";
+         "</style></head><body>\n<main>" + svg +
+         "</main>\n<h2>Hottest frames</h2>\n<table><thead><tr><th>self</th>"
+         "<th>total</th><th>frame</th></tr></thead><tbody>\n" +
+         rows + "</tbody></table>\n</body></html>\n";
 }
 
 }  // namespace ntrace::profiler

@@ -9,8 +9,8 @@ namespace ntrace::profiler {
 
 struct flame_options {
   std::string title = "Flame graph";
-  std::string subtitle;          ///< What was measured: event, frequency, what is missing.
-  double narrowest_px = 0.1;     ///< Frames below it, at 1 200 px, are summed as "…(n)".
+  std::string subtitle;       ///< What was measured: event, frequency, what is missing.
+  double narrowest_px = 0.1;  ///< Frames below it, at 1 200 px, are summed as "…(n)".
   std::size_t bytes_max = 8u << 20;
 };
 

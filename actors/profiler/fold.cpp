@@ -18,7 +18,8 @@ constexpr std::uint64_t expansion_ratio_max = 200;
 
 std::string_view trimmed(std::string_view s) {
   const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{} : s.substr(first, s.find_last_not_of(" \t") - first + 1);
+  return first == std::string_view::npos ? std::string_view{}
+                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
 }
 
 /// "12" or "1.5": the number, or nothing.
@@ -29,7 +30,9 @@ std::optional<long double> parse_count(std::string_view word, bool& is_too_large
   if (error != std::errc{} || end == word.data()) return {};
   auto rest = word.substr(static_cast<std::size_t>(end - word.data()));
   if (rest.empty()) return static_cast<long double>(whole);
-  if (rest.front() != '.' || rest.size() < 2 || rest.find_first_not_of("0123456789", 1) != std::string_view::npos) return {};
+  if (rest.front() != '.' || rest.size() < 2 ||
+      rest.find_first_not_of("0123456789", 1) != std::string_view::npos)
+    return {};
   long double fraction = 0;
   long double scale = 0.1L;
   for (const char c : rest.substr(1)) {
@@ -43,18 +46,22 @@ bool ends_in_number(std::string_view line) {
   line = trimmed(line);
   const auto blank = line.find_last_of(" \t");
   bool ignored = false;
-  return blank != std::string_view::npos && parse_count(line.substr(blank + 1), ignored).has_value();
+  return blank != std::string_view::npos &&
+         parse_count(line.substr(blank + 1), ignored).has_value();
 }
 
 bool looks_like_perf(std::string_view line) {
   line = trimmed(line);
   if (!line.ends_with(':') || line.starts_with('#')) return false;
   // "…seconds.micros: [period] event:"
-  for (auto colon = line.find(": "); colon != std::string_view::npos; colon = line.find(": ", colon + 1)) {
+  for (auto colon = line.find(": "); colon != std::string_view::npos;
+       colon = line.find(": ", colon + 1)) {
     const auto blank = line.find_last_of(" \t", colon);
-    const auto word = line.substr(blank == std::string_view::npos ? 0 : blank + 1, colon - (blank == std::string_view::npos ? 0 : blank + 1));
+    const auto word = line.substr(blank == std::string_view::npos ? 0 : blank + 1,
+                                  colon - (blank == std::string_view::npos ? 0 : blank + 1));
     const auto dot = word.find('.');
-    if (dot != std::string_view::npos && dot > 0 && word.find_first_not_of("0123456789.") == std::string_view::npos)
+    if (dot != std::string_view::npos && dot > 0 &&
+        word.find_first_not_of("0123456789.") == std::string_view::npos)
       return true;
   }
   return false;
@@ -85,7 +92,8 @@ std::string from_utf16(std::string_view bytes, bool big) {
     } else if (c < 0x10000) {
       put(0xe0 | c >> 12), put(0x80 | (c >> 6 & 0x3f)), put(0x80 | (c & 0x3f));
     } else {
-      put(0xf0 | c >> 18), put(0x80 | (c >> 12 & 0x3f)), put(0x80 | (c >> 6 & 0x3f)), put(0x80 | (c & 0x3f));
+      put(0xf0 | c >> 18), put(0x80 | (c >> 12 & 0x3f)), put(0x80 | (c >> 6 & 0x3f)),
+          put(0x80 | (c & 0x3f));
     }
   }
   return out;
@@ -99,17 +107,21 @@ result<std::string> decompress(const std::string& packed) {
   archive_entry* entry = nullptr;
   if (archive_read_open_memory(reader.get(), packed.data(), packed.size()) != ARCHIVE_OK ||
       archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK ||
-      archive_filter_code(reader.get(), 0) == ARCHIVE_FILTER_NONE)  // Then the magic was all there was.
+      archive_filter_code(reader.get(), 0) ==
+          ARCHIVE_FILTER_NONE)  // Then the magic was all there was.
     return fail(ec::truncated, "the compressed input cannot be read");
   std::string out;
   std::array<char, 65536> block;
   for (;;) {
     const auto n = archive_read_data(reader.get(), block.data(), block.size());
-    if (n < 0) return fail(ec::truncated, "the compressed input is damaged or ends after " + std::to_string(out.size()) + " bytes");
+    if (n < 0)
+      return fail(ec::truncated, "the compressed input is damaged or ends after " +
+                                     std::to_string(out.size()) + " bytes");
     if (n == 0) return out;
     out.append(block.data(), static_cast<std::size_t>(n));
     if (out.size() > expansion_max || out.size() / expansion_ratio_max > packed.size() + 4096)
-      return fail(ec::truncated, "the compressed input expands more than " + std::to_string(expansion_ratio_max) + "-fold");
+      return fail(ec::truncated, "the compressed input expands more than " +
+                                     std::to_string(expansion_ratio_max) + "-fold");
   }
 }
 
@@ -137,15 +149,18 @@ bool line_reader::next(std::string_view& line) {
 void skip_line(fold_report& report, std::uint64_t number, std::string_view line) {
   ++report.skipped_lines;
   if (report.first_skipped.size() < 5)
-    report.first_skipped.push_back("line " + std::to_string(number) + ": " + clean_name(line.substr(0, 80)));
+    report.first_skipped.push_back("line " + std::to_string(number) + ": " +
+                                   clean_name(line.substr(0, 80)));
 }
 
 result<stack_format> detect_format(std::string_view head) {
   head = head.substr(0, detect_bytes);
   const auto first = head.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && head[first] == '{' && head.find("\"nodes\"") != std::string_view::npos)
+  if (first != std::string_view::npos && head[first] == '{' &&
+      head.find("\"nodes\"") != std::string_view::npos)
     return stack_format::cpuprofile;
-  if (first != std::string_view::npos && head[first] == '{' && head.find("\"head\"") != std::string_view::npos)
+  if (first != std::string_view::npos && head[first] == '{' &&
+      head.find("\"head\"") != std::string_view::npos)
     return stack_format::cpuprofile;
   line_reader lines{head};
   std::uint64_t non_blank = 0, with_number = 0, backticks = 0;
@@ -154,24 +169,31 @@ result<stack_format> detect_format(std::string_view head) {
     ++non_blank;
     if (looks_like_perf(line)) return stack_format::perf;
     const auto t = trimmed(line);
-    if (t.starts_with("CPU") && t.find("FUNCTION:NAME") != std::string_view::npos) return stack_format::dtrace;
+    if (t.starts_with("CPU") && t.find("FUNCTION:NAME") != std::string_view::npos)
+      return stack_format::dtrace;
     const bool numbered = ends_in_number(line);
     if (numbered) ++with_number;
-    if (!numbered && t.find('`') != std::string_view::npos && t.find(';') == std::string_view::npos) ++backticks;
+    if (!numbered && t.find('`') != std::string_view::npos && t.find(';') == std::string_view::npos)
+      ++backticks;
   }
   if (backticks > 0) return stack_format::dtrace;
   if (non_blank > 0 && with_number * 10 >= non_blank * 9) return stack_format::folded;
-  return fail(ec::not_recognised,
-              "the input is neither perf script text, DTrace stacks, a .cpuprofile nor folded stacks; "
-              "name it with --from");
+  return fail(
+      ec::not_recognised,
+      "the input is neither perf script text, DTrace stacks, a .cpuprofile nor folded stacks; "
+      "name it with --from");
 }
 
 result<folding> fold(std::string_view input, stack_format format, const fold_options& options) {
   switch (format) {
-    case stack_format::perf: return fold_perf(input, options);
-    case stack_format::dtrace: return fold_dtrace(input, options);
-    case stack_format::cpuprofile: return fold_cpuprofile(input, options);
-    case stack_format::folded: return fold_folded(input, options);
+    case stack_format::perf:
+      return fold_perf(input, options);
+    case stack_format::dtrace:
+      return fold_dtrace(input, options);
+    case stack_format::cpuprofile:
+      return fold_cpuprofile(input, options);
+    case stack_format::folded:
+      return fold_folded(input, options);
   }
   return fail(ec::defect, "no such format");
 }
@@ -185,8 +207,12 @@ result<folding> fold_folded(std::string_view input, const fold_options& options)
     if (text.empty() || text.starts_with('#')) continue;
     const auto blank = text.find_last_of(" \t");
     bool is_too_large = false;
-    const auto count = blank == std::string_view::npos ? std::nullopt : parse_count(text.substr(blank + 1), is_too_large);
-    if (is_too_large) return fail(ec::overflow, "line " + std::to_string(lines.number()) + ": the count is above 2^64-1");
+    const auto count = blank == std::string_view::npos
+                           ? std::nullopt
+                           : parse_count(text.substr(blank + 1), is_too_large);
+    if (is_too_large)
+      return fail(ec::overflow,
+                  "line " + std::to_string(lines.number()) + ": the count is above 2^64-1");
     if (!count) {
       skip_line(out.report, lines.number(), line);
       continue;
@@ -205,7 +231,8 @@ result<folding> fold_folded(std::string_view input, const fold_options& options)
       if (end == std::string_view::npos) break;
       rest.remove_prefix(end + 1);
     }
-    if (sum >= 18446744073709551615.0L) return fail(ec::overflow, "the counts' sum is above 2^64-1");
+    if (sum >= 18446744073709551615.0L)
+      return fail(ec::overflow, "the counts' sum is above 2^64-1");
     if (auto added = out.stacks.add(stack, static_cast<std::uint64_t>(std::nearbyint(sum))); !added)
       return fail(added.error());
   }

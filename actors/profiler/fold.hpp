@@ -24,14 +24,14 @@ result<stack_format> detect_format(std::string_view head);
 struct fold_options {
   enum class weight { samples, period, time };
   weight count = weight::samples;
-  std::string event;              ///< Only this one; empty: the first seen; "all": every one.
-  bool with_pid = false;          ///< Root frames "comm-pid".
-  bool with_tid = false;          ///< Root frames "comm-pid/tid".
-  bool merge_recursion = false;   ///< Join direct repeats of a frame.
-  bool with_idle = false;         ///< Keep V8's (idle).
-  std::size_t sampler_depth = 127;///< A perf stack this deep has lost its root (R13).
+  std::string event;                ///< Only this one; empty: the first seen; "all": every one.
+  bool with_pid = false;            ///< Root frames "comm-pid".
+  bool with_tid = false;            ///< Root frames "comm-pid/tid".
+  bool merge_recursion = false;     ///< Join direct repeats of a frame.
+  bool with_idle = false;           ///< Keep V8's (idle).
+  std::size_t sampler_depth = 127;  ///< A perf stack this deep has lost its root (R13).
   js_style js;
-  std::map<int, perf_map> maps;   ///< JIT symbols by the pid that perf saw.
+  std::map<int, perf_map> maps;  ///< JIT symbols by the pid that perf saw.
   std::shared_ptr<const kernel_symbols> kernel;
 };
 
@@ -39,12 +39,12 @@ struct fold_options {
 struct fold_report {
   std::uint64_t samples = 0;
   std::uint64_t skipped_lines = 0;
-  std::vector<std::string> first_skipped;            ///< "line 7: …", at most five.
-  std::map<std::string, std::uint64_t> other_events; ///< Samples of events not folded.
-  std::string event;                                 ///< The one folded, when the format names it.
-  std::uint64_t unresolved_jit = 0;                  ///< Samples with a JIT frame without a name.
+  std::vector<std::string> first_skipped;             ///< "line 7: …", at most five.
+  std::map<std::string, std::uint64_t> other_events;  ///< Samples of events not folded.
+  std::string event;                                  ///< The one folded, when the format names it.
+  std::uint64_t unresolved_jit = 0;                   ///< Samples with a JIT frame without a name.
   std::uint64_t ambiguous_jit = 0;
-  std::uint64_t truncated = 0;                       ///< Stacks that lost their root.
+  std::uint64_t truncated = 0;  ///< Stacks that lost their root.
   std::uint64_t negative_deltas = 0;
 };
 
@@ -67,13 +67,13 @@ result<std::string> unpack_input(std::string input);
 
 /// Splits into lines without their ends; lines above 1 MiB are cut. Pure.
 class line_reader {
- public:
+public:
   explicit line_reader(std::string_view text) : rest_{text} {}
   /// The next line; false at the end. A last line without an end counts.
   bool next(std::string_view& line);
   std::uint64_t number() const { return number_; }
 
- private:
+private:
   std::string_view rest_;
   std::uint64_t number_ = 0;
 };

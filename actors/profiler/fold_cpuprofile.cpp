@@ -26,7 +26,9 @@ auto bad(std::string message) { return fail(ec::bad_profile, "cpuprofile: " + st
 
 std::uint64_t number_of(const json& value, const char* key, std::uint64_t fallback) {
   const auto at = value.find(key);
-  return at != value.end() && at->is_number_integer() && at->get<std::int64_t>() >= 0 ? at->get<std::uint64_t>() : fallback;
+  return at != value.end() && at->is_number_integer() && at->get<std::int64_t>() >= 0
+             ? at->get<std::uint64_t>()
+             : fallback;
 }
 
 std::string text_of(const json& value, const char* key) {
@@ -51,13 +53,15 @@ std::string name_of(const json& frame, const fold_options& options) {
   return clean_name(js_name("JS:" + function + " " + place, options.js)) + "_[j]";
 }
 
-result<void> add_node(node_table& nodes, const json& value, std::uint64_t id, const fold_options& options) {
+result<void> add_node(node_table& nodes, const json& value, std::uint64_t id,
+                      const fold_options& options) {
   profile_node node;
   const auto frame = value.find("callFrame");
   const auto& named = frame != value.end() && frame->is_object() ? *frame : value;
   node.name = text_of(named, "functionName") == "(root)" ? "" : name_of(named, options);
   node.hits = number_of(value, "hitCount", 0);
-  if (!nodes.emplace(id, std::move(node)).second) return bad("duplicate node id " + std::to_string(id));
+  if (!nodes.emplace(id, std::move(node)).second)
+    return bad("duplicate node id " + std::to_string(id));
   return {};
 }
 
@@ -67,7 +71,8 @@ result<void> read_flat(const json& list, node_table& nodes, const fold_options& 
     if (!value.is_object() || !value.contains("id")) return bad("a node without an id");
     const auto id = number_of(value, "id", 0);
     if (auto added = add_node(nodes, value, id, options); !added) return added;
-    if (const auto children = value.find("children"); children != value.end() && children->is_array())
+    if (const auto children = value.find("children");
+        children != value.end() && children->is_array())
       for (const auto& child : *children)
         if (child.is_number_unsigned()) nodes[id].children.push_back(child.get<std::uint64_t>());
     if (value.contains("parent")) {
@@ -89,7 +94,8 @@ result<void> read_nested(const json& head, node_table& nodes, const fold_options
     const auto id = number_of(*value, "id", next_own_id++);
     if (auto added = add_node(nodes, *value, id, options); !added) return added;
     if (value != &head) nodes[parent].children.push_back(id);
-    if (const auto children = value->find("children"); children != value->end() && children->is_array())
+    if (const auto children = value->find("children");
+        children != value->end() && children->is_array())
       for (const auto& child : *children) open.emplace_back(&child, id);
   }
   return {};
@@ -100,7 +106,8 @@ result<void> link_parents(node_table& nodes) {
     for (const auto child : node.children) {
       const auto at = nodes.find(child);
       if (at == nodes.end()) return bad("child " + std::to_string(child) + " is not there");
-      if (at->second.has_parent && at->second.parent != id) return bad("node " + std::to_string(child) + " has two parents");
+      if (at->second.has_parent && at->second.parent != id)
+        return bad("node " + std::to_string(child) + " has two parents");
       at->second.parent = id;
       at->second.has_parent = true;
     }
@@ -130,17 +137,19 @@ result<void> link_parents(node_table& nodes) {
   return {};
 }
 
-result<void> add_sample(folding& out, const node_table& nodes, std::uint64_t id, std::uint64_t weight,
-                        const fold_options& options) {
+result<void> add_sample(folding& out, const node_table& nodes, std::uint64_t id,
+                        std::uint64_t weight, const fold_options& options) {
   std::vector<stack_set::frame_id> stack;
   for (auto at = id;;) {
     const auto found = nodes.find(at);
-    if (found == nodes.end()) return bad("a sample of node " + std::to_string(id) + ", which is not there");
+    if (found == nodes.end())
+      return bad("a sample of node " + std::to_string(id) + ", which is not there");
     const auto& name = found->second.name;
     if (name == "[idle]" && !options.with_idle) return {};
     if (!name.empty()) {
       const auto frame = out.stacks.intern(name);
-      if (!options.merge_recursion || stack.empty() || stack.back() != frame) stack.push_back(frame);
+      if (!options.merge_recursion || stack.empty() || stack.back() != frame)
+        stack.push_back(frame);
     }
     if (!found->second.has_parent) break;
     at = found->second.parent;
@@ -153,7 +162,9 @@ result<void> add_sample(folding& out, const node_table& nodes, std::uint64_t id,
 /// Sample i lasts until sample i+1; the last one until endTime.
 std::uint64_t duration_of(const json& profile, const json& deltas, std::size_t i, std::size_t count,
                           double& elapsed, fold_report& report) {
-  const auto number = [&](const json& v) { return v.is_number() && std::isfinite(v.get<double>()) ? v.get<double>() : 0.0; };
+  const auto number = [&](const json& v) {
+    return v.is_number() && std::isfinite(v.get<double>()) ? v.get<double>() : 0.0;
+  };
   double delta = 0;
   if (i + 1 < count && i + 1 < deltas.size()) {
     delta = number(deltas[i + 1]);
@@ -186,7 +197,8 @@ result<folding> fold_cpuprofile(std::string_view input, const fold_options& opti
   if (samples == profile.end() || !samples->is_array() || samples->empty()) {
     for (const auto& [id, node] : nodes)
       if (node.hits > 0)
-        if (auto added = add_sample(out, nodes, id, node.hits, options); !added) return fail(added.error());
+        if (auto added = add_sample(out, nodes, id, node.hits, options); !added)
+          return fail(added.error());
     return out;
   }
   const auto deltas = profile.value("timeDeltas", json::array());

@@ -9,7 +9,8 @@ namespace {
 
 std::string_view trimmed(std::string_view s) {
   const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{} : s.substr(first, s.find_last_not_of(" \t") - first + 1);
+  return first == std::string_view::npos ? std::string_view{}
+                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
 }
 
 std::optional<long long> whole_number(std::string_view s) {
@@ -20,7 +21,8 @@ std::optional<long long> whole_number(std::string_view s) {
 }
 
 bool is_helper_frame(std::string_view t) {
-  return t.starts_with("<<") || t.starts_with("(anon) as ") || t.find(" at ") != std::string_view::npos;
+  return t.starts_with("<<") || t.starts_with("(anon) as ") ||
+         t.find(" at ") != std::string_view::npos;
 }
 
 bool is_frame(std::string_view t) {
@@ -51,7 +53,8 @@ std::string frame_name(std::string_view t, const js_style& style) {
   if (t.starts_with("0x")) return "[unknown]";
   if (is_helper_frame(t) && t.find('`') == std::string_view::npos)
     return clean_name(helper_name(t, style)) + "_[j]";
-  if (const auto plus = t.rfind("+0x"); plus != std::string_view::npos && plus > 0 &&
+  if (const auto plus = t.rfind("+0x");
+      plus != std::string_view::npos && plus > 0 &&
       t.find_first_not_of("0123456789abcdef", plus + 3) == std::string_view::npos)
     t = t.substr(0, plus);
   const auto tick = t.find('`');
@@ -62,13 +65,15 @@ std::string frame_name(std::string_view t, const js_style& style) {
 }
 
 struct stanza {
-  std::vector<std::string_view> leaf_part, root_part;  ///< Leaf first; before and after a blank line.
+  std::vector<std::string_view> leaf_part,
+      root_part;  ///< Leaf first; before and after a blank line.
   std::string_view key;
   bool has_break = false;
   std::size_t lines = 0;
 };
 
-result<void> add_stanza(folding& out, const stanza& s, std::uint64_t count, const fold_options& options) {
+result<void> add_stanza(folding& out, const stanza& s, std::uint64_t count,
+                        const fold_options& options) {
   std::vector<std::string_view> leaf_first = s.leaf_part;
   leaf_first.insert(leaf_first.end(), s.root_part.begin(), s.root_part.end());
   std::vector<stack_set::frame_id> stack;
@@ -107,14 +112,17 @@ result<folding> fold_dtrace(std::string_view input, const fold_options& options)
       continue;
     }
     if (t.find("value ") == 0 && t.find("Distribution") != std::string_view::npos)
-      return fail(ec::unsupported, "the aggregation is quantised: print stacks with count() or sum()");
-    if (std::exchange(skip_probe_line, false) && !t.empty() && !is_frame(t) && !whole_number(t)) continue;
+      return fail(ec::unsupported,
+                  "the aggregation is quantised: print stacks with count() or sum()");
+    if (std::exchange(skip_probe_line, false) && !t.empty() && !is_frame(t) && !whole_number(t))
+      continue;
     if (t.empty()) {
       now.has_break = !now.leaf_part.empty();
       continue;
     }
     if (const auto count = whole_number(t)) {
-      if (*count < 0) return fail(ec::bad_profile, "line " + std::to_string(lines.number()) + ": negative count");
+      if (*count < 0)
+        return fail(ec::bad_profile, "line " + std::to_string(lines.number()) + ": negative count");
       if (now.lines == 0) {
         skip_line(out.report, lines.number(), line);
       } else if (*count > 0) {

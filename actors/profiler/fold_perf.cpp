@@ -17,7 +17,8 @@ bool is_digits(std::string_view s) {
 
 std::string_view trimmed(std::string_view s) {
   const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{} : s.substr(first, s.find_last_not_of(" \t") - first + 1);
+  return first == std::string_view::npos ? std::string_view{}
+                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
 }
 
 /// Cuts the last word off `s`.
@@ -44,7 +45,8 @@ std::optional<header> parse_header(std::string_view line) {
   if (!word.ends_with(':')) return {};
   word.remove_suffix(1);
   const auto dot = word.find('.');
-  if (dot == std::string_view::npos || !is_digits(word.substr(0, dot)) || !is_digits(word.substr(dot + 1)))
+  if (dot == std::string_view::npos || !is_digits(word.substr(0, dot)) ||
+      !is_digits(word.substr(dot + 1)))
     return {};
   std::from_chars(word.data(), word.data() + word.size(), out.seconds);
   word = take_last(rest);
@@ -62,7 +64,8 @@ std::optional<header> parse_header(std::string_view line) {
 std::optional<frame_line> parse_frame(std::string_view line) {
   frame_line out;
   auto rest = trimmed(line);
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), out.address, 16);
+  const auto [end, error] =
+      std::from_chars(rest.data(), rest.data() + rest.size(), out.address, 16);
   if (error != std::errc{}) return {};
   rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
   if (rest.empty() || rest.front() != ' ' || rest.back() != ')') return {};
@@ -76,7 +79,8 @@ std::optional<frame_line> parse_frame(std::string_view line) {
   if (depth != 0) return {};
   out.dso = rest.substr(at + 1, rest.size() - at - 2);
   out.symbol = trimmed(rest.substr(0, at));
-  if (const auto plus = out.symbol.rfind("+0x"); plus != std::string_view::npos && plus > 0 &&
+  if (const auto plus = out.symbol.rfind("+0x");
+      plus != std::string_view::npos && plus > 0 &&
       out.symbol.find_first_not_of("0123456789abcdef", plus + 3) == std::string_view::npos)
     out.symbol = out.symbol.substr(0, plus);
   return out;
@@ -90,7 +94,9 @@ bool is_perf_map(std::string_view dso) {
 }
 
 bool is_kernel(std::string_view dso) {
-  if (dso == "[unknown]" || dso == "[vdso]" || dso == "[heap]" || dso == "[stack]" || dso == "[vsyscall]") return false;
+  if (dso == "[unknown]" || dso == "[vdso]" || dso == "[heap]" || dso == "[stack]" ||
+      dso == "[vsyscall]")
+    return false;
   return (dso.starts_with('[') && dso.ends_with(']')) || dso.ends_with("vmlinux") ||
          dso.starts_with("[kernel.kallsyms]") || dso.ends_with(".ko");
 }
@@ -118,7 +124,8 @@ result<folding> perf_folder::finish() {
   if (auto closed = close(); !closed) return fail(closed.error());
   const auto& report = out_.report;
   if (report.skipped_lines * 2 > non_blank_)
-    return fail(ec::not_perf_text, std::to_string(report.skipped_lines) + " of " + std::to_string(non_blank_) +
+    return fail(ec::not_perf_text, std::to_string(report.skipped_lines) + " of " +
+                                       std::to_string(non_blank_) +
                                        " lines are not what `perf script` prints; the first is " +
                                        report.first_skipped.front());
   return std::move(out_);
@@ -161,7 +168,8 @@ void perf_folder::on_frame(const frame_line& f) {
   if (is_kernel(f.dso)) {
     std::string symbol{f.symbol};
     if (symbol == "[unknown]" && options_.kernel) symbol = options_.kernel->find(f.address);
-    if (symbol.empty() || symbol == "[unknown]") symbol = f.dso.starts_with('[') ? std::string{f.dso} : "[kernel]";
+    if (symbol.empty() || symbol == "[unknown]")
+      symbol = f.dso.starts_with('[') ? std::string{f.dso} : "[kernel]";
     return push(clean_name(symbol.starts_with("[kernel.kallsyms]") ? "[kernel]" : symbol) + "_[k]");
   }
   if (is_perf_map(f.dso)) return on_jit_frame(f);
@@ -173,7 +181,8 @@ void perf_folder::on_frame(const frame_line& f) {
     const auto base = clean_name(dso.substr(slash == std::string_view::npos ? 0 : slash + 1));
     return push(base.starts_with('[') ? base : "[" + base + "]");
   }
-  if (f.symbol.starts_with("Builtins_")) return push(clean_name("v8:" + std::string{f.symbol.substr(9)}));
+  if (f.symbol.starts_with("Builtins_"))
+    return push(clean_name("v8:" + std::string{f.symbol.substr(9)}));
   push(clean_name(drop_parameters(f.symbol)));
 }
 
@@ -181,7 +190,8 @@ void perf_folder::on_jit_frame(const frame_line& f) {
   std::string_view symbol = f.symbol;
   if (symbol == "[unknown]" || symbol.empty()) {
     const auto map = options_.maps.find(pid_);
-    const auto found = map == options_.maps.end() ? perf_map::symbol{} : map->second.find(f.address);
+    const auto found =
+        map == options_.maps.end() ? perf_map::symbol{} : map->second.find(f.address);
     if (found.name.empty()) {
       has_unresolved_ = true;
       return push("[jit " + pid_text_ + "]_[j]");
@@ -241,7 +251,9 @@ result<void> perf_feed::on_bytes(std::string_view bytes) {
   }
 }
 
-result<void> perf_feed::finish() { return rest_.empty() ? result<void>{} : folder_.on_line(rest_, ++number_); }
+result<void> perf_feed::finish() {
+  return rest_.empty() ? result<void>{} : folder_.on_line(rest_, ++number_);
+}
 
 result<folding> fold_perf(std::string_view input, const fold_options& options) {
   perf_folder folder{options};

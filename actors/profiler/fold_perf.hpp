@@ -1,12 +1,12 @@
 #pragma once
-// Folds the text of `perf script` line by line, so that a capture of any length takes memory for its
-// distinct stacks only. Pure.
+// Folds the text of `perf script` line by line, so that a capture of any length takes memory for
+// its distinct stacks only. Pure.
 #include "actors/profiler/fold.hpp"
 
 namespace ntrace::profiler {
 
 class perf_folder {
- public:
+public:
   /// `options` must outlive the folder.
   explicit perf_folder(const fold_options& options) : options_{options} {}
   /// The next line, without its end; `number` counts from 1.
@@ -26,7 +26,7 @@ class perf_folder {
     std::string_view symbol, dso;
   };
 
- private:
+private:
   void begin(const header& h);
   void on_frame(const frame_line& f);
   void on_jit_frame(const frame_line& f);
@@ -48,13 +48,13 @@ class perf_folder {
 
 /// Cuts a stream of pieces into lines and hands each to a perf_folder.
 class perf_feed {
- public:
+public:
   explicit perf_feed(perf_folder& folder) : folder_{folder} {}
   result<void> on_bytes(std::string_view bytes);
   /// The last line without an end.
   result<void> finish();
 
- private:
+private:
   perf_folder& folder_;
   std::string rest_;
   std::uint64_t number_ = 0;

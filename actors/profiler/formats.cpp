@@ -10,9 +10,11 @@ namespace ntrace::profiler {
 namespace {
 
 /// Each stack with a count, root first, in the order of the folded lines.
-std::vector<std::pair<std::vector<stack_set::frame_id>, std::uint64_t>> stacks_in_order(const stack_set& stacks) {
+std::vector<std::pair<std::vector<stack_set::frame_id>, std::uint64_t>> stacks_in_order(
+    const stack_set& stacks) {
   const auto& nodes = stacks.nodes();
-  std::vector<std::pair<std::string, std::pair<std::vector<stack_set::frame_id>, std::uint64_t>>> all;
+  std::vector<std::pair<std::string, std::pair<std::vector<stack_set::frame_id>, std::uint64_t>>>
+      all;
   for (stack_set::node_id n = 1; n < nodes.size(); ++n) {
     if (nodes[n].self == 0) continue;
     std::vector<stack_set::frame_id> path;
@@ -30,7 +32,7 @@ std::vector<std::pair<std::vector<stack_set::frame_id>, std::uint64_t>> stacks_i
 
 /// A protobuf message under construction (protobuf.dev, "Encoding").
 class message {
- public:
+public:
   void number(unsigned field, std::uint64_t value) {
     varint(field << 3);
     varint(value);
@@ -47,7 +49,7 @@ class message {
   }
   const std::string& text() const { return out_; }
 
- private:
+private:
   void varint(std::uint64_t value) {
     for (; value >= 0x80; value >>= 7) out_.push_back(static_cast<char>(value | 0x80));
     out_.push_back(static_cast<char>(value));
@@ -81,7 +83,8 @@ frame_place place_of(const std::string& frame) {
 
 std::string percent_text(std::uint64_t part, std::uint64_t whole) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.1f%%", whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole));
+  std::snprintf(text, sizeof text, "%.1f%%",
+                whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole));
   return text;
 }
 
@@ -89,13 +92,14 @@ std::string hottest_table(const stack_set& stacks, std::size_t rows, std::size_t
   std::string out = "  self   total  frame\n";
   for (const auto& row : hottest_frames(stacks, rows)) {
     char numbers[40];
-    std::snprintf(numbers, sizeof numbers, "%6s  %6s  ", percent_text(row.self, stacks.total()).c_str(),
+    std::snprintf(numbers, sizeof numbers, "%6s  %6s  ",
+                  percent_text(row.self, stacks.total()).c_str(),
                   percent_text(row.total, stacks.total()).c_str());
     auto name = row.name;
     const std::size_t room = width > 20 ? width - 16 : std::string::npos;
     std::size_t chars = 0, at = 0;
-    for (; at < name.size() && chars < room; ++chars)
-      do ++at;
+    for (; at < name.size() && chars < room; ++chars) do
+        ++at;
       while (at < name.size() && (static_cast<unsigned char>(name[at]) & 0xc0) == 0x80);
     if (at < name.size()) name = name.substr(0, at - 1) + "…";
     out += numbers + name + "\n";
@@ -105,7 +109,8 @@ std::string hottest_table(const stack_set& stacks, std::size_t rows, std::size_t
 
 std::string speedscope_json(const stack_set& stacks, std::string_view name) {
   nlohmann::json frames = nlohmann::json::array();
-  for (stack_set::frame_id f = 0; f < stacks.frame_count(); ++f) frames.push_back({{"name", stacks.name(f)}});
+  for (stack_set::frame_id f = 0; f < stacks.frame_count(); ++f)
+    frames.push_back({{"name", stacks.name(f)}});
   nlohmann::json samples = nlohmann::json::array(), weights = nlohmann::json::array();
   for (const auto& [path, count] : stacks_in_order(stacks)) {
     samples.push_back(path);

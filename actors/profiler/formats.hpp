@@ -15,8 +15,8 @@ std::string hottest_table(const stack_set& stacks, std::size_t rows, std::size_t
 /// speedscope's file format, type "sampled", one weight per distinct stack.
 std::string speedscope_json(const stack_set& stacks, std::string_view name);
 
-/// pprof's profile.proto, uncompressed: samples/count and cpu/nanoseconds at `frequency` per second.
-/// gzip it for `go tool pprof`, which also reads it as it is.
+/// pprof's profile.proto, uncompressed: samples/count and cpu/nanoseconds at `frequency` per
+/// second. gzip it for `go tool pprof`, which also reads it as it is.
 std::string pprof_bytes(const stack_set& stacks, std::uint64_t frequency);
 
 }  // namespace ntrace::profiler

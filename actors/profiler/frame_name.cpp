@@ -35,9 +35,9 @@ std::size_t group_length(std::string_view s, std::size_t at) {
 
 /// Length of the operator's symbol that follows the word `operator`.
 std::size_t operator_length(std::string_view rest) {
-  constexpr std::array<std::string_view, 20> symbols{"()", "[]",  "<=>", "<<=", ">>=", "->*", "->",
-                                                     "<<", ">>",  "<=",  ">=",  "<",   ">",   "&&",
-                                                     "||", "\"\"", "==", "!=",  "++",  "--"};
+  constexpr std::array<std::string_view, 20> symbols{"()", "[]",   "<=>", "<<=", ">>=", "->*", "->",
+                                                     "<<", ">>",   "<=",  ">=",  "<",   ">",   "&&",
+                                                     "||", "\"\"", "==",  "!=",  "++",  "--"};
   for (const auto symbol : symbols)
     if (rest.starts_with(symbol)) return symbol.size();
   return 0;
@@ -46,12 +46,16 @@ std::size_t operator_length(std::string_view rest) {
 /// Length of one UTF-8 character at the start of `s`, or 0 when it is invalid; `bad` is then the
 /// length of its maximal valid beginning (Unicode 15, section 3.9, "U+FFFD substitution").
 std::size_t utf8_length(std::string_view s, std::size_t& bad) {
-  const auto at = [&](std::size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
+  const auto at = [&](std::size_t i) {
+    return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u;
+  };
   const unsigned first = at(0);
   bad = 1;
   if (first < 0x80) return 1;
-  const std::size_t want = first >= 0xc2 && first <= 0xdf ? 2 : first >= 0xe0 && first <= 0xef ? 3
-                           : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  const std::size_t want = first >= 0xc2 && first <= 0xdf   ? 2
+                           : first >= 0xe0 && first <= 0xef ? 3
+                           : first >= 0xf0 && first <= 0xf4 ? 4
+                                                            : 0;
   if (want == 0) return 0;
   unsigned low = 0x80, high = 0xbf;
   if (first == 0xe0) low = 0xa0;
@@ -68,7 +72,9 @@ std::size_t utf8_length(std::string_view s, std::size_t& bad) {
 }
 
 std::uint32_t code_point(std::string_view c) {
-  const auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(c[i])); };
+  const auto at = [&](std::size_t i) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(c[i]));
+  };
   if (c.size() == 2) return (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
   if (c.size() == 3) return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
   return (at(0) & 7) << 18 | (at(1) & 0x3f) << 12 | (at(2) & 0x3f) << 6 | (at(3) & 0x3f);
@@ -76,13 +82,15 @@ std::uint32_t code_point(std::string_view c) {
 
 /// Characters that reorder or break lines in what shows them, and those XML 1.0 forbids.
 bool is_unsafe(std::uint32_t c) {
-  return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f || c == 0x2028 || c == 0x2029 ||
-         (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff || (c & 0xfffe) == 0xfffe;
+  return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f || c == 0x2028 ||
+         c == 0x2029 || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+         c == 0xfeff || (c & 0xfffe) == 0xfffe;
 }
 
 std::string hex(std::uint32_t value, std::size_t digits) {
   std::string out;
-  for (; value != 0 || out.size() < digits; value >>= 4) out.insert(out.begin(), "0123456789abcdef"[value & 15]);
+  for (; value != 0 || out.size() < digits; value >>= 4)
+    out.insert(out.begin(), "0123456789abcdef"[value & 15]);
   return out;
 }
 
@@ -149,13 +157,17 @@ std::string clean_name(std::string_view name) {
 }
 
 namespace {
-constexpr std::array<std::string_view, 5> js_prefixes{"JS:", "LazyCompile:", "Function:", "Script:", "Eval:"};
+constexpr std::array<std::string_view, 5> js_prefixes{
+    "JS:", "LazyCompile:", "Function:", "Script:", "Eval:"};
 constexpr std::array<std::string_view, 3> v8_prefixes{"Builtin:", "BytecodeHandler:", "Builtins_"};
 
 std::string percent_decoded(std::string_view s) {
   std::string out;
   const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
   };
   for (std::size_t i = 0; i < s.size(); ++i) {
     if (s[i] == '%' && i + 2 < s.size() && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
@@ -171,8 +183,8 @@ std::string percent_decoded(std::string_view s) {
 std::string relative(std::string_view path, const std::string& job_folder) {
   std::string plain{path};
   if (path.starts_with("file://")) plain = percent_decoded(path.substr(7));
-  if (!job_folder.empty() && plain.size() > job_folder.size() + 1 && plain.starts_with(job_folder) &&
-      plain[job_folder.size()] == '/')
+  if (!job_folder.empty() && plain.size() > job_folder.size() + 1 &&
+      plain.starts_with(job_folder) && plain[job_folder.size()] == '/')
     plain.erase(0, job_folder.size() + 1);
   return plain;
 }

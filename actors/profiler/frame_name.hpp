@@ -13,8 +13,8 @@ std::string drop_parameters(std::string_view symbol);
 std::string clean_name(std::string_view name);
 
 struct js_style {
-  std::string job_folder;      ///< Paths below it become relative (R12); empty: none.
-  bool keep_tiers = false;     ///< Keep V8's tier as "[*]" before the name.
+  std::string job_folder;   ///< Paths below it become relative (R12); empty: none.
+  bool keep_tiers = false;  ///< Keep V8's tier as "[*]" before the name.
 };
 
 /// A name from a perf map (R9): prefix and tier go, `name file:line:col` stays.

@@ -1,6 +1,6 @@
 #pragma once
-// JIT symbols of one process: the file /tmp/perf-<pid>.map that a JIT appends to. Written by hostile
-// code; every line is checked. docs/profiling.md, "Symbols". Pure.
+// JIT symbols of one process: the file /tmp/perf-<pid>.map that a JIT appends to. Written by
+// hostile code; every line is checked. docs/profiling.md, "Symbols". Pure.
 #include <cstdint>
 #include <map>
 #include <string>
@@ -9,7 +9,7 @@
 namespace ntrace::profiler {
 
 class perf_map {
- public:
+public:
   /// Adds the lines `hexstart hexsize name` of `text`, in order: a later entry wins where it
   /// overlaps an earlier one, which keeps the rest of its range.
   void add(std::string_view text);
@@ -24,7 +24,7 @@ class perf_map {
   std::size_t entries() const { return entries_.size(); }
   std::uint64_t skipped_lines() const { return skipped_; }
 
- private:
+private:
   struct entry {
     std::uint64_t end = 0;
     std::string name;
@@ -38,13 +38,13 @@ class perf_map {
 
 /// Kernel symbols from the text of /proc/kallsyms: code symbols only.
 class kernel_symbols {
- public:
+public:
   void add(std::string_view kallsyms);
   /// "name" or "name [module]" of the symbol at or below the address; empty when there is none.
   std::string find(std::uint64_t address) const;
   bool is_empty() const { return names_.empty(); }
 
- private:
+private:
   std::map<std::uint64_t, std::string> names_;
 };
 

@@ -26,7 +26,8 @@ auto broken(std::string message) { return fail(ec::profile_failed, std::move(mes
 
 /// The last number of the NSpid line: the pid in the innermost namespace (proc_pid_status(5)).
 int zone_pid_of(int pid) {
-  std::istringstream in{read_file("/proc/" + std::to_string(pid) + "/status", 1u << 16).value_or("")};
+  std::istringstream in{
+      read_file("/proc/" + std::to_string(pid) + "/status", 1u << 16).value_or("")};
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with("NSpid:")) continue;
     std::istringstream numbers{line.substr(6)};
@@ -97,15 +98,19 @@ std::string sampler_perf::node_options(const std::string& node_options) {
 }
 
 std::vector<std::string> sampler_perf::script_command() {
-  return {"perf", "script", "-f", "-i", "/dev/stdin", "--no-inline", "--max-stack", "127", "-F",
-          "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"};
+  return {"perf",        "script",
+          "-f",          "-i",
+          "/dev/stdin",  "--no-inline",
+          "--max-stack", "127",
+          "-F",          "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"};
 }
 
 result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& spec) {
   std::unique_ptr<sampler_perf> out{new sampler_perf};
   out->spec_ = spec;
   out->folder_ = spec.scratch + "/perf.XXXXXX";
-  if (::mkdtemp(out->folder_.data()) == nullptr) return broken("no folder for perf in " + spec.scratch);
+  if (::mkdtemp(out->folder_.data()) == nullptr)
+    return broken("no folder for perf in " + spec.scratch);
   std::array<int, 2> control{}, ack{}, errors{};
   if (::pipe2(control.data(), O_CLOEXEC) != 0 || ::pipe2(ack.data(), O_CLOEXEC) != 0 ||
       ::pipe2(errors.data(), O_CLOEXEC) != 0)
@@ -117,15 +122,27 @@ result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& sp
   const bool by_group = !spec.cgroup.empty();
   out->event_ = sampling_event();
   subprocess_spec perf;
-  perf.argv = {"perf", "record", "-e", by_group ? out->event_ : out->event_ + ":u", "-F", std::to_string(spec.frequency),
-               "-g", "-N", "-B", "-D", "-1", "--control",
+  perf.argv = {"perf",
+               "record",
+               "-e",
+               by_group ? out->event_ : out->event_ + ":u",
+               "-F",
+               std::to_string(spec.frequency),
+               "-g",
+               "-N",
+               "-B",
+               "-D",
+               "-1",
+               "--control",
                "fd:" + std::to_string(control_child.get()) + "," + std::to_string(ack_child.get()),
-               "-o", out->folder_ + "/perf.data"};
+               "-o",
+               out->folder_ + "/perf.data"};
   if (by_group)
     perf.argv.insert(perf.argv.end(), {"-a", "-G", relative_group(spec.cgroup)});
   else
     perf.argv.insert(perf.argv.end(), {"-p", std::to_string(spec.init_pid)});
-  const auto pid = spawn_subprocess(perf, -1, -1, errors_child.get(), {control_child.get(), ack_child.get()});
+  const auto pid =
+      spawn_subprocess(perf, -1, -1, errors_child.get(), {control_child.get(), ack_child.get()});
   if (!pid) return broken(pid.error().message + "; install linux-perf");
   out->pid_ = *pid;
   out->watcher_ = std::thread{[self = out.get()] { self->watch_pids(); }};

@@ -15,7 +15,7 @@
 namespace ntrace::profiler {
 
 struct sampler_spec {
-  std::string cgroup;        ///< The zone's v2 group; empty: follow init_pid.
+  std::string cgroup;  ///< The zone's v2 group; empty: follow init_pid.
   int init_pid = -1;
   std::uint64_t frequency = 999;  ///< Not 1000, so as not to march in step with timers.
   std::string scratch = "/tmp";
@@ -23,16 +23,16 @@ struct sampler_spec {
 
 /// What was captured, before symbols.
 struct raw_capture {
-  unique_fd data;                 ///< perf.data, readable by everybody.
-  std::string event;              ///< "cycles" or "cpu-clock".
-  std::map<int, int> zone_pids;   ///< Host pid → pid inside the zone.
-  bool truncated = false;         ///< perf had to be killed.
+  unique_fd data;                ///< perf.data, readable by everybody.
+  std::string event;             ///< "cycles" or "cpu-clock".
+  std::map<int, int> zone_pids;  ///< Host pid → pid inside the zone.
+  bool truncated = false;        ///< perf had to be killed.
 };
 
 /// One recording. start() returns once perf is armed, enable() once it counts, so that no sleep is
 /// needed anywhere; errors are ec::profile_failed.
 class sampler_perf {
- public:
+public:
   static result<std::unique_ptr<sampler_perf>> start(const sampler_spec& spec);
   ~sampler_perf();
   sampler_perf(const sampler_perf&) = delete;
@@ -46,7 +46,7 @@ class sampler_perf {
   /// The command that prints a capture given as its standard input, to be run inside the zone.
   static std::vector<std::string> script_command();
 
- private:
+private:
   sampler_perf() = default;
   result<void> command(std::string_view word);
   void watch_pids();

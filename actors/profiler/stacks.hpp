@@ -11,12 +11,12 @@
 
 namespace ntrace::profiler {
 
-inline constexpr std::size_t depth_max = 4096;            // docs/profiling.md, "Bounds"
+inline constexpr std::size_t depth_max = 4096;  // docs/profiling.md, "Bounds"
 inline constexpr std::size_t stack_nodes_max = 20'000'000;
 inline constexpr std::size_t frames_max = 4'000'000;
 
 class stack_set {
- public:
+public:
   using frame_id = std::uint32_t;
   using node_id = std::uint32_t;
   struct node {
@@ -43,7 +43,7 @@ class stack_set {
   /// Each stack with a count, frames joined by ';', sorted bytewise: "a;b 3\n"….
   std::string folded() const;
 
- private:
+private:
   std::unordered_map<std::string, frame_id> ids_;
   std::vector<const std::string*> names_;  ///< Keys of ids_, whose addresses are stable.
   std::unordered_map<std::uint64_t, node_id> children_;  ///< parent << 32 | frame.

@@ -22,7 +22,8 @@ using undialled_atom = caf::atom_constant<caf::atom("undialled")>;
 
 constexpr milliseconds connect_deadline{5000};
 constexpr std::size_t read_bytes = 64u << 10;
-constexpr backoff_policy redial{milliseconds{20}, milliseconds{500}};  // docs/architecture.md, "Link"
+constexpr backoff_policy redial{milliseconds{20},
+                                milliseconds{500}};  // docs/architecture.md, "Link"
 
 struct link_state {
   const char* name = "link";
@@ -57,7 +58,8 @@ void lost(link_self self, const std::string& reason) {
   auto& state = self->state;
   state.session.reset();
   for (auto& [number, promise] : state.calls)
-    promise.deliver(supervision::to_caf({ec::connection_lost, "the link to " + state.to.text() + " ended before the answer", {}}));
+    promise.deliver(supervision::to_caf(
+        {ec::connection_lost, "the link to " + state.to.text() + " ended before the answer", {}}));
   state.calls.clear();
   if (std::exchange(state.is_up, false)) {
     log::warn("link.lost", {{"to", state.to.text()}, {"reason", reason}});
@@ -83,7 +85,8 @@ void on_answer(link_self self, net::rpc_answer answer) {
   auto& state = self->state;
   if (answer.call == state.hello_call) {
     if (!answer.value) {
-      log::error("link.refused", {{"to", state.to.text()}, {"reason", answer.value.error().message}});
+      log::error("link.refused",
+                 {{"to", state.to.text()}, {"reason", answer.value.error().message}});
       self->close(state.handle);
       return lost(self, answer.value.error().message);
     }
@@ -111,7 +114,8 @@ void on_request(link_self self, net::rpc_request request) {
             pump(self);
           },
           [self, request](const caf::error& e) {
-            if (self->state.session) self->state.session->answer(request, fail(supervision::from_caf(e)));
+            if (self->state.session)
+              self->state.session->answer(request, fail(supervision::from_caf(e)));
             pump(self);
           });
 }
@@ -135,7 +139,8 @@ caf::behavior link(link_self self, const host_port& to) {
             pump(self);
           },
           [self](undialled_atom, const std::string& reason) {
-            if (self->state.failures == 0) log::warn("link.unreachable", {{"to", self->state.to.text()}, {"reason", reason}});
+            if (self->state.failures == 0)
+              log::warn("link.unreachable", {{"to", self->state.to.text()}, {"reason", reason}});
             dial_later(self);
           },
           [self](const caf::io::new_data_msg& m) {
@@ -144,17 +149,21 @@ caf::behavior link(link_self self, const host_port& to) {
             auto events = state.session->on_bytes({m.buf.data(), m.buf.size()});
             for (auto& event : events) {
               if (!state.session) return;  // A refused hello ended it.
-              if (auto* answer = std::get_if<net::rpc_answer>(&event)) on_answer(self, std::move(*answer));
-              else on_request(self, std::get<net::rpc_request>(std::move(event)));
+              if (auto* answer = std::get_if<net::rpc_answer>(&event))
+                on_answer(self, std::move(*answer));
+              else
+                on_request(self, std::get<net::rpc_request>(std::move(event)));
             }
             pump(self);
           },
           [self](const caf::io::connection_closed_msg& m) {
-            if (self->state.session && m.handle == self->state.handle) lost(self, "the dispatcher closed the connection");
+            if (self->state.session && m.handle == self->state.handle)
+              lost(self, "the dispatcher closed the connection");
           },
           [self](const call& c) -> caf::result<served> {
             auto& state = self->state;
-            if (!state.is_up) return supervision::to_caf({ec::unreachable, "no link to " + state.to.text(), {}});
+            if (!state.is_up)
+              return supervision::to_caf({ec::unreachable, "no link to " + state.to.text(), {}});
             auto promise = self->make_response_promise();
             state.calls[state.session->call(c.method, c.args)] = promise;
             pump(self);

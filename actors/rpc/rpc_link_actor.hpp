@@ -9,8 +9,8 @@
 
 namespace ntrace::rpc {
 
-/// Dials `to` until it answers `hello`; then the owner hears `link_up` with the answer, each call of
-/// the server as a `call`, and `link_lost` when it is gone. Messages:
+/// Dials `to` until it answers `hello`; then the owner hears `link_up` with the answer, each call
+/// of the server as a `call`, and `link_lost` when it is gone. Messages:
 ///   (call) → served    calls the server's method; connection_lost when the link ends first
 ///   (start, owner, hello arguments)
 caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to);

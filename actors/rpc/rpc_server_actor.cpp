@@ -1,11 +1,11 @@
 #include "actors/rpc/rpc_server_actor.hpp"
 
-#include <caf/io/broker.hpp>
-#include <caf/io/middleman.hpp>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <caf/io/broker.hpp>
+#include <caf/io/middleman.hpp>
 
 #include <map>
 
@@ -91,7 +91,8 @@ void serve(server_self self, peer_id id, net::rpc_request request) {
     const auto at = self->state.peers.find(id);
     if (at == self->state.peers.end()) return;
     if (!value && !request.wants_reply)
-      log::warn("rpc.request_failed", {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
+      log::warn("rpc.request_failed",
+                {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
     at->second.session.answer(request, value);
     pump(self, id);
   };
@@ -99,7 +100,9 @@ void serve(server_self self, peer_id id, net::rpc_request request) {
       .then([answer](const served& s) { answer(s.value); },
             [answer](const caf::error& e) {
               auto ours = supervision::from_caf(e);
-              if (ours.code == ec::child_failed) ours.message = "the server restarts; it is not known whether it was done: try again";
+              if (ours.code == ec::child_failed)
+                ours.message =
+                    "the server restarts; it is not known whether it was done: try again";
               answer(fail(std::move(ours)));
             });
 }
@@ -147,7 +150,8 @@ void on_closed(server_self self, caf::io::connection_handle handle) {
 void sweep(server_self self) {
   std::vector<peer_id> stuck;
   for (const auto& [id, p] : self->state.peers)
-    if (p.unsent > 0 && supervision::now_of(self) - p.last_progress > limits::unread_deadline) stuck.push_back(id);
+    if (p.unsent > 0 && supervision::now_of(self) - p.last_progress > limits::unread_deadline)
+      stuck.push_back(id);
   for (const auto id : stuck) {
     ++gauges::value("rpc_connections_stuck");
     log::warn("rpc.peer_does_not_read", {{"peer", id}});
@@ -156,7 +160,8 @@ void sweep(server_self self) {
   self->delayed_send(self, sweep_every, sweep_atom::value);
 }
 
-caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t port, const caf::actor& handler) {
+caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t port,
+                     const caf::actor& handler) {
   supervision::guard(self, "rpc_server");
   self->state.handler = handler;
   self->state.port = port;
@@ -168,7 +173,8 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
             const auto id = at->second;
             auto events = self->state.peers.at(id).session.on_bytes({m.buf.data(), m.buf.size()});
             for (auto& event : events)
-              if (auto* request = std::get_if<net::rpc_request>(&event)) serve(self, id, std::move(*request));
+              if (auto* request = std::get_if<net::rpc_request>(&event))
+                serve(self, id, std::move(*request));
             pump(self, id);
           },
           [self](const caf::io::data_transferred_msg& m) {
@@ -180,7 +186,9 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
             pump(self, at->second);
           },
           [self](const caf::io::connection_closed_msg& m) { on_closed(self, m.handle); },
-          [self](const caf::io::acceptor_closed_msg&) { self->quit(caf::exit_reason::unhandled_exception); },
+          [self](const caf::io::acceptor_closed_msg&) {
+            self->quit(caf::exit_reason::unhandled_exception);
+          },
           [self](const notify& n) {
             const auto at = self->state.peers.find(n.peer);
             if (at == self->state.peers.end()) return;
@@ -193,10 +201,13 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
 
 }  // namespace
 
-result<caf::actor> spawn_rpc_server(caf::actor_system& system, const host_port& at, const caf::actor& handler) {
+result<caf::actor> spawn_rpc_server(caf::actor_system& system, const host_port& at,
+                                    const caf::actor& handler) {
   auto doorman = system.middleman().backend().new_tcp_doorman(at.port, at.host.c_str(), true);
   if (!doorman)
-    return fail(ec::unreachable, "cannot listen on " + at.text() + ": " + caf::to_string(doorman.error()) + "; is another ntrace running?");
+    return fail(ec::unreachable, "cannot listen on " + at.text() + ": " +
+                                     caf::to_string(doorman.error()) +
+                                     "; is another ntrace running?");
   const auto port = (*doorman)->port();
   auto broker = system.middleman().spawn_broker(
       [port, handler, d = *doorman](server_self self) -> caf::behavior {

@@ -11,7 +11,8 @@ namespace ntrace::rpc {
 
 /// Serves on `at` (port 0: any free one); every request goes to `handler` as a `call`. Messages:
 /// `notify`, and ("port") → the port it listens on. ec::unreachable when the port is taken.
-result<caf::actor> spawn_rpc_server(caf::actor_system& system, const host_port& at, const caf::actor& handler);
+result<caf::actor> spawn_rpc_server(caf::actor_system& system, const host_port& at,
+                                    const caf::actor& handler);
 
 using port_atom = caf::atom_constant<caf::atom("port")>;
 

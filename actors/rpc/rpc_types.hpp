@@ -50,6 +50,8 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_lost)
 
 namespace ntrace::rpc {
 // Lambdas hold promises as constants; delivering goes through a copy.
-inline void give(caf::response_promise promise, nlohmann::json value) { promise.deliver(served{std::move(value)}); }
+inline void give(caf::response_promise promise, nlohmann::json value) {
+  promise.deliver(served{std::move(value)});
+}
 inline void deny(caf::response_promise promise, const caf::error& e) { promise.deliver(e); }
 }  // namespace ntrace::rpc

@@ -1,12 +1,13 @@
 #include "actors/runner/attempt_actor.hpp"
 
+#include <zstd.h>
 #include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
-#include <zstd.h>
 
 #include "actors/profiler/fold_perf.hpp"
 #include "actors/profiler/profiler_actor.hpp"
+#include "actors/runner/exec_outcome.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/blocking_worker.hpp"
@@ -64,7 +65,8 @@ step_outcome failure(const caf::error& e) {
 template <class Answer, class To, class Message, class Good>
 void ask(attempt_self self, step what, const To& to, Message message, Good good) {
   const auto bad = [self, what](const caf::error& e) { done(self, what, failure(e)); };
-  self->request(to, caf::infinite, std::move(message)).then([self, what, good](const Answer& a) { done(self, what, good(a)); }, bad);
+  self->request(to, caf::infinite, std::move(message))
+      .then([self, what, good](const Answer& a) { done(self, what, good(a)); }, bad);
 }
 
 void send_chunk(attempt_self self, const char* stream, std::string data) {
@@ -74,13 +76,21 @@ void send_chunk(attempt_self self, const char* stream, std::string data) {
 std::string work_folder(const attempt_state& s) { return "/job/" + s.source.name; }
 
 std::vector<std::string> environment(const attempt_state& s, bool with_network) {
-  std::vector<std::string> env{"PATH=" + work_folder(s) + "/node_modules/.bin:" + std::string{path_inside},
-                               "HOME=/home/job", "USER=job", "LANG=C.UTF-8", "TERM=dumb", "NTRACE=true",
-                               "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt",
-                               "npm_config_audit=false", "npm_config_fund=false", "npm_config_update_notifier=false",
-                               "npm_config_registry=" + s.options.npm_registry};
+  std::vector<std::string> env{
+      "PATH=" + work_folder(s) + "/node_modules/.bin:" + std::string{path_inside},
+      "HOME=/home/job",
+      "USER=job",
+      "LANG=C.UTF-8",
+      "TERM=dumb",
+      "NTRACE=true",
+      "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt",
+      "npm_config_audit=false",
+      "npm_config_fund=false",
+      "npm_config_update_notifier=false",
+      "npm_config_registry=" + s.options.npm_registry};
   if (with_network)
-    for (const char* name : {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
+    for (const char* name :
+         {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
       env.push_back(std::string{name} + "=http://127.0.0.1:3128");
   return env;
 }
@@ -94,37 +104,19 @@ zone::output_sink forward_output(attempt_self self) {
   };
 }
 
-step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
-  step_outcome out;
-  out.facts = {{"exit_code", e.exit_code}, {"signal", e.signal}};
-  const auto failed = [&](ec code, std::string message) { out.failed = {code, std::move(message), {}}; };
-  if (e.init_died)
-    failed(ec::init_died, "the zone's init ended while " + what + " ran");
-  else if (e.cancelled)
-    failed(ec::cancelled, what + " was cancelled");
-  else if (e.timed_out)
-    failed(ec::timed_out, what + " ran into its deadline");
-  else if (e.output_limit)
-    failed(ec::output_limit, what + " wrote more than output_hard_bytes");
-  else if (e.oom && !e.ok())
-    failed(ec::out_of_memory, what + " hit the zone's memory limit");
-  else if (!e.ok())
-    failed(on_failure, what + (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal) : " ended with status " + std::to_string(e.exit_code)));
-  return out;
-}
-
 void boot(attempt_self self) {
   auto& s = self->state;
   zone::boot_spec spec;
   spec.limits = s.options.limits;
   spec.with_network = true;
   spec.deadline = s.options.boot;
-  ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec}, [self](const zone::boot_answer& a) {
-    self->state.up = a;
-    step_outcome out;
-    out.receipt = to_json(a.receipt);
-    return out;
-  });
+  ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec},
+                         [self](const zone::boot_answer& a) {
+                           self->state.up = a;
+                           step_outcome out;
+                           out.receipt = to_json(a.receipt);
+                           return out;
+                         });
 }
 
 void fetch(attempt_self self) {
@@ -146,7 +138,9 @@ void fetch(attempt_self self) {
         } else {
           self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
           out.package_json = (*got)->package_json;
-          out.facts = {{"source", self->state.source.text}, {"source_digest", (*got)->digest}, {"source_entries", (*got)->entries}};
+          out.facts = {{"source", self->state.source.text},
+                       {"source_digest", (*got)->digest},
+                       {"source_entries", (*got)->entries}};
         }
         done(self, step::fetch, out);
       });
@@ -154,18 +148,35 @@ void fetch(attempt_self self) {
 
 void install(attempt_self self) {
   auto& s = self->state;
-  zone::exec_request r{{{"npm", "install", "--no-package-lock"}, environment(s, true), work_folder(s), s.options.install},
-                       s.options.output, forward_output(self), s.stop, nullptr, {}};
+  zone::exec_request r{{{"npm", "install", "--no-package-lock"},
+                        environment(s, true),
+                        work_folder(s),
+                        s.options.install},
+                       s.options.output,
+                       forward_output(self),
+                       s.stop,
+                       nullptr,
+                       {}};
   const auto sink = s.spec.sink;
   const auto token = s.spec.token;
-  r.egress = zone::egress_spec{s.options.egress, [sink, token](const net::egress_report& e) {
-    const bool fine = e.reason.empty();
-    nlohmann::json event{{"level", fine ? "trace" : "error"}, {"step", "install"}, {"host", e.host}, {"port", e.port}, {"bytes", e.bytes},
-                         {"allowed", e.allowed}, {"message", fine ? "connected to " + e.host : e.reason}};
-    if (!fine) caf::anon_send(sink, attempt_chunk{token, "events", event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)});
-  }};
-  ask<zone::exec_end>(self, step::install, s.spec.zone, std::move(r),
-                      [](const zone::exec_end& e) { return exec_outcome(e, ec::install_failed, "npm install"); });
+  r.egress = zone::egress_spec{
+      s.options.egress, [sink, token](const net::egress_report& e) {
+        const bool fine = e.reason.empty();
+        nlohmann::json event{{"level", fine ? "trace" : "error"},
+                             {"step", "install"},
+                             {"host", e.host},
+                             {"port", e.port},
+                             {"bytes", e.bytes},
+                             {"allowed", e.allowed},
+                             {"message", fine ? "connected to " + e.host : e.reason}};
+        if (!fine)
+          caf::anon_send(sink, attempt_chunk{token, "events",
+                                             event.dump(-1, ' ', false,
+                                                        nlohmann::json::error_handler_t::replace)});
+      }};
+  ask<zone::exec_end>(self, step::install, s.spec.zone, std::move(r), [](const zone::exec_end& e) {
+    return exec_outcome(e, ec::install_failed, "npm install");
+  });
 }
 
 void run_script(attempt_self self, const std::string& script) {
@@ -173,16 +184,24 @@ void run_script(attempt_self self, const std::string& script) {
   auto env = environment(s, false);
   const bool profiled = s.sampler.has_value();
   if (profiled) env.push_back("NODE_OPTIONS=" + profiler::sampler_perf::node_options(""));
-  zone::exec_request r{{{"npm", "run", "--silent", script}, std::move(env), work_folder(s), s.options.run},
-                       s.options.output, forward_output(self), s.stop, nullptr, {}};
+  zone::exec_request r{
+      {{"npm", "run", "--silent", script}, std::move(env), work_folder(s), s.options.run},
+      s.options.output,
+      forward_output(self),
+      s.stop,
+      nullptr,
+      {}};
   const auto start = [self, r, script] {
     ask<zone::exec_end>(self, step::run, self->state.spec.zone, r,
-                        [script](const zone::exec_end& e) { return exec_outcome(e, ec::script_failed, "the script " + script); });
+                        [script](const zone::exec_end& e) {
+                          return exec_outcome(e, ec::script_failed, "the script " + script);
+                        });
   };
   if (!profiled) return start();
   // Counting begins before the script's first instruction; a sampler that fails here costs the
   // profile, not the run: capture will say so.
-  self->request(*s.sampler, caf::infinite, profiler::enable_atom::value).then([start](caf::ok_atom) { start(); }, [start](const caf::error&) { start(); });
+  self->request(*s.sampler, caf::infinite, profiler::enable_atom::value)
+      .then([start](caf::ok_atom) { start(); }, [start](const caf::error&) { start(); });
 }
 
 void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
@@ -197,9 +216,17 @@ void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
         std::string packed(ZSTD_compressBound(text.size()), '\0');
         packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
         const auto& r = folded->report;
-        nlohmann::json facts{{"samples", r.samples}, {"unresolved_jit", r.unresolved_jit}, {"ambiguous_jit", r.ambiguous_jit},
-                             {"truncated_stacks", r.truncated}, {"stacks_digest", "sha256:" + [&] { sha256 h; h.add(text); return h.hex(); }()}};
-        return std::make_shared<std::pair<nlohmann::json, std::string>>(std::move(facts), std::move(packed));
+        nlohmann::json facts{{"samples", r.samples},
+                             {"unresolved_jit", r.unresolved_jit},
+                             {"ambiguous_jit", r.ambiguous_jit},
+                             {"truncated_stacks", r.truncated},
+                             {"stacks_digest", "sha256:" + [&] {
+                                sha256 h;
+                                h.add(text);
+                                return h.hex();
+                              }()}};
+        return std::make_shared<std::pair<nlohmann::json, std::string>>(std::move(facts),
+                                                                        std::move(packed));
       },
       [self](const result<std::shared_ptr<std::pair<nlohmann::json, std::string>>>& got) {
         step_outcome out;
@@ -220,7 +247,10 @@ void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
 void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
   auto& s = self->state;
   auto input = std::make_shared<unique_fd>(std::move(s.capture->data));
-  zone::exec_request r{{profiler::sampler_perf::script_command(), {"PATH=" + std::string{path_inside}, "HOME=/tmp"}, "/tmp", script_text_deadline},
+  zone::exec_request r{{profiler::sampler_perf::script_command(),
+                        {"PATH=" + std::string{path_inside}, "HOME=/tmp"},
+                        "/tmp",
+                        script_text_deadline},
                        {capture_text_max, capture_text_max},
                        [work](std::string_view stream, std::string_view data) {
                          if (stream == "stdout") {
@@ -229,7 +259,9 @@ void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
                            work->words.append(data);
                          }
                        },
-                       s.stop, input, {}};
+                       s.stop,
+                       input,
+                       {}};
   self->request(s.spec.zone, caf::infinite, std::move(r))
       .then(
           [self, work](const zone::exec_end& e) {
@@ -249,7 +281,8 @@ void fold_capture(attempt_self self) {
             auto& state = self->state;
             auto work = std::make_shared<fold_work>();
             for (const auto& [host, inside] : state.capture->zone_pids)
-              if (const auto at = maps.find("perf-" + std::to_string(inside) + ".map"); at != maps.end())
+              if (const auto at = maps.find("perf-" + std::to_string(inside) + ".map");
+                  at != maps.end())
                 work->options.maps[host].add(at->second);
             work->options.js.job_folder = work_folder(state);
             work->options.kernel = profiler::host_kernel_symbols();
@@ -263,39 +296,60 @@ void fold_capture(attempt_self self) {
 void start_step(attempt_self self, const perform& e) {
   auto& s = self->state;
   switch (e.what) {
-    case step::rollback: return boot(self);
+    case step::rollback:
+      return boot(self);
     case step::profiler:
       s.sampler = profiler::spawn_profiler(self->system());
       return ask<caf::ok_atom>(self, step::profiler, *s.sampler,
-                              profiler::arm_request{{s.up.cgroup, s.up.init_pid, s.options.frequency, s.options.scratch}},
-                              [](caf::ok_atom) { return step_outcome{}; });
-    case step::fetch: return fetch(self);
+                               profiler::arm_request{{s.up.cgroup, s.up.init_pid,
+                                                      s.options.frequency, s.options.scratch}},
+                               [](caf::ok_atom) { return step_outcome{}; });
+    case step::fetch:
+      return fetch(self);
     case step::unpack:
-      return ask<caf::ok_atom>(self, step::unpack, s.spec.zone, zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop},
-                              [](caf::ok_atom) { return step_outcome{}; });
-    case step::install: return install(self);
-    case step::run: return run_script(self, e.script);
+      return ask<caf::ok_atom>(
+          self, step::unpack, s.spec.zone,
+          zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop},
+          [](caf::ok_atom) { return step_outcome{}; });
+    case step::install:
+      return install(self);
+    case step::run:
+      return run_script(self, e.script);
     case step::capture:
-      return ask<profiler::capture_ptr>(self, step::capture, *s.sampler, profiler::capture_atom::value, [self](const profiler::capture_ptr& c) {
-        self->state.capture = c;
-        return step_outcome{};
-      });
-    case step::fold: return fold_capture(self);
+      return ask<profiler::capture_ptr>(self, step::capture, *s.sampler,
+                                        profiler::capture_atom::value,
+                                        [self](const profiler::capture_ptr& c) {
+                                          self->state.capture = c;
+                                          return step_outcome{};
+                                        });
+    case step::fold:
+      return fold_capture(self);
   }
 }
 
 void advance(attempt_self self, attempt_effects todo) {
   auto& s = self->state;
   for (auto& one : todo) {
-    std::visit(overload{[&](const perform& e) { start_step(self, e); },
-                        [&](const report& e) { send_chunk(self, "events", e.event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)); },
-                        [&](const started& e) { self->send(s.spec.sink, attempt_started{s.spec.token, e.zone, to_json(s.up.receipt)}); },
-                        [&](const finish& e) {
-                          log::info("attempt.finished", {{"run", s.spec.run}, {"token", s.spec.token}, {"verdict", e.verdict}, {"reason", e.reason}});
-                          self->send(s.spec.sink, attempt_finished{s.spec.token, e.verdict, e.reason, e.receipt, e.zone_is_broken});
-                          self->quit();
-                        }},
-               one);
+    std::visit(
+        overload{
+            [&](const perform& e) { start_step(self, e); },
+            [&](const report& e) {
+              send_chunk(self, "events",
+                         e.event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+            },
+            [&](const started& e) {
+              self->send(s.spec.sink, attempt_started{s.spec.token, e.zone, to_json(s.up.receipt)});
+            },
+            [&](const finish& e) {
+              log::info("attempt.finished", {{"run", s.spec.run},
+                                             {"token", s.spec.token},
+                                             {"verdict", e.verdict},
+                                             {"reason", e.reason}});
+              self->send(s.spec.sink, attempt_finished{s.spec.token, e.verdict, e.reason, e.receipt,
+                                                       e.zone_is_broken});
+              self->quit();
+            }},
+        one);
   }
 }
 
@@ -308,12 +362,17 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
   // A stop asked for from outside ends the attempt; its zone is ended by who owns it.
   self->set_exit_handler([self](const caf::exit_msg& e) { self->quit(e.reason); });
   auto source = parse_source_spec(spec.source);
-  log::info("attempt.started", {{"run", spec.run}, {"attempt", spec.attempt}, {"token", spec.token}, {"worker", spec.worker}, {"source", spec.source}});
+  log::info("attempt.started", {{"run", spec.run},
+                                {"attempt", spec.attempt},
+                                {"token", spec.token},
+                                {"worker", spec.worker},
+                                {"source", spec.source}});
   if (source) {
     s.source = std::move(*source);
     advance(self, s.fsm->on_start(now_of(self)));
   } else {
-    self->send(spec.sink, attempt_finished{spec.token, "script_failed", to_string(source.error()), nlohmann::json::object(), false});
+    self->send(spec.sink, attempt_finished{spec.token, "script_failed", to_string(source.error()),
+                                           nlohmann::json::object(), false});
     self->quit();
   }
   return {[self](cancel_atom, const std::string& reason) {
@@ -324,7 +383,8 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
 
 }  // namespace
 
-result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options, const attempt_spec& spec) {
+result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options,
+                                 const attempt_spec& spec) {
   return system.spawn(attempt, options, spec);
 }
 

@@ -24,10 +24,10 @@ struct attempt_options {
 struct attempt_spec {
   std::string run;
   std::uint64_t attempt = 1, token = 0;
-  std::string source;     ///< SPEC.
-  std::string worker;     ///< The zone's uuid.
-  caf::actor zone;        ///< Façade of its zone::zone_actor.
-  caf::actor sink;        ///< Hears the four messages below.
+  std::string source;  ///< SPEC.
+  std::string worker;  ///< The zone's uuid.
+  caf::actor zone;     ///< Façade of its zone::zone_actor.
+  caf::actor sink;     ///< Hears the four messages below.
 };
 
 /// What an attempt tells its sink, in this order: started once, chunks, finished once.
@@ -49,7 +49,8 @@ struct attempt_finished {
 };
 
 /// Message (cancel, string): end as soon as may be, with that reason.
-result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options, const attempt_spec& spec);
+result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options,
+                                 const attempt_spec& spec);
 
 using cancel_atom = caf::atom_constant<caf::atom("cancel")>;
 

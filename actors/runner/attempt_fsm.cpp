@@ -7,7 +7,8 @@
 namespace ntrace::runner {
 namespace {
 
-constexpr std::array<std::string_view, 8> names{"rollback", "profiler", "fetch", "unpack", "install", "run", "capture", "fold"};
+constexpr std::array<std::string_view, 8> names{"rollback", "profiler", "fetch",   "unpack",
+                                                "install",  "run",      "capture", "fold"};
 
 /// Errors that are the pushed commit's own: trying again would give the same.
 bool is_users_error(ec code) {
@@ -20,8 +21,10 @@ bool is_users_error(ec code) {
     case ec::install_failed:
     case ec::script_failed:
     case ec::output_limit:
-    case ec::out_of_memory: return true;
-    default: return false;
+    case ec::out_of_memory:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -37,7 +40,10 @@ attempt_effects attempt_fsm::on_start(time_point now) {
 
 void attempt_fsm::begin(time_point now, step what, attempt_effects& out, std::string script) {
   began_[what] = now;
-  nlohmann::json event{{"level", "info"}, {"code", "start"}, {"step", to_string(what)}, {"message", std::string{to_string(what)} + " started"}};
+  nlohmann::json event{{"level", "info"},
+                       {"code", "start"},
+                       {"step", to_string(what)},
+                       {"message", std::string{to_string(what)} + " started"}};
   if (!script.empty()) event["script"] = script;
   out.push_back(report{std::move(event)});
   out.push_back(perform{what, std::move(script)});
@@ -54,9 +60,16 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
   const auto duration = std::chrono::duration_cast<milliseconds>(now - began->second).count();
   began_.erase(began);
   const bool ok = outcome.failed.code == ec::none;
-  nlohmann::json event{{"level", ok ? "info" : "error"}, {"code", "finish"}, {"step", to_string(what)}, {"duration_ms", duration},
-                       {"message", std::string{to_string(what)} + (ok ? " finished" : " failed: " + to_string(outcome.failed))}};
-  if (!ok) event["error"] = {{"code", to_string(outcome.failed.code)}, {"message", outcome.failed.message}};
+  nlohmann::json event{
+      {"level", ok ? "info" : "error"},
+      {"code", "finish"},
+      {"step", to_string(what)},
+      {"duration_ms", duration},
+      {"message", std::string{to_string(what)} +
+                      (ok ? " finished" : " failed: " + to_string(outcome.failed))}};
+  if (!ok)
+    event["error"] = {{"code", to_string(outcome.failed.code)},
+                      {"message", outcome.failed.message}};
   if (outcome.facts.is_object()) event["facts"] = outcome.facts;
   out.push_back(report{std::move(event)});
   receipt_["steps"][std::string{to_string(what)}] = duration;
@@ -75,7 +88,8 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
       if (!ok) {
         end("infrastructure", outcome.failed, true, out);
       } else if (!outcome.receipt.value("ok", false)) {  // No proof, no run.
-        end("infrastructure", {ec::zone_dirty, "zone " + zone_ + " came up without a proof of clean", {}}, true, out);
+        end("infrastructure",
+            {ec::zone_dirty, "zone " + zone_ + " came up without a proof of clean", {}}, true, out);
       } else {
         receipt_["clean"] = outcome.receipt;
         out.push_back(started{zone_});
@@ -90,15 +104,23 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
       after_preparation(now, out);
       break;
     case step::fetch:
-      if (!ok) return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure", outcome.failed, false, out), out;
+      if (!ok)
+        return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure",
+                   outcome.failed, false, out),
+               out;
       package_json_ = outcome.package_json;
       fetched_ = true;
       after_preparation(now, out);
       break;
     case step::unpack: {
-      if (!ok) return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure", outcome.failed, false, out), out;
+      if (!ok)
+        return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure",
+                   outcome.failed, false, out),
+               out;
       if (package_json_.empty())
-        return end("script_failed", {ec::no_script, "the source has no package.json at its top", {}}, false, out), out;
+        return end("script_failed",
+                   {ec::no_script, "the source has no package.json at its top", {}}, false, out),
+               out;
       const auto chosen = choose_script(package_json_);
       if (!chosen) return end("script_failed", chosen.error(), false, out), out;
       script_ = *chosen;
@@ -110,7 +132,12 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
       break;
     }
     case step::install:
-      if (!ok) return end(is_users_error(outcome.failed.code) ? "script_failed" : outcome.failed.code == ec::timed_out ? "timed_out" : "infrastructure", outcome.failed, false, out), out;
+      if (!ok)
+        return end(is_users_error(outcome.failed.code)    ? "script_failed"
+                   : outcome.failed.code == ec::timed_out ? "timed_out"
+                                                          : "infrastructure",
+                   outcome.failed, false, out),
+               out;
       begin(now, step::run, out, script_);
       break;
     case step::run:
@@ -136,7 +163,8 @@ void attempt_fsm::after_preparation(time_point now, attempt_effects& out) {
   if (profiler_done_ && fetched_) begin(now, step::unpack, out);
 }
 
-void attempt_fsm::end(std::string verdict, const error& why, bool zone_is_broken, attempt_effects& out) {
+void attempt_fsm::end(std::string verdict, const error& why, bool zone_is_broken,
+                      attempt_effects& out) {
   if (verdict.empty()) {
     verdict = why.code == ec::none        ? "passed"
               : why.code == ec::timed_out ? "timed_out"
@@ -144,7 +172,8 @@ void attempt_fsm::end(std::string verdict, const error& why, bool zone_is_broken
                                           : "infrastructure";
   }
   finished_ = true;
-  out.push_back(finish{std::move(verdict), why.code == ec::none ? "" : to_string(why), std::move(receipt_), zone_is_broken});
+  out.push_back(finish{std::move(verdict), why.code == ec::none ? "" : to_string(why),
+                       std::move(receipt_), zone_is_broken});
 }
 
 }  // namespace ntrace::runner

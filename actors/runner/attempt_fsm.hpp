@@ -17,20 +17,31 @@ std::string_view to_string(step s);
 
 /// How a step went; the members beside `failed` belong to the steps named.
 struct step_outcome {
-  error failed;                 ///< code none: it went well.
-  nlohmann::json receipt;       ///< rollback: the proof of clean.
-  std::string package_json;     ///< fetch.
-  nlohmann::json facts;         ///< Anything for the run's receipt: digests, counts.
+  error failed;              ///< code none: it went well.
+  nlohmann::json receipt;    ///< rollback: the proof of clean.
+  std::string package_json;  ///< fetch.
+  nlohmann::json facts;      ///< Anything for the run's receipt: digests, counts.
 };
 
-struct perform { step what; std::string script; };  ///< Do it; answer by on_done. `script`: of run.
-struct report { nlohmann::json event; };            ///< One line of the stream `events`.
-struct started { std::string zone; };               ///< The zone is up: the run counts as running.
-struct finish { std::string verdict, reason; nlohmann::json receipt; bool zone_is_broken; };
+struct perform {
+  step what;
+  std::string script;
+};  ///< Do it; answer by on_done. `script`: of run.
+struct report {
+  nlohmann::json event;
+};  ///< One line of the stream `events`.
+struct started {
+  std::string zone;
+};  ///< The zone is up: the run counts as running.
+struct finish {
+  std::string verdict, reason;
+  nlohmann::json receipt;
+  bool zone_is_broken;
+};
 using attempt_effects = std::vector<std::variant<perform, report, started, finish>>;
 
 class attempt_fsm {
- public:
+public:
   /// `zone` and `name` (the folder of the source) stand in the receipt.
   explicit attempt_fsm(std::string zone) : zone_{std::move(zone)} {}
 
@@ -40,7 +51,7 @@ class attempt_fsm {
   void on_cancel(const std::string& reason);
   bool is_finished() const { return finished_; }
 
- private:
+private:
   void begin(time_point now, step what, attempt_effects& out, std::string script = {});
   void after_preparation(time_point now, attempt_effects& out);
   void end(std::string verdict, const error& why, bool zone_is_broken, attempt_effects& out);

@@ -52,22 +52,29 @@ result<void> add_entry(bundle_writer& to, archive* a, archive_entry* entry, unsi
   if (path->empty()) return {};
   const auto mode = static_cast<unsigned>(archive_entry_perm(entry));
   if (archive_entry_hardlink(entry) != nullptr)
-    return fail(ec::source_hostile, "the archive holds the hard link \"" + *path + "\"; only files, folders and symbolic links are unpacked");
+    return fail(ec::source_hostile, "the archive holds the hard link \"" + *path +
+                                        "\"; only files, folders and symbolic links are unpacked");
   switch (archive_entry_filetype(entry)) {
-    case AE_IFDIR: return to.add_folder(*path, mode);
+    case AE_IFDIR:
+      return to.add_folder(*path, mode);
     case AE_IFLNK: {
       const char* target = archive_entry_symlink(entry);
       return to.add_symlink(*path, target ? target : "");
     }
     case AE_IFREG:
-      return to.add_file(*path, mode, static_cast<std::uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0)),
-                         [a](char* into, std::size_t size) -> result<std::size_t> {
-                           const auto n = archive_read_data(a, into, size);
-                           if (n < 0) return fail(ec::source_failed, std::string{"the archive is damaged: "} + archive_error_string(a));
-                           return static_cast<std::size_t>(n);
-                         });
+      return to.add_file(
+          *path, mode,
+          static_cast<std::uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0)),
+          [a](char* into, std::size_t size) -> result<std::size_t> {
+            const auto n = archive_read_data(a, into, size);
+            if (n < 0)
+              return fail(ec::source_failed,
+                          std::string{"the archive is damaged: "} + archive_error_string(a));
+            return static_cast<std::size_t>(n);
+          });
     default:
-      return fail(ec::source_hostile, "the archive holds \"" + *path + "\", which is a device, socket or FIFO");
+      return fail(ec::source_hostile,
+                  "the archive holds \"" + *path + "\", which is a device, socket or FIFO");
   }
 }
 
@@ -88,20 +95,27 @@ result<void> bundle_writer::put(std::string_view bytes) {
   hash_->add(bytes);
   pending_.append(bytes);
   if (pending_.size() < flush_bytes) return {};
-  if (!write_all(file_.get(), pending_)) return fail(io_error("write", "the source's bundle", errno));
+  if (!write_all(file_.get(), pending_))
+    return fail(io_error("write", "the source's bundle", errno));
   pending_.clear();
   return {};
 }
 
-result<void> bundle_writer::begin(std::uint32_t kind, const std::string& path, unsigned mode, std::uint64_t size) {
+result<void> bundle_writer::begin(std::uint32_t kind, const std::string& path, unsigned mode,
+                                  std::uint64_t size) {
   if (++entries_ > limits::source_entries_max)
-    return fail(ec::source_limit, "the source has more than " + std::to_string(limits::source_entries_max) + " entries");
+    return fail(ec::source_limit, "the source has more than " +
+                                      std::to_string(limits::source_entries_max) + " entries");
   for (auto slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1))
-    if (const auto above = path.substr(0, slash); links_.count(above) != 0 || files_.count(above) != 0)
-      return fail(ec::source_hostile, "the archive holds \"" + path + "\" below \"" + above + "\", which is no folder");
-  if (links_.count(path) != 0 || (kind != static_cast<std::uint32_t>(bundle_kind::folder) && !files_.insert(path).second))
+    if (const auto above = path.substr(0, slash);
+        links_.count(above) != 0 || files_.count(above) != 0)
+      return fail(ec::source_hostile,
+                  "the archive holds \"" + path + "\" below \"" + above + "\", which is no folder");
+  if (links_.count(path) != 0 ||
+      (kind != static_cast<std::uint32_t>(bundle_kind::folder) && !files_.insert(path).second))
     return fail(ec::source_hostile, "the archive holds \"" + path + "\" twice");
-  const bundle_header head{bundle_magic, static_cast<bundle_kind>(kind), mode & 0777u, static_cast<std::uint32_t>(path.size()), size};
+  const bundle_header head{bundle_magic, static_cast<bundle_kind>(kind), mode & 0777u,
+                           static_cast<std::uint32_t>(path.size()), size};
   if (auto w = put({reinterpret_cast<const char*>(&head), sizeof head}); !w) return w;
   return put(path);
 }
@@ -112,23 +126,30 @@ result<void> bundle_writer::add_folder(const std::string& path, unsigned mode) {
 
 result<void> bundle_writer::add_symlink(const std::string& path, const std::string& target) {
   if (auto inside = check_link(path, target); !inside) return inside;
-  if (auto w = begin(static_cast<std::uint32_t>(bundle_kind::symlink), path, 0777, target.size()); !w) return w;
+  if (auto w = begin(static_cast<std::uint32_t>(bundle_kind::symlink), path, 0777, target.size());
+      !w)
+    return w;
   links_.insert(path);
   return put(target);
 }
 
-result<void> bundle_writer::add_file(const std::string& path, unsigned mode, std::uint64_t size,
-                                     const std::function<result<std::size_t>(char*, std::size_t)>& read) {
+result<void> bundle_writer::add_file(
+    const std::string& path, unsigned mode, std::uint64_t size,
+    const std::function<result<std::size_t>(char*, std::size_t)>& read) {
   bytes_ += size;
   if (size > limits::source_bytes_max || bytes_ > limits::source_bytes_max)
-    return fail(ec::source_limit, "the source unpacks to more than " + std::to_string(limits::source_bytes_max) + " bytes");
+    return fail(ec::source_limit, "the source unpacks to more than " +
+                                      std::to_string(limits::source_bytes_max) + " bytes");
   if (auto w = begin(static_cast<std::uint32_t>(bundle_kind::file), path, mode, size); !w) return w;
   const bool keep = path == "package.json" && size <= package_json_bytes_max;
   std::array<char, 65536> block;
   for (auto left = size; left > 0;) {
-    const auto got = read(block.data(), static_cast<std::size_t>(std::min<std::uint64_t>(left, block.size())));
+    const auto got =
+        read(block.data(), static_cast<std::size_t>(std::min<std::uint64_t>(left, block.size())));
     if (!got) return fail(got.error());
-    if (*got == 0) return fail(ec::source_failed, "\"" + path + "\" ends before its size of " + std::to_string(size) + " bytes");
+    if (*got == 0)
+      return fail(ec::source_failed,
+                  "\"" + path + "\" ends before its size of " + std::to_string(size) + " bytes");
     if (keep) package_json_.append(block.data(), *got);
     if (auto w = put({block.data(), *got}); !w) return w;
     left -= *got;
@@ -141,23 +162,28 @@ result<bundle> bundle_writer::finish() {
   if (auto w = put({reinterpret_cast<const char*>(&end), sizeof end}); !w) return fail(w.error());
   if (!write_all(file_.get(), pending_) || ::lseek(file_.get(), 0, SEEK_SET) != 0)
     return fail(io_error("write", "the source's bundle", errno));
-  return bundle{std::move(file_), "sha256:" + hash_->hex(), std::move(package_json_), entries_, bytes_};
+  return bundle{std::move(file_), "sha256:" + hash_->hex(), std::move(package_json_), entries_,
+                bytes_};
 }
 
-result<bundle> bundle_folder(const std::string& folder, const std::string& scratch, const cancellation* stop) {
+result<bundle> bundle_folder(const std::string& folder, const std::string& scratch,
+                             const cancellation* stop) {
   std::error_code code;
-  if (!fs::is_directory(folder, code)) return fail(ec::not_found, "\"" + folder + "\" is not a folder");
+  if (!fs::is_directory(folder, code))
+    return fail(ec::not_found, "\"" + folder + "\" is not a folder");
   auto writer = bundle_writer::make(scratch);
   if (!writer) return fail(writer.error());
   std::vector<fs::path> paths;
-  for (fs::recursive_directory_iterator at{folder, code}, end; !code && at != end; at.increment(code)) {
+  for (fs::recursive_directory_iterator at{folder, code}, end; !code && at != end;
+       at.increment(code)) {
     if (at->path().filename() == ".git") {
       at.disable_recursion_pending();
       continue;
     }
     paths.push_back(at->path());
     if (paths.size() > limits::source_entries_max)
-      return fail(ec::source_limit, "\"" + folder + "\" has more than " + std::to_string(limits::source_entries_max) + " entries");
+      return fail(ec::source_limit, "\"" + folder + "\" has more than " +
+                                        std::to_string(limits::source_entries_max) + " entries");
   }
   if (code) return fail(ec::source_failed, "cannot read \"" + folder + "\": " + code.message());
   std::sort(paths.begin(), paths.end());
@@ -204,7 +230,8 @@ result<bundle> bundle_archive(const std::function<result<std::string_view>()>& r
   const auto damaged = [&]() -> tl::unexpected<error> {
     if (source.failed.code != ec::none) return fail(source.failed);
     const char* words = archive_error_string(a);
-    return fail(ec::source_failed, std::string{"not a readable tar archive: "} + (words ? words : "no content"));
+    return fail(ec::source_failed,
+                std::string{"not a readable tar archive: "} + (words ? words : "no content"));
   };
   if (archive_read_open(a, &source, nullptr, on_read, nullptr) != ARCHIVE_OK) return damaged();
   for (;;) {

@@ -17,13 +17,13 @@ struct bundle {
   std::string digest;        ///< "sha256:…" of all its bytes.
   std::string package_json;  ///< Empty when there is none.
   std::uint64_t entries = 0;
-  std::uint64_t bytes = 0;   ///< Of the files' contents.
+  std::uint64_t bytes = 0;  ///< Of the files' contents.
 };
 
 /// Writes one bundle into an unnamed file in `scratch`. Every add checks path, size and count:
 /// ec::source_hostile or ec::source_limit.
 class bundle_writer {
- public:
+public:
   static result<bundle_writer> make(const std::string& scratch);
   result<void> add_folder(const std::string& path, unsigned mode);
   result<void> add_symlink(const std::string& path, const std::string& target);
@@ -32,9 +32,11 @@ class bundle_writer {
                         const std::function<result<std::size_t>(char*, std::size_t)>& read);
   result<bundle> finish();
 
- private:
-  explicit bundle_writer(unique_fd file) : file_{std::move(file)}, hash_{std::make_unique<sha256>()} {}
-  result<void> begin(std::uint32_t kind, const std::string& path, unsigned mode, std::uint64_t size);
+private:
+  explicit bundle_writer(unique_fd file)
+      : file_{std::move(file)}, hash_{std::make_unique<sha256>()} {}
+  result<void> begin(std::uint32_t kind, const std::string& path, unsigned mode,
+                     std::uint64_t size);
   result<void> put(std::string_view bytes);
 
   unique_fd file_;
@@ -45,7 +47,8 @@ class bundle_writer {
 };
 
 /// Everything below `folder` but `.git`, in the order of names.
-result<bundle> bundle_folder(const std::string& folder, const std::string& scratch, const cancellation* stop);
+result<bundle> bundle_folder(const std::string& folder, const std::string& scratch,
+                             const cancellation* stop);
 
 /// A tar archive (plain, gzip, xz or zstd) read by `read`, its first `strip` path parts dropped.
 /// Links that leave it, devices, FIFOs and hard links are ec::source_hostile; set-id bits are

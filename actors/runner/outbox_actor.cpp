@@ -22,7 +22,7 @@ constexpr milliseconds retry_wait{500};  // after an answer that may be better n
 
 struct entry {
   outbox_fsm chunks;
-  json started, clean;              ///< Null once acknowledged, or before.
+  json started, clean;  ///< Null once acknowledged, or before.
   std::optional<json> finish;
   bool is_started_sent = false, is_finish_sent = false, is_retry_set = false, was_full = false;
 };
@@ -70,8 +70,10 @@ void on_refusal(outbox_self self, std::uint64_t token, const caf::error& why) {
 
 template <class Then>
 void call_link(outbox_self self, std::uint64_t token, const char* method, json args, Then then) {
-  self->request(self->state.link, caf::infinite, rpc::call{0, method, json::array({std::move(args)})})
-      .then([then](const rpc::served& s) { then(s.value); }, [self, token](const caf::error& e) { on_refusal(self, token, e); });
+  self->request(self->state.link, caf::infinite,
+                rpc::call{0, method, json::array({std::move(args)})})
+      .then([then](const rpc::served& s) { then(s.value); },
+            [self, token](const caf::error& e) { on_refusal(self, token, e); });
 }
 
 void pump(outbox_self self, std::uint64_t token) {
@@ -94,7 +96,8 @@ void pump(outbox_self self, std::uint64_t token) {
     });
   }
   if (e->finish && e->chunks.may_finish() && !std::exchange(e->is_finish_sent, true)) {
-    call_link(self, token, "finish", *e->finish, [self, token](const json&) { self->state.entries.erase(token); });
+    call_link(self, token, "finish", *e->finish,
+              [self, token](const json&) { self->state.entries.erase(token); });
   }
 }
 
@@ -104,7 +107,11 @@ void on_finished(outbox_self self, const attempt_finished& m) {
   if (auto* e = find(self, m.token); e && !e->finish) {
     e->chunks.on_close();
     clean = e->clean;
-    e->finish = json{{"token", m.token}, {"verdict", m.verdict}, {"reason", m.reason}, {"receipt", m.receipt}, {"last_seq", e->chunks.last_seq()}};
+    e->finish = json{{"token", m.token},
+                     {"verdict", m.verdict},
+                     {"reason", m.reason},
+                     {"receipt", m.receipt},
+                     {"last_seq", e->chunks.last_seq()}};
     pump(self, m.token);
   }
   self->send(state.runner, attempt_over{m.token, m.zone_is_broken, clean});
@@ -124,7 +131,8 @@ caf::behavior outbox(outbox_self self, const caf::actor& link, const caf::actor&
             auto& e = self->state.entries[m.token];
             if (!e.chunks.on_append(m.stream, m.data)) {
               ++gauges::value("outbox_dropped_chunks");
-              if (!std::exchange(e.was_full, true)) log::warn("outbox.full", {{"token", m.token}, {"bytes", e.chunks.bytes()}});
+              if (!std::exchange(e.was_full, true))
+                log::warn("outbox.full", {{"token", m.token}, {"bytes", e.chunks.bytes()}});
               return;
             }
             count_bytes(self);
@@ -157,7 +165,8 @@ caf::behavior outbox(outbox_self self, const caf::actor& link, const caf::actor&
 
 }  // namespace
 
-result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link, const caf::actor& runner) {
+result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link,
+                                const caf::actor& runner) {
   return system.spawn(outbox, link, runner);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Carries what attempts produce to the dispatcher over the link, in order, until it is acknowledged.
+// Carries what attempts produce to the dispatcher over the link, in order, until it is
+// acknowledged.
 #include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
 
@@ -20,7 +21,8 @@ struct attempt_stale {
 
 /// A sink of attempts. Hears rpc::link_up and rpc::link_lost from the runner, and tells it
 /// attempt_over and attempt_stale.
-result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link, const caf::actor& runner);
+result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link,
+                                const caf::actor& runner);
 
 }  // namespace ntrace::runner
 

@@ -15,7 +15,7 @@ struct outbox_chunk {
 };
 
 class outbox_fsm {
- public:
+public:
   /// Numbers and keeps the data, cut into chunks of at most limits::chunk_bytes_max. False when the
   /// outbox is full and nothing was taken.
   [[nodiscard]] bool on_append(const std::string& stream, std::string_view data);
@@ -32,7 +32,7 @@ class outbox_fsm {
   std::uint64_t last_seq() const { return last_seq_; }
   std::size_t bytes() const { return bytes_; }
 
- private:
+private:
   static constexpr std::size_t window = 32;  // chunks in flight; one fsync serves many
   std::deque<outbox_chunk> chunks_;          ///< Unacknowledged, in order.
   std::size_t sent_ = 0;                     ///< Of them, how many are on their way.

@@ -33,7 +33,8 @@ using beat_atom = caf::atom_constant<caf::atom("beat")>;
 using born_atom = caf::atom_constant<caf::atom("born")>;
 
 constexpr int protocol_version = 1;
-constexpr backoff_policy repair{milliseconds{1000}, milliseconds{300'000}};  // docs/zones.md, "Repair"
+constexpr backoff_policy repair{milliseconds{1000},
+                                milliseconds{300'000}};  // docs/zones.md, "Repair"
 constexpr supervision::shutdown_policy attempt_shutdown{milliseconds{30'000}};
 constexpr supervision::shutdown_policy zone_shutdown{milliseconds{60'000}};
 
@@ -49,7 +50,7 @@ struct runner_state {
   runner_parts parts;
   zone_pool_fsm pool{repair, random_seed()};
   std::map<std::uint64_t, held_attempt> attempts;  ///< By token.
-  std::map<std::string, caf::actor> zones;         ///< Façades by uuid; kept for a worker that comes back.
+  std::map<std::string, caf::actor> zones;  ///< Façades by uuid; kept for a worker that comes back.
   std::vector<caf::response_promise> waiting;
   milliseconds heartbeat{10'000};
   bool is_up = false, is_ready = false, is_draining = false;
@@ -61,13 +62,15 @@ json state_of(runner_self self) {
   json attempts = json::array();
   for (const auto& [token, a] : s.attempts)
     if (!a.is_over) attempts.push_back({{"token", token}, {"run", a.run}, {"worker", a.worker}});
-  return {{"version", protocol_version}, {"name", s.parts.name}, {"workers", s.pool.size()},
-          {"free", s.is_draining ? 0 : s.pool.free()}, {"text", s.pool.text()}, {"attempts", attempts}};
+  return {{"version", protocol_version}, {"name", s.parts.name},
+          {"workers", s.pool.size()},    {"free", s.is_draining ? 0 : s.pool.free()},
+          {"text", s.pool.text()},       {"attempts", attempts}};
 }
 
 void cancel(runner_self self, std::uint64_t token, const std::string& reason) {
   const auto at = self->state.attempts.find(token);
-  if (at != self->state.attempts.end() && at->second.address) self->send(at->second.address, cancel_atom::value, reason);
+  if (at != self->state.attempts.end() && at->second.address)
+    self->send(at->second.address, cancel_atom::value, reason);
 }
 
 void beat(runner_self self) {
@@ -78,20 +81,25 @@ void beat(runner_self self) {
       .then(
           [self](const served& a) {
             for (const auto& token : a.value.value("stale", json::array()))
-              if (token.is_number_unsigned()) cancel(self, token.get<std::uint64_t>(), "the dispatcher gave the lease away");
+              if (token.is_number_unsigned())
+                cancel(self, token.get<std::uint64_t>(), "the dispatcher gave the lease away");
           },
-          [](const caf::error&) { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
+          [](const caf::error&) {
+            ++gauges::value("runner_heartbeats_failed");
+          });  // The link says why.
 }
 
 void wake_for_repair(runner_self self) {
   if (const auto at = self->state.pool.next_wake())
-    self->delayed_send(self, std::max(time_point::duration{0}, *at - now_of(self)), tick_atom::value);
+    self->delayed_send(self, std::max(time_point::duration{0}, *at - now_of(self)),
+                       tick_atom::value);
 }
 
 /// The zone is emptied first; only then is its worker free.
 void release(runner_self self, const std::string& worker, bool broken) {
   const auto zone = self->state.zones.find(worker);
-  if (zone == self->state.zones.end()) return self->state.pool.on_release(now_of(self), worker, broken);
+  if (zone == self->state.zones.end())
+    return self->state.pool.on_release(now_of(self), worker, broken);
   const auto then = [self, worker](bool is_broken) {
     auto& s = self->state;
     s.pool.on_release(now_of(self), worker, is_broken);
@@ -99,7 +107,8 @@ void release(runner_self self, const std::string& worker, bool broken) {
     beat(self);
   };
   self->request(zone->second, std::chrono::minutes{2}, zone::end_atom::value)
-      .then([then, broken](caf::ok_atom) { then(broken); }, [then](const caf::error&) { then(true); });
+      .then([then, broken](caf::ok_atom) { then(broken); },
+            [then](const caf::error&) { then(true); });
 }
 
 void on_over(runner_self self, std::uint64_t token, bool broken, const json& clean) {
@@ -114,22 +123,32 @@ void on_over(runner_self self, std::uint64_t token, bool broken, const json& cle
 void start_attempt(runner_self self, const json& offer, const std::string& worker) {
   auto& s = self->state;
   const auto token = offer.value("token", std::uint64_t{0});
-  attempt_spec spec{offer.value("run", ""), offer.value("attempt", std::uint64_t{1}), token, offer.value("source", ""), worker,
-                    s.zones.at(worker), s.parts.outbox};
+  attempt_spec spec{offer.value("run", ""),
+                    offer.value("attempt", std::uint64_t{1}),
+                    token,
+                    offer.value("source", ""),
+                    worker,
+                    s.zones.at(worker),
+                    s.parts.outbox};
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;
-  child.spec = {"attempt_" + std::to_string(token), supervision::restart_type::temporary, attempt_shutdown, supervision::child_kind::worker};
+  child.spec = {"attempt_" + std::to_string(token), supervision::restart_type::temporary,
+                attempt_shutdown, supervision::child_kind::worker};
   child.start = [options, spec, me, token](caf::local_actor* by) -> result<caf::actor> {
     auto made = spawn_attempt(by->system(), options, spec);
     if (made) caf::anon_send(me, born_atom::value, token, *made);
     return made;
   };
   s.attempts[token] = {spec.run, worker, {}, {}, false};
-  self->request(s.parts.attempt_sup, std::chrono::seconds{10}, supervision::add_child_atom::value, child)
+  self->request(s.parts.attempt_sup, std::chrono::seconds{10}, supervision::add_child_atom::value,
+                child)
       .then([] {},
             [self, token](const caf::error& e) {
-              self->send(self->state.parts.outbox, attempt_finished{token, "infrastructure", to_string(supervision::from_caf(e)), json::object(), false});
+              self->send(
+                  self->state.parts.outbox,
+                  attempt_finished{token, "infrastructure", to_string(supervision::from_caf(e)),
+                                   json::object(), false});
             });
 }
 
@@ -138,15 +157,18 @@ void on_offer(runner_self self, const json& offer) {
   const auto token = offer.value("token", std::uint64_t{0});
   const auto refuse = [&](const std::string& reason) {
     ++gauges::value("runner_offers_refused");
-    self->request(s.parts.link, caf::infinite, call{0, "refuse", json::array({json{{"token", token}, {"reason", reason}}})})
-        .then([](const served&) {}, [](const caf::error&) {});  // An offer unanswered runs out by itself.
+    self->request(s.parts.link, caf::infinite,
+                  call{0, "refuse", json::array({json{{"token", token}, {"reason", reason}}})})
+        .then([](const served&) {},
+              [](const caf::error&) {});  // An offer unanswered runs out by itself.
   };
   if (s.is_draining) return refuse("draining");
   const auto worker = s.pool.on_acquire(offer.value("run", ""));
   if (!worker) return refuse("no worker is free: " + s.pool.text());
   const auto uuid = *worker;
   // The zone starts only after the dispatcher has confirmed the lease.
-  self->request(s.parts.link, caf::infinite, call{0, "accept", json::array({json{{"token", token}}})})
+  self->request(s.parts.link, caf::infinite,
+                call{0, "accept", json::array({json{{"token", token}}})})
       .then([self, offer, uuid](const served&) { start_attempt(self, offer, uuid); },
             [self, uuid](const caf::error&) {
               self->state.pool.on_release(now_of(self), uuid, false);
@@ -158,7 +180,8 @@ void add_zone(runner_self self, const std::string& uuid) {
   auto& s = self->state;
   if (s.zones.count(uuid) != 0) return;
   supervision::child child;
-  child.spec = {"zone_" + uuid, supervision::restart_type::permanent, zone_shutdown, supervision::child_kind::worker};
+  child.spec = {"zone_" + uuid, supervision::restart_type::permanent, zone_shutdown,
+                supervision::child_kind::worker};
   child.front = supervision::spawn_facade(self->system());
   const auto helper = s.parts.helper;
   child.start = [helper, uuid](caf::local_actor* by) -> result<caf::actor> {
@@ -170,8 +193,14 @@ void add_zone(runner_self self, const std::string& uuid) {
 
 void enroll(runner_self self, const std::string& uuid, caf::response_promise promise) {
   auto& s = self->state;
-  const auto answer = [self, uuid, promise] { give(promise, to_json(*self->state.pool.find(uuid))); };
-  if (!is_uuid(uuid)) return deny(promise, to_caf({ec::bad_argument, "\"" + uuid + "\" is not a zone's uuid; `ntrace zone list` shows them", {}}));
+  const auto answer = [self, uuid, promise] {
+    give(promise, to_json(*self->state.pool.find(uuid)));
+  };
+  if (!is_uuid(uuid))
+    return deny(promise,
+                to_caf({ec::bad_argument,
+                        "\"" + uuid + "\" is not a zone's uuid; `ntrace zone list` shows them",
+                        {}}));
   if (const auto* known = s.pool.find(uuid); known && !known->is_leaving) return answer();
   const auto helper = s.parts.helper;
   const auto data = s.parts.data;
@@ -180,14 +209,8 @@ void enroll(runner_self self, const std::string& uuid, caf::response_promise pro
   run_blocking<caf::unit_t>(
       self, "enroll",
       [helper, data, uuid, enrolled, at]() -> result<caf::unit_t> {
-        const auto facts = helper->call({{"op", "facts"}, {"uuid", uuid}});
-        if (!facts) return fail(facts.error());
-        const auto names = facts->value.value("snapshots", std::vector<std::string>{});
-        if (std::find(names.begin(), names.end(), "clean") == names.end())
-          return fail(ec::no_clean, "zone " + uuid + " has no snapshot clean; `ntrace zone snapshot " + uuid + " clean` makes it");
-        auto all = enrolled;
-        all.push_back({uuid, worker_state::free, "", 0, at, {}, {}, 0, false});
-        if (auto saved = save_workers(data, all); !saved) return fail(saved.error());
+        if (auto saved = enroll_on_disk(*helper, data, uuid, at, enrolled); !saved)
+          return fail(saved.error());
         return caf::unit;
       },
       [self, uuid, at, promise, answer](const result<caf::unit_t>& done) {
@@ -256,15 +279,20 @@ caf::result<served> serve(runner_self self, const call& c) {
     return served{json{{"draining", s.is_draining}}};
   }
   if (c.method == "enroll" || c.method == "expel") {
-    if (!first.is_string()) return to_caf({ec::bad_argument, c.method + " takes a zone's uuid", {{"field", "uuid"}}});
+    if (!first.is_string())
+      return to_caf({ec::bad_argument, c.method + " takes a zone's uuid", {{"field", "uuid"}}});
     auto promise = self->make_response_promise();
     if (c.method == "enroll")
       enroll(self, first.get<std::string>(), promise);
     else
-      expel(self, first.get<std::string>(), c.args.size() > 1 && c.args[1].is_object() && c.args[1].value("abort", false), promise);
+      expel(self, first.get<std::string>(),
+            c.args.size() > 1 && c.args[1].is_object() && c.args[1].value("abort", false), promise);
     return caf::delegated<served>{};
   }
-  return to_caf({ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are enroll, expel, workers, status, drain, resume", {}});
+  return to_caf({ec::no_such_method,
+                 "no method " + c.method.substr(0, 64) +
+                     "; there are enroll, expel, workers, status, drain, resume",
+                 {}});
 }
 
 void start(runner_self self) {
@@ -289,7 +317,8 @@ void start(runner_self self) {
         s.is_ready = true;
         for (auto& promise : s.waiting) promise.deliver(caf::unit);
         s.waiting.clear();
-        self->send(s.parts.link, rpc::start_atom::value, s.parts.self, rpc::hello_args{state_of(self)});
+        self->send(s.parts.link, rpc::start_atom::value, s.parts.self,
+                   rpc::hello_args{state_of(self)});
       });
 }
 
@@ -302,7 +331,10 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
       // It ended without a verdict: that is one, and the dispatcher tries again.
       const auto reason = supervision::exit_reason_of(down.reason);
       if (!reason.is_normal())
-        self->send(self->state.parts.outbox, attempt_finished{token, "infrastructure", "the attempt's actor ended: " + reason.text, json::object(), false});
+        self->send(
+            self->state.parts.outbox,
+            attempt_finished{token, "infrastructure", "the attempt's actor ended: " + reason.text,
+                             json::object(), false});
     }
   });
   start(self);
@@ -316,7 +348,8 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
           [](const rpc::peer_gone&) {},
           [self](const rpc::link_up& up) {
             auto& s = self->state;
-            s.heartbeat = milliseconds{std::max<std::int64_t>(up.hello.value("heartbeat_ms", std::int64_t{10'000}), 20)};
+            s.heartbeat = milliseconds{
+                std::max<std::int64_t>(up.hello.value("heartbeat_ms", std::int64_t{10'000}), 20)};
             s.is_up = true;
             self->send(s.parts.outbox, up);
             beat(self);
@@ -356,6 +389,8 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
 
 }  // namespace
 
-result<caf::actor> spawn_runner(caf::actor_system& system, const runner_parts& parts) { return system.spawn(runner, parts); }
+result<caf::actor> spawn_runner(caf::actor_system& system, const runner_parts& parts) {
+  return system.spawn(runner, parts);
+}
 
 }  // namespace ntrace::runner

@@ -12,12 +12,12 @@ namespace ntrace::runner {
 
 struct runner_parts {
   attempt_options options;
-  std::string name;                  ///< In hello.
-  std::string data;                  ///< <data>/workers.json holds who is enrolled.
-  std::size_t workers = 0;           ///< Zones to make and enrol when there are fewer.
+  std::string name;         ///< In hello.
+  std::string data;         ///< <data>/workers.json holds who is enrolled.
+  std::size_t workers = 0;  ///< Zones to make and enrol when there are fewer.
   std::shared_ptr<zone::privileged_helper> helper;
   caf::actor link, outbox, zone_sup, attempt_sup;  ///< Façades.
-  caf::actor self;                   ///< The runner's own façade.
+  caf::actor self;                                 ///< The runner's own façade.
 };
 
 /// Serves `call` (from the dispatcher: offer, abort; from people: enroll, expel, workers, status,

@@ -28,10 +28,15 @@ using solo_self = caf::stateful_actor<solo_state>*;
 void start(solo_self self) {
   auto& s = self->state;
   const auto token = ++s.token;
-  const attempt_spec spec{"profile", token, token, s.spec.source, s.spec.worker, s.spec.zone, s.spec.self};
+  const attempt_spec spec{"profile",     token,       token,      s.spec.source,
+                          s.spec.worker, s.spec.zone, s.spec.self};
   supervision::child child;
-  child.spec = {"attempt_" + std::to_string(token), supervision::restart_type::temporary, {}, supervision::child_kind::worker};
-  child.start = [options = s.spec.options, spec, me = s.spec.self, token](caf::local_actor* by) -> result<caf::actor> {
+  child.spec = {"attempt_" + std::to_string(token),
+                supervision::restart_type::temporary,
+                {},
+                supervision::child_kind::worker};
+  child.start = [options = s.spec.options, spec, me = s.spec.self,
+                 token](caf::local_actor* by) -> result<caf::actor> {
     auto made = spawn_attempt(by->system(), options, spec);
     if (made) caf::anon_send(me, born_atom::value, token, *made);
     return made;
@@ -46,13 +51,17 @@ void on_finished(solo_self self, const attempt_finished& m) {
   s.attempt = nullptr;
   const auto next = [self, m] {
     auto& state = self->state;
-    const bool again = m.verdict == "infrastructure" && !state.is_cancelled && state.token < state.spec.attempts;
+    const bool again =
+        m.verdict == "infrastructure" && !state.is_cancelled && state.token < state.spec.attempts;
     if (!again) return state.promise.deliver(solo_end{m, state.token});
-    const auto wait = backoff_wait(state.spec.backoff, static_cast<unsigned>(state.token) - 1, state.random);
-    log::warn("attempt.retried", {{"attempt", state.token}, {"reason", m.reason}, {"wait_ms", wait.count()}});
+    const auto wait =
+        backoff_wait(state.spec.backoff, static_cast<unsigned>(state.token) - 1, state.random);
+    log::warn("attempt.retried",
+              {{"attempt", state.token}, {"reason", m.reason}, {"wait_ms", wait.count()}});
     self->delayed_send(self, wait, again_atom::value);
   };
-  self->request(s.spec.zone, std::chrono::minutes{2}, zone::end_atom::value).then([next](caf::ok_atom) { next(); }, [next](const caf::error&) { next(); });
+  self->request(s.spec.zone, std::chrono::minutes{2}, zone::end_atom::value)
+      .then([next](caf::ok_atom) { next(); }, [next](const caf::error&) { next(); });
 }
 
 caf::behavior solo(solo_self self, const solo_spec& spec) {
@@ -62,7 +71,8 @@ caf::behavior solo(solo_self self, const solo_spec& spec) {
     auto& s = self->state;
     const auto reason = supervision::exit_reason_of(down.reason);
     if (s.attempt && s.attempt->address() == down.source && !reason.is_normal())
-      on_finished(self, {s.token, "infrastructure", "the attempt's actor ended: " + reason.text, nlohmann::json::object(), false});
+      on_finished(self, {s.token, "infrastructure", "the attempt's actor ended: " + reason.text,
+                         nlohmann::json::object(), false});
   });
   return {[self](run_atom) -> caf::result<solo_end> {
             self->state.promise = self->make_response_promise();
@@ -88,6 +98,8 @@ caf::behavior solo(solo_self self, const solo_spec& spec) {
 
 }  // namespace
 
-result<caf::actor> spawn_solo(caf::actor_system& system, const solo_spec& spec) { return system.spawn(solo, spec); }
+result<caf::actor> spawn_solo(caf::actor_system& system, const solo_spec& spec) {
+  return system.spawn(solo, spec);
+}
 
 }  // namespace ntrace::runner

@@ -11,14 +11,15 @@ namespace ntrace::runner {
 struct solo_spec {
   attempt_options options;
   std::string source;
-  std::string worker;           ///< An existing zone.
-  caf::actor zone;              ///< Façade of its actor.
-  caf::actor attempt_sup;       ///< Façade.
-  caf::actor self;              ///< The solo actor's own façade.
+  std::string worker;      ///< An existing zone.
+  caf::actor zone;         ///< Façade of its actor.
+  caf::actor attempt_sup;  ///< Façade.
+  caf::actor self;         ///< The solo actor's own façade.
   unsigned attempts = 5;
   backoff_policy backoff;
   /// Called on an actor's thread with each chunk, in order.
-  std::function<void(std::uint64_t attempt, const std::string& stream, const std::string& data)> on_chunk;
+  std::function<void(std::uint64_t attempt, const std::string& stream, const std::string& data)>
+      on_chunk;
 };
 
 struct solo_end {

@@ -23,7 +23,7 @@ constexpr std::size_t metadata_bytes_max = 8u << 20;
 
 /// A folder that is gone when its owner is.
 class temporary_folder {
- public:
+public:
   explicit temporary_folder(const std::string& parent) {
     path_ = parent + "/source.XXXXXX";
     if (::mkdtemp(path_.data()) == nullptr) path_.clear();
@@ -36,12 +36,12 @@ class temporary_folder {
   temporary_folder& operator=(const temporary_folder&) = delete;
   const std::string& path() const { return path_; }
 
- private:
+private:
   std::string path_;
 };
 
-result<bundle> bundle_bytes(const std::string& archive, unsigned strip, const source_options& options,
-                            const cancellation* stop) {
+result<bundle> bundle_bytes(const std::string& archive, unsigned strip,
+                            const source_options& options, const cancellation* stop) {
   bool given = false;
   return bundle_archive(
       [&]() -> result<std::string_view> {
@@ -50,31 +50,35 @@ result<bundle> bundle_bytes(const std::string& archive, unsigned strip, const so
       strip, options.scratch, stop);
 }
 
-result<std::string> download(const std::string& url, std::size_t bytes_max, const source_options& options,
-                             const cancellation* stop) {
+result<std::string> download(const std::string& url, std::size_t bytes_max,
+                             const source_options& options, const cancellation* stop) {
   return net::fetch_url({url, options.ca_file, bytes_max, options.deadline}, stop);
 }
 
-result<bundle> fetch_github(const source_spec& spec, const source_options& options, const cancellation* stop) {
+result<bundle> fetch_github(const source_spec& spec, const source_options& options,
+                            const cancellation* stop) {
   const auto url = options.github_url + "/" + spec.location + "/tar.gz/" + spec.revision;
   auto archive = download(url, limits::download_bytes_max, options, stop);
   if (!archive) return fail(archive.error());
   return bundle_bytes(*archive, 1, options, stop);
 }
 
-/// Subresource integrity as npm writes it, "sha512-<base64>"; the hexadecimal shasum of old packages
-/// is sha1.
-result<void> verify(const nlohmann::json& dist, const std::string& archive, const std::string& what) {
+/// Subresource integrity as npm writes it, "sha512-<base64>"; the hexadecimal shasum of old
+/// packages is sha1.
+result<void> verify(const nlohmann::json& dist, const std::string& archive,
+                    const std::string& what) {
   const auto integrity = dist.value("integrity", "");
   const auto dash = integrity.find('-');
   if (dash == std::string::npos)
     return fail(ec::source_failed, "the registry gives no integrity for " + what);
   if (digest_base64(integrity.substr(0, dash), archive) != integrity.substr(dash + 1))
-    return fail(ec::source_failed, "the tarball of " + what + " does not match the registry's integrity");
+    return fail(ec::source_failed,
+                "the tarball of " + what + " does not match the registry's integrity");
   return {};
 }
 
-result<bundle> fetch_npm(const source_spec& spec, const source_options& options, const cancellation* stop) {
+result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
+                         const cancellation* stop) {
   auto name = spec.location;
   if (const auto slash = name.find('/'); slash != std::string::npos) name.replace(slash, 1, "%2f");
   auto base = options.npm_registry;
@@ -82,9 +86,11 @@ result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
   const auto text = download(base + name + "/" + spec.revision, metadata_bytes_max, options, stop);
   if (!text) return fail(text.error());
   const auto meta = nlohmann::json::parse(*text, nullptr, false);
-  const auto dist = meta.is_object() ? meta.value("dist", nlohmann::json::object()) : nlohmann::json::object();
+  const auto dist =
+      meta.is_object() ? meta.value("dist", nlohmann::json::object()) : nlohmann::json::object();
   const auto url = dist.is_object() ? dist.value("tarball", "") : "";
-  if (url.empty()) return fail(ec::source_failed, "the registry's answer for " + spec.text + " names no tarball");
+  if (url.empty())
+    return fail(ec::source_failed, "the registry's answer for " + spec.text + " names no tarball");
   auto archive = download(url, limits::download_bytes_max, options, stop);
   if (!archive) return fail(archive.error());
   if (auto same = verify(dist, *archive, spec.text); !same) return fail(same.error());
@@ -92,18 +98,20 @@ result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
 }
 
 class git {
- public:
+public:
   git(const std::string& folder, milliseconds deadline, const cancellation* stop)
       : folder_{folder}, deadline_{deadline}, stop_{stop} {}
 
   subprocess_spec spec(std::vector<std::string> words) const {
     subprocess_spec out;
-    out.argv = {"git", "-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
-                "-C", folder_ + "/repository"};
-    out.argv.insert(out.argv.end(), std::make_move_iterator(words.begin()), std::make_move_iterator(words.end()));
+    out.argv = {
+        "git",       "-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null", "-c",
+        "gc.auto=0", "-C", folder_ + "/repository"};
+    out.argv.insert(out.argv.end(), std::make_move_iterator(words.begin()),
+                    std::make_move_iterator(words.end()));
     // Nobody's configuration but ours: a person's aliases and helpers must not steer a fleet.
-    out.env = {"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + folder_ + "/gitconfig", "GIT_TERMINAL_PROMPT=0",
-               "GIT_ASKPASS=true"};
+    out.env = {"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + folder_ + "/gitconfig",
+               "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true"};
     out.deadline = deadline_;
     return out;
   }
@@ -112,25 +120,29 @@ class git {
     const auto done = run_subprocess(spec(std::move(words)), stop_);
     if (!done) return fail(done.error());
     if (done->cancelled) return fail(ec::cancelled, "fetching was cancelled");
-    if (done->timed_out) return fail(ec::timed_out, "git " + verb + " took longer than " + std::to_string(deadline_.count()) + " ms");
+    if (done->timed_out)
+      return fail(ec::timed_out,
+                  "git " + verb + " took longer than " + std::to_string(deadline_.count()) + " ms");
     if (!done->ok()) return fail(ec::source_failed, "git " + verb + ": " + done->err);
     return done->out;
   }
 
- private:
+private:
   std::string folder_;
   milliseconds deadline_;
   const cancellation* stop_;
 };
 
-/// `git archive` read while it is written, so that a bomb of a repository never lands on disk whole.
-result<bundle> archive_commit(const git& repository, const std::string& commit, const source_options& options,
-                              const cancellation* stop) {
+/// `git archive` read while it is written, so that a bomb of a repository never lands on disk
+/// whole.
+result<bundle> archive_commit(const git& repository, const std::string& commit,
+                              const source_options& options, const cancellation* stop) {
   std::array<int, 2> fds{};
   if (::pipe2(fds.data(), O_CLOEXEC) != 0) return fail(io_error("pipe", "git archive", errno));
   const unique_fd read_end{fds[0]};
   unique_fd write_end{fds[1]};
-  const auto pid = spawn_subprocess(repository.spec({"archive", "--format=tar", commit}), -1, write_end.get(), -1);
+  const auto pid = spawn_subprocess(repository.spec({"archive", "--format=tar", commit}), -1,
+                                    write_end.get(), -1);
   if (!pid) return fail(pid.error());
   write_end.reset();
   const auto until = steady_clock::now() + options.deadline;
@@ -139,7 +151,8 @@ result<bundle> archive_commit(const git& repository, const std::string& commit, 
       [&]() -> result<std::string_view> {
         const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
         if (left.count() <= 0 || !net::wait_ready(read_end.get(), false, left, stop))
-          return fail(stop && stop->is_raised() ? ec::cancelled : ec::timed_out, "git archive did not end in time");
+          return fail(stop && stop->is_raised() ? ec::cancelled : ec::timed_out,
+                      "git archive did not end in time");
         const auto n = ::read(read_end.get(), block.data(), block.size());
         if (n < 0) return fail(io_error("read", "git archive", errno));
         return std::string_view{block.data(), static_cast<std::size_t>(n)};
@@ -150,19 +163,23 @@ result<bundle> archive_commit(const git& repository, const std::string& commit, 
   return made;
 }
 
-result<bundle> fetch_git(const source_spec& spec, const source_options& options, const cancellation* stop) {
+result<bundle> fetch_git(const source_spec& spec, const source_options& options,
+                         const cancellation* stop) {
   const temporary_folder folder{options.scratch};
   if (folder.path().empty()) return fail(io_error("create a folder in", options.scratch, errno));
   if (auto made = make_folders(folder.path() + "/repository"); !made) return fail(made.error());
-  if (auto w = write_file_durably(folder.path() + "/gitconfig", "[safe]\n\tdirectory = *\n"); !w) return fail(w.error());
+  if (auto w = write_file_durably(folder.path() + "/gitconfig", "[safe]\n\tdirectory = *\n"); !w)
+    return fail(w.error());
   const git repository{folder.path(), options.deadline, stop};
   if (auto done = repository.run({"init", "-q", "--bare", "."}); !done) return fail(done.error());
   std::string wanted = "FETCH_HEAD";
-  auto shallow = repository.run({"fetch", "-q", "--depth=1", "--no-tags", spec.location, spec.revision});
+  auto shallow =
+      repository.run({"fetch", "-q", "--depth=1", "--no-tags", spec.location, spec.revision});
   if (!shallow) {
     if (shallow.error().code != ec::source_failed) return fail(shallow.error());
     // A server may refuse to give a bare commit: then everything is fetched, and the commit found.
-    auto whole = repository.run({"fetch", "-q", "--no-tags", spec.location, "+refs/*:refs/ntrace/*"});
+    auto whole =
+        repository.run({"fetch", "-q", "--no-tags", spec.location, "+refs/*:refs/ntrace/*"});
     if (!whole) return fail(whole.error());
     wanted = spec.revision;
   }
@@ -174,12 +191,17 @@ result<bundle> fetch_git(const source_spec& spec, const source_options& options,
 
 }  // namespace
 
-result<bundle> fetch_source(const source_spec& spec, const source_options& options, const cancellation* stop) {
+result<bundle> fetch_source(const source_spec& spec, const source_options& options,
+                            const cancellation* stop) {
   switch (spec.kind) {
-    case source_kind::dir: return bundle_folder(spec.location, options.scratch, stop);
-    case source_kind::git: return fetch_git(spec, options, stop);
-    case source_kind::npm: return fetch_npm(spec, options, stop);
-    case source_kind::github: return fetch_github(spec, options, stop);
+    case source_kind::dir:
+      return bundle_folder(spec.location, options.scratch, stop);
+    case source_kind::git:
+      return fetch_git(spec, options, stop);
+    case source_kind::npm:
+      return fetch_npm(spec, options, stop);
+    case source_kind::github:
+      return fetch_github(spec, options, stop);
   }
   return fail(ec::defect, "no such source");
 }

@@ -9,13 +9,14 @@ namespace ntrace::runner {
 struct source_options {
   std::string npm_registry = "https://registry.npmjs.org/";
   std::string github_url = "https://codeload.github.com";
-  std::string ca_file;              ///< Empty: the system's authorities.
-  std::string scratch = "/tmp";     ///< For temporary repositories and the bundle.
+  std::string ca_file;           ///< Empty: the system's authorities.
+  std::string scratch = "/tmp";  ///< For temporary repositories and the bundle.
   milliseconds deadline{120'000};
 };
 
-/// Blocks; ec::source_failed, source_hostile, source_limit, cancelled or timed_out, each saying what
-/// to do. Leaves nothing in `scratch`.
-result<bundle> fetch_source(const source_spec& spec, const source_options& options, const cancellation* stop);
+/// Blocks; ec::source_failed, source_hostile, source_limit, cancelled or timed_out, each saying
+/// what to do. Leaves nothing in `scratch`.
+result<bundle> fetch_source(const source_spec& spec, const source_options& options,
+                            const cancellation* stop);
 
 }  // namespace ntrace::runner

@@ -17,14 +17,16 @@ bool is_plain(std::string_view s, std::string_view extra) {
 }
 
 auto bad(std::string_view text, const std::string& why) {
-  return fail(ec::bad_argument, "\"" + std::string{text} + "\" is not a source: " + why +
-                                    "; use DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
+  return fail(ec::bad_argument,
+              "\"" + std::string{text} + "\" is not a source: " + why +
+                  "; use DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
 }
 
 /// The last part of a path or URL without ".git", as a folder's name.
 std::string base_name(std::string_view path) {
   while (path.ends_with('/')) path.remove_suffix(1);
-  auto name = path.substr(path.find_last_of("/:") == std::string_view::npos ? 0 : path.find_last_of("/:") + 1);
+  auto name = path.substr(
+      path.find_last_of("/:") == std::string_view::npos ? 0 : path.find_last_of("/:") + 1);
   if (name.ends_with(".git")) name.remove_suffix(4);
   return is_plain(name, "._-") && name != "." && name != ".." ? std::string{name} : "source";
 }
@@ -32,10 +34,12 @@ std::string base_name(std::string_view path) {
 result<source_spec> parse_git(std::string_view text) {
   const auto hash = text.rfind('#');
   if (hash == std::string_view::npos) return bad(text, "git+URL needs #REV");
-  source_spec out{source_kind::git, std::string{text.substr(4, hash - 4)}, std::string{text.substr(hash + 1)}, "", std::string{text}};
+  source_spec out{source_kind::git, std::string{text.substr(4, hash - 4)},
+                  std::string{text.substr(hash + 1)}, "", std::string{text}};
   constexpr std::array<std::string_view, 4> schemes{"https://", "http://", "ssh://", "file:///"};
   const bool known = out.location.starts_with('/') ||
-                     std::any_of(schemes.begin(), schemes.end(), [&](auto s) { return out.location.starts_with(s); });
+                     std::any_of(schemes.begin(), schemes.end(),
+                                 [&](auto s) { return out.location.starts_with(s); });
   if (!known) return bad(text, "the URL must begin with https://, http://, ssh://, file:/// or /");
   if (!is_plain(out.revision, "._-/") || out.revision.find("..") != std::string::npos)
     return bad(text, "REV is not a commit, tag or branch");
@@ -46,11 +50,13 @@ result<source_spec> parse_git(std::string_view text) {
 result<source_spec> parse_npm(std::string_view text) {
   const auto at = text.rfind('@');
   if (at == std::string_view::npos || at <= 5) return bad(text, "npm:NAME needs @VERSION");
-  source_spec out{source_kind::npm, std::string{text.substr(4, at - 4)}, std::string{text.substr(at + 1)}, "", std::string{text}};
+  source_spec out{source_kind::npm, std::string{text.substr(4, at - 4)},
+                  std::string{text.substr(at + 1)}, "", std::string{text}};
   std::string_view name = out.location;
   if (name.starts_with('@')) {
     const auto slash = name.find('/');
-    if (slash == std::string_view::npos || !is_plain(name.substr(1, slash - 1), "._-")) return bad(text, "bad scope");
+    if (slash == std::string_view::npos || !is_plain(name.substr(1, slash - 1), "._-"))
+      return bad(text, "bad scope");
     name = name.substr(slash + 1);
   }
   if (!is_plain(name, "._-") || name.starts_with('.')) return bad(text, "bad package name");
@@ -68,16 +74,19 @@ result<source_spec> parse_github(std::string_view text) {
   const auto owner = body.substr(0, slash);
   const auto repo = body.substr(slash + 1, at - slash - 1);
   const auto sha = body.substr(at + 1);
-  if (!is_plain(owner, "._-") || !is_plain(repo, "._-") || repo == "." || repo == ".." || !is_plain(sha, "._-"))
+  if (!is_plain(owner, "._-") || !is_plain(repo, "._-") || repo == "." || repo == ".." ||
+      !is_plain(sha, "._-"))
     return bad(text, "bad OWNER, REPO or SHA");
-  return source_spec{source_kind::github, std::string{body.substr(0, at)}, std::string{sha}, std::string{repo}, std::string{text}};
+  return source_spec{source_kind::github, std::string{body.substr(0, at)}, std::string{sha},
+                     std::string{repo}, std::string{text}};
 }
 
 }  // namespace
 
 result<source_spec> parse_source_spec(std::string_view text) {
   const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (text.empty() || text.size() > limits::path_bytes_max || std::any_of(text.begin(), text.end(), control))
+  if (text.empty() || text.size() > limits::path_bytes_max ||
+      std::any_of(text.begin(), text.end(), control))
     return bad(text.substr(0, 64), "empty, too long or with control bytes");
   if (text.starts_with("git+")) return parse_git(text);
   if (text.starts_with("npm:")) return parse_npm(text);
@@ -93,7 +102,8 @@ result<std::string> fill_source_template(std::string_view pattern, std::string_v
     out.append(pattern.substr(0, open));
     if (open == std::string_view::npos) break;
     const auto close = pattern.find('}', open);
-    const auto key = pattern.substr(open + 1, close == std::string_view::npos ? close : close - open - 1);
+    const auto key =
+        pattern.substr(open + 1, close == std::string_view::npos ? close : close - open - 1);
     if (key == "owner")
       out.append(owner);
     else if (key == "repo")
@@ -101,7 +111,8 @@ result<std::string> fill_source_template(std::string_view pattern, std::string_v
     else if (key == "sha")
       out.append(sha);
     else
-      return fail(ec::bad_config, "source_template may hold {owner}, {repo} and {sha}, not {" + std::string{key} + "}");
+      return fail(ec::bad_config, "source_template may hold {owner}, {repo} and {sha}, not {" +
+                                      std::string{key} + "}");
     pattern.remove_prefix(close + 1);
   }
   return out;
@@ -109,7 +120,8 @@ result<std::string> fill_source_template(std::string_view pattern, std::string_v
 
 result<std::string> safe_path(std::string_view raw, unsigned strip) {
   const auto hostile = [&](const char* why) {
-    return fail(ec::source_hostile, "the archive holds \"" + std::string{raw.substr(0, 200)} + "\", which " + why);
+    return fail(ec::source_hostile,
+                "the archive holds \"" + std::string{raw.substr(0, 200)} + "\", which " + why);
   };
   if (raw.size() > limits::path_bytes_max) return hostile("is too long");
   if (raw.starts_with('/')) return hostile("is an absolute path");
@@ -123,7 +135,8 @@ result<std::string> safe_path(std::string_view raw, unsigned strip) {
     if (part.empty() || part == ".") continue;
     if (part == "..") return hostile("leaves the work folder");
     if (part.size() > 255) return hostile("has a name that is too long");
-    if (std::any_of(part.begin(), part.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
+    if (std::any_of(part.begin(), part.end(),
+                    [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
       return hostile("has control bytes");
     if (strip > 0) {
       --strip;
@@ -138,7 +151,8 @@ result<std::string> safe_path(std::string_view raw, unsigned strip) {
 result<void> check_link(std::string_view path, std::string_view target) {
   const auto hostile = [&] {
     return fail(ec::source_hostile, "the link \"" + std::string{path.substr(0, 200)} + "\" → \"" +
-                                        std::string{target.substr(0, 200)} + "\" leaves the work folder");
+                                        std::string{target.substr(0, 200)} +
+                                        "\" leaves the work folder");
   };
   if (target.empty() || target.size() >= limits::path_bytes_max || target.starts_with('/') ||
       target.find('\0') != std::string_view::npos)
@@ -162,16 +176,18 @@ result<std::string> choose_script(std::string_view package_json) {
   if (!value.is_object()) return fail(ec::source_failed, "package.json is not a JSON object");
   const auto scripts = value.find("scripts");
   for (const char* name : {"benchmark", "benchmarks", "test"})
-    if (scripts != value.end() && scripts->is_object() && scripts->contains(name) && (*scripts)[name].is_string() &&
-        !(*scripts)[name].get_ref<const std::string&>().empty())
+    if (scripts != value.end() && scripts->is_object() && scripts->contains(name) &&
+        (*scripts)[name].is_string() && !(*scripts)[name].get_ref<const std::string&>().empty())
       return std::string{name};
-  return fail(ec::no_script, "package.json has no script benchmark, benchmarks or test: add one of them");
+  return fail(ec::no_script,
+              "package.json has no script benchmark, benchmarks or test: add one of them");
 }
 
 bool needs_install(std::string_view package_json) {
   const auto value = nlohmann::json::parse(package_json, nullptr, false);
   if (!value.is_object()) return false;
-  for (const char* key : {"dependencies", "devDependencies", "optionalDependencies", "peerDependencies", "workspaces"})
+  for (const char* key : {"dependencies", "devDependencies", "optionalDependencies",
+                          "peerDependencies", "workspaces"})
     if (const auto at = value.find(key); at != value.end() && !at->empty()) return true;
   const auto scripts = value.find("scripts");
   for (const char* key : {"preinstall", "install", "postinstall", "prepare"})

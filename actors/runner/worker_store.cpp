@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "config/file.hpp"
 #include "config/ids.hpp"
 
@@ -17,7 +19,8 @@ result<std::vector<worker>> load_workers(const std::string& data) {
   const auto text = read_file(path);
   if (!text) return fail(text.error());
   const auto list = nlohmann::json::parse(*text, nullptr, false);
-  if (!list.is_array()) return fail(ec::io, path + " is not a list of workers; repair it or remove it and enrol again");
+  if (!list.is_array())
+    return fail(ec::io, path + " is not a list of workers; repair it or remove it and enrol again");
   for (const auto& one : list) {
     worker w;
     w.uuid = one.is_object() ? one.value("uuid", "") : "";
@@ -34,13 +37,31 @@ result<void> save_workers(const std::string& data, const std::vector<worker>& wo
   return write_file_durably(path_in(data), list.dump(2) + "\n");
 }
 
-result<void> make_workers(zone::privileged_helper& helper, const std::string& data, std::size_t wanted, std::vector<worker>& workers) {
+result<void> enroll_on_disk(zone::privileged_helper& helper, const std::string& data,
+                            const std::string& uuid, std::int64_t at_ms,
+                            std::vector<worker> enrolled) {
+  const auto facts = helper.call({{"op", "facts"}, {"uuid", uuid}});
+  if (!facts) return fail(facts.error());
+  const auto names = facts->value.value("snapshots", std::vector<std::string>{});
+  if (std::find(names.begin(), names.end(), "clean") == names.end())
+    return fail(ec::no_clean, "zone " + uuid + " has no snapshot clean; `ntrace zone snapshot " +
+                                  uuid + " clean` makes it");
+  worker added;
+  added.uuid = uuid;
+  added.enrolled_ms = at_ms;
+  enrolled.push_back(std::move(added));
+  return save_workers(data, enrolled);
+}
+
+result<void> make_workers(zone::privileged_helper& helper, const std::string& data,
+                          std::size_t wanted, std::vector<worker>& workers) {
   random_source random{random_seed()};
   while (workers.size() < wanted) {
     worker w;
     w.uuid = make_uuid(random);
     w.enrolled_ms = wall_ms();
-    if (auto made = helper.call({{"op", "create"}, {"uuid", w.uuid}}); !made) return fail(made.error());
+    if (auto made = helper.call({{"op", "create"}, {"uuid", w.uuid}}); !made)
+      return fail(made.error());
     workers.push_back(std::move(w));
     if (auto saved = save_workers(data, workers); !saved) return saved;
   }

@@ -20,7 +20,9 @@ bool zone_pool_fsm::on_enroll(const std::string& uuid, std::int64_t at_ms) {
 
 result<void> zone_pool_fsm::on_expel(const std::string& uuid) {
   const auto at = workers_.find(uuid);
-  if (at == workers_.end()) return fail(ec::not_enrolled, "no worker " + uuid + " is enrolled; `ntrace workers` lists them");
+  if (at == workers_.end())
+    return fail(ec::not_enrolled,
+                "no worker " + uuid + " is enrolled; `ntrace workers` lists them");
   if (at->second.state == worker_state::busy)
     at->second.is_leaving = true;
   else
@@ -56,7 +58,8 @@ void zone_pool_fsm::on_release(time_point now, const std::string& uuid, bool bro
 }
 
 void zone_pool_fsm::on_proved(const std::string& uuid, nlohmann::json receipt) {
-  if (const auto at = workers_.find(uuid); at != workers_.end()) at->second.last_clean = std::move(receipt);
+  if (const auto at = workers_.find(uuid); at != workers_.end())
+    at->second.last_clean = std::move(receipt);
 }
 
 void zone_pool_fsm::on_tick(time_point now) {
@@ -83,7 +86,8 @@ std::vector<worker> zone_pool_fsm::list() const {
 }
 
 std::size_t zone_pool_fsm::count(worker_state s) const {
-  return static_cast<std::size_t>(std::count_if(workers_.begin(), workers_.end(), [s](const auto& w) { return w.second.state == s; }));
+  return static_cast<std::size_t>(std::count_if(
+      workers_.begin(), workers_.end(), [s](const auto& w) { return w.second.state == s; }));
 }
 
 std::string zone_pool_fsm::text() const {
@@ -94,8 +98,8 @@ std::string zone_pool_fsm::text() const {
 }
 
 nlohmann::json to_json(const worker& w) {
-  return {{"uuid", w.uuid}, {"state", to_string(w.state)}, {"run", w.run}, {"restarts", w.restarts},
-          {"last_clean", w.last_clean}, {"enrolled_ms", w.enrolled_ms}};
+  return {{"uuid", w.uuid},         {"state", to_string(w.state)}, {"run", w.run},
+          {"restarts", w.restarts}, {"last_clean", w.last_clean},  {"enrolled_ms", w.enrolled_ms}};
 }
 
 }  // namespace ntrace::runner

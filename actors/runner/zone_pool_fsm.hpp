@@ -17,18 +17,19 @@ std::string_view to_string(worker_state s);
 struct worker {
   std::string uuid;
   worker_state state = worker_state::free;
-  std::string run;                 ///< While busy.
-  std::uint64_t restarts = 0;      ///< Repairs so far.
+  std::string run;             ///< While busy.
+  std::uint64_t restarts = 0;  ///< Repairs so far.
   std::int64_t enrolled_ms = 0;
-  nlohmann::json last_clean;       ///< The last proof of clean; null before the first.
-  time_point retry_at{};           ///< While repairing.
-  unsigned failures = 0;           ///< In a row.
-  bool is_leaving = false;         ///< Expelled while busy.
+  nlohmann::json last_clean;  ///< The last proof of clean; null before the first.
+  time_point retry_at{};      ///< While repairing.
+  unsigned failures = 0;      ///< In a row.
+  bool is_leaving = false;    ///< Expelled while busy.
 };
 
 class zone_pool_fsm {
- public:
-  explicit zone_pool_fsm(backoff_policy repair, std::uint64_t seed) : repair_{repair}, random_{seed} {}
+public:
+  explicit zone_pool_fsm(backoff_policy repair, std::uint64_t seed)
+      : repair_{repair}, random_{seed} {}
 
   /// Adds a worker; the same answer again for one that is enrolled. True when it is new.
   bool on_enroll(const std::string& uuid, std::int64_t at_ms);
@@ -50,7 +51,7 @@ class zone_pool_fsm {
   /// "3 enrolled, 2 busy, 1 repairing", for people.
   std::string text() const;
 
- private:
+private:
   std::size_t count(worker_state s) const;
   backoff_policy repair_;
   random_source random_;

@@ -28,7 +28,7 @@ struct output_limits {
 };
 
 class zone {
- public:
+public:
   virtual ~zone() = default;
   virtual const std::string& uuid() const = 0;
 
@@ -38,7 +38,8 @@ class zone {
   /// Runs one program to its end; whatever it leaves running is killed then. `stdin_fd` -1 is
   /// /dev/null. Fails only when the program could not be started at all.
   virtual result<exec_end> exec(const exec_spec& spec, const output_limits& limits,
-                                const output_sink& sink, const cancellation* stop, int stdin_fd = -1) = 0;
+                                const output_sink& sink, const cancellation* stop,
+                                int stdin_fd = -1) = 0;
   /// Unpacks the bundle read from `bundle_fd` below `folder`, as the job's user.
   virtual result<void> unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
                               const cancellation* stop) = 0;

@@ -26,7 +26,8 @@ zone_actor::behavior_type run(zone_self self, const std::shared_ptr<zone>& z) {
             ++gauges::value("zone_boots");
             if (!receipt) {
               ++gauges::value("zone_boots_failed");
-              log::warn("zone.boot_failed", {{"zone", z->uuid()}, {"reason", to_string(receipt.error())}});
+              log::warn("zone.boot_failed",
+                        {{"zone", z->uuid()}, {"reason", to_string(receipt.error())}});
               return to_caf(receipt.error());
             }
             log::debug("zone.booted", {{"zone", z->uuid()}, {"generation", receipt->generation}});
@@ -35,8 +36,10 @@ zone_actor::behavior_type run(zone_self self, const std::shared_ptr<zone>& z) {
           [z](const exec_request& r) -> caf::result<exec_end> {
             std::unique_ptr<net::egress_proxy> proxy;
             if (auto listener = z->take_listener(); listener && r.egress)
-              proxy = std::make_unique<net::egress_proxy>(std::move(listener), r.egress->options, r.egress->report);
-            auto ended = z->exec(r.spec, r.limits, r.sink, r.stop.get(), r.input ? r.input->get() : -1);
+              proxy = std::make_unique<net::egress_proxy>(std::move(listener), r.egress->options,
+                                                          r.egress->report);
+            auto ended =
+                z->exec(r.spec, r.limits, r.sink, r.stop.get(), r.input ? r.input->get() : -1);
             if (!ended) return to_caf(ended.error());
             return *ended;
           },
@@ -52,7 +55,8 @@ zone_actor::behavior_type run(zone_self self, const std::shared_ptr<zone>& z) {
           },
           [z](end_atom) -> caf::result<caf::ok_atom> {
             if (auto ended = z->end(); !ended) {
-              log::error("zone.end_failed", {{"zone", z->uuid()}, {"reason", to_string(ended.error())}});
+              log::error("zone.end_failed",
+                         {{"zone", z->uuid()}, {"reason", to_string(ended.error())}});
               return to_caf(ended.error());
             }
             return caf::ok_atom::value;

@@ -27,7 +27,7 @@ struct exec_request {
   output_limits limits;
   output_sink sink;  ///< Called on the zone's thread.
   cancellation_ptr stop;
-  std::shared_ptr<unique_fd> input;       ///< Standard input; may be null.
+  std::shared_ptr<unique_fd> input;  ///< Standard input; may be null.
   std::optional<egress_spec> egress;
 };
 struct unpack_request {

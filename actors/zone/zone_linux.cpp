@@ -20,7 +20,7 @@
 namespace ntrace::zone {
 namespace {
 
-constexpr milliseconds last_words{1000};     // for output after the program's end
+constexpr milliseconds last_words{1000};       // for output after the program's end
 constexpr milliseconds kill_deadline{10'000};  // docs/zones.md, "Exec, and the end"
 
 struct pipe_ends {
@@ -56,7 +56,8 @@ struct zone_linux::pumped {
     const auto room = limits.kept_bytes - std::min(limits.kept_bytes, bytes[i]);
     bytes[i] += got;
     const auto kept = static_cast<std::size_t>(std::min<std::uint64_t>(room, got));
-    if (kept < got) gauges::value("zone_output_dropped_bytes") += static_cast<std::int64_t>(got - kept);
+    if (kept < got)
+      gauges::value("zone_output_dropped_bytes") += static_cast<std::int64_t>(got - kept);
     if (kept > 0) sink(names[i], {block.data(), kept});
   }
   bool over_hard_limit() const { return bytes[0] + bytes[1] > limits.hard_bytes; }
@@ -87,8 +88,12 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   job_uid_ = value.value("uid", 0u);
   cgroup_ = value.value("cgroup", "");
   memory_path_ = value.value("memory_path", "");
-  clean_receipt receipt{uuid_, value.value("generation", std::uint64_t{0}), value.value("snapshot", ""),
-                        "linux", {}, value.value("degraded", std::vector<std::string>{})};
+  clean_receipt receipt{uuid_,
+                        value.value("generation", std::uint64_t{0}),
+                        value.value("snapshot", ""),
+                        "linux",
+                        {},
+                        value.value("degraded", std::vector<std::string>{})};
   for (const auto& c : value["checks"])
     receipt.checks.push_back({c.value("id", ""), c.value("ok", false), c.value("seen", "")});
   auto up = await_ready(spec.deadline);
@@ -117,7 +122,8 @@ result<void> zone_linux::await_ready(milliseconds deadline) {
     auto record = receive();
     if (!record) return fail(record.error());
     if (record->op == init_op::ready) return {};
-    if (record->op == init_op::refused) return fail(ec::zone_failed, "zone " + uuid_ + ": " + record->cwd);
+    if (record->op == init_op::refused)
+      return fail(ec::zone_failed, "zone " + uuid_ + ": " + record->cwd);
   }
 }
 
@@ -146,7 +152,8 @@ result<init_record> zone_linux::receive() {
 
 result<void> zone_linux::send(const init_record& record, const std::array<int, 3>& stdio) {
   const auto packet = encode(record);
-  if (packet.empty()) return fail(ec::bad_argument, "the command line and environment are too long");
+  if (packet.empty())
+    return fail(ec::bad_argument, "the command line and environment are too long");
   iovec part{const_cast<char*>(packet.data()), packet.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(3 * sizeof(int))> ancillary{};
   msghdr message{};
@@ -169,7 +176,8 @@ void zone_linux::kill_all() {
   record.op = init_op::kill_all;
   const auto packet = encode(record);
   // When init does not take it, it is dead, and everything with it.
-  [[maybe_unused]] const auto n = ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL);
+  [[maybe_unused]] const auto n =
+      ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL);
 }
 
 void zone_linux::give_to_job(int fd) const {
@@ -207,7 +215,8 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
     const int n = ::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
     if (n < 0 && errno != EINTR) return fail(io_error("poll", "zone", errno));
     if (n == 0 && ended) break;
-    if (n == 0 && killing) return fail(ec::zone_failed, "a program in zone " + uuid_ + " survives SIGKILL");
+    if (n == 0 && killing)
+      return fail(ec::zone_failed, "a program in zone " + uuid_ + " survives SIGKILL");
     if (n == 0) kill(out.timed_out);
     if (n <= 0) continue;
     for (std::size_t i = 0; i < 2; ++i)
@@ -215,12 +224,15 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
     if (fds[4].revents != 0) kill(out.cancelled);
     if (streams.over_hard_limit() && !killing && !ended) kill(out.output_limit);
     if (fds[2].revents != 0) {
-      if (auto answered = on_init_answer(record.id, out); !answered) return fail(answered.error());
-      else ended = *answered;
+      if (auto answered = on_init_answer(record.id, out); !answered)
+        return fail(answered.error());
+      else
+        ended = *answered;
     } else if (fds[3].revents != 0) {
       out.init_died = ended = true;
     }
-    if (ended && (fds[2].revents != 0 || fds[3].revents != 0)) until = steady_clock::now() + last_words;
+    if (ended && (fds[2].revents != 0 || fds[3].revents != 0))
+      until = steady_clock::now() + last_words;
   }
   out.oom = oom_kills(memory_path_) > oom_before;
   return out;
@@ -235,7 +247,8 @@ result<bool> zone_linux::on_init_answer(std::uint32_t id, exec_end& out) {
   }
   if (got->id != id) return false;
   if (got->op == init_op::refused)
-    return fail(ec::zone_failed, std::string{"zone init cannot start it: "} + std::strerror(got->status));
+    return fail(ec::zone_failed,
+                std::string{"zone init cannot start it: "} + std::strerror(got->status));
   if (got->op != init_op::exited) return false;
   if (WIFEXITED(got->status)) out.exit_code = WEXITSTATUS(got->status);
   if (WIFSIGNALED(got->status)) out.signal = WTERMSIG(got->status);
@@ -276,9 +289,9 @@ result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, millis
                  {4096, 1u << 20},
                  [&words](std::string_view, std::string_view data) { words.append(data); }};
   streams.job_ends[1] = std::move(err->write);
-  const auto ended = start_and_pump(std::move(record),
-                                    {bundle_fd, null.get(), streams.job_ends[1].get()}, streams,
-                                    deadline, stop);
+  const auto ended =
+      start_and_pump(std::move(record), {bundle_fd, null.get(), streams.job_ends[1].get()}, streams,
+                     deadline, stop);
   if (!ended) return fail(ended.error());
   if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
   if (ended->cancelled) return fail(ec::cancelled, "unpacking was cancelled");
@@ -297,8 +310,8 @@ result<std::map<std::string, std::string>> zone_linux::collect(const std::string
   record.cwd = folder;
   record.argv = {prefix};
   pumped streams{{}, {}, {}};
-  const auto ended = start_and_pump(std::move(record), {null.get(), file.get(), null.get()}, streams,
-                                    milliseconds{60'000}, nullptr);
+  const auto ended = start_and_pump(std::move(record), {null.get(), file.get(), null.get()},
+                                    streams, milliseconds{60'000}, nullptr);
   if (!ended) return fail(ended.error());
   if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
   std::map<std::string, std::string> out;
@@ -307,7 +320,8 @@ result<std::map<std::string, std::string>> zone_linux::collect(const std::string
   bundle_header head{};
   while (out.size() < limits::perf_maps_max && read_all(file.get(), &head, sizeof head) &&
          head.magic == bundle_magic && head.kind == bundle_kind::file && head.path_bytes <= 255 &&
-         head.size <= limits::perf_map_bytes_max && total + head.size <= limits::perf_maps_bytes_max) {
+         head.size <= limits::perf_map_bytes_max &&
+         total + head.size <= limits::perf_maps_bytes_max) {
     std::string name(head.path_bytes, '\0');
     std::string content(head.size, '\0');
     if (!read_all(file.get(), name.data(), name.size()) ||

@@ -11,7 +11,7 @@
 namespace ntrace::zone {
 
 class zone_linux final : public zone {
- public:
+public:
   zone_linux(std::shared_ptr<privileged_helper> helper, std::string uuid)
       : helper_{std::move(helper)}, uuid_{std::move(uuid)} {}
   ~zone_linux() override;
@@ -29,12 +29,12 @@ class zone_linux final : public zone {
   int init_pid() const override { return pid_; }
   result<void> end() override;
 
- private:
+private:
   struct pumped;
   result<void> await_ready(milliseconds deadline);
   result<init_record> receive();
-  result<exec_end> start_and_pump(init_record record, const std::array<int, 3>& stdio, pumped& streams,
-                                  milliseconds deadline, const cancellation* stop);
+  result<exec_end> start_and_pump(init_record record, const std::array<int, 3>& stdio,
+                                  pumped& streams, milliseconds deadline, const cancellation* stop);
   result<bool> on_init_answer(std::uint32_t id, exec_end& out);
   result<void> send(const init_record& record, const std::array<int, 3>& stdio);
   void kill_all();
@@ -45,8 +45,8 @@ class zone_linux final : public zone {
   unique_fd control_, pidfd_, listener_;
   std::string cgroup_, memory_path_;
   int pid_ = -1;
-  std::uint32_t job_id_ = 0;  ///< On the host.
-  std::uint32_t job_uid_ = 0; ///< In the zone.
+  std::uint32_t job_id_ = 0;   ///< On the host.
+  std::uint32_t job_uid_ = 0;  ///< In the zone.
   std::uint32_t next_exec_ = 1;
 };
 

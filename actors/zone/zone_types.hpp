@@ -18,9 +18,9 @@ struct zone_limits {
 
 /// One check of the proof of clean.
 struct clean_check {
-  std::string id;      ///< P1 … as in docs/zones.md, "Proof of clean".
+  std::string id;  ///< P1 … as in docs/zones.md, "Proof of clean".
   bool ok = false;
-  std::string seen;    ///< What was seen, when it is not ok.
+  std::string seen;  ///< What was seen, when it is not ok.
 };
 
 /// How a zone was proved clean before it ran anything. `ok` is computed from the checks.
@@ -54,10 +54,12 @@ struct exec_end {
   int signal = 0;
   bool timed_out = false;
   bool cancelled = false;
-  bool oom = false;          ///< The memory limit struck meanwhile.
-  bool output_limit = false; ///< It wrote more than output_hard_bytes.
-  bool init_died = false;    ///< The zone is gone.
-  bool ok() const { return exit_code == 0 && !timed_out && !cancelled && !output_limit && !init_died; }
+  bool oom = false;           ///< The memory limit struck meanwhile.
+  bool output_limit = false;  ///< It wrote more than output_hard_bytes.
+  bool init_died = false;     ///< The zone is gone.
+  bool ok() const {
+    return exit_code == 0 && !timed_out && !cancelled && !output_limit && !init_died;
+  }
 };
 
 /// A zone on disk, for lists.

@@ -1,5 +1,5 @@
-// Untrusted input, mutated from a corpus: no crash, no hang, no broken promise. NTRACE_FUZZ=N rounds
-// per input instead of the quick default; finds are kept as files in tests/data/fuzz/.
+// Untrusted input, mutated from a corpus: no crash, no hang, no broken promise. NTRACE_FUZZ=N
+// rounds per input instead of the quick default; finds are kept as files in tests/data/fuzz/.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -32,7 +32,8 @@ std::size_t rounds() {
 /// The corpus of a target: the files tests/data/fuzz/<name>/*, and what the test adds itself.
 std::vector<std::string> corpus(const std::string& name, std::vector<std::string> more) {
   std::error_code ignored;
-  for (const auto& file : std::filesystem::directory_iterator{std::string{NTRACE_TESTS} + "/data/fuzz/" + name, ignored})
+  for (const auto& file : std::filesystem::directory_iterator{
+           std::string{NTRACE_TESTS} + "/data/fuzz/" + name, ignored})
     more.push_back(read_file(file.path().string()).value_or(""));
   return more;
 }
@@ -41,72 +42,109 @@ std::string mutated(std::string s, const std::vector<std::string>& all, random_s
   for (std::uint64_t n = 0, count = 1 + random.below(6); n < count; ++n) {
     const auto at = random.below(s.size() + 1);
     switch (random.below(7)) {
-      case 0: s.insert(at, 1, static_cast<char>(random.below(256))); break;
-      case 1: if (!s.empty()) s[at % s.size()] = static_cast<char>(random.below(256)); break;
-      case 2: s.erase(at, random.below(8)); break;
-      case 3: s.resize(at); break;
-      case 4: { const auto& other = all[random.below(all.size())]; s.insert(at, other.substr(random.below(other.size() + 1), random.below(40))); break; }
-      case 5: { static constexpr std::string_view tokens[] = {"[", "]", "{", "}", "\"", "\\", "\n", "\r\n", " ", ":", ";", "(", ")", "<", ">", "0", "-1", "18446744073709551616", "1e999", "null", "\xff", "\xf0\x9f", "../", "\x1b"};
-                s.insert(at, tokens[random.below(std::size(tokens))]); break; }
-      case 6: s.insert(at, std::string(random.below(64), s.empty() ? 'x' : s[at % s.size()])); break;
+      case 0:
+        s.insert(at, 1, static_cast<char>(random.below(256)));
+        break;
+      case 1:
+        if (!s.empty()) s[at % s.size()] = static_cast<char>(random.below(256));
+        break;
+      case 2:
+        s.erase(at, random.below(8));
+        break;
+      case 3:
+        s.resize(at);
+        break;
+      case 4: {
+        const auto& other = all[random.below(all.size())];
+        s.insert(at, other.substr(random.below(other.size() + 1), random.below(40)));
+        break;
+      }
+      case 5: {
+        static constexpr std::string_view tokens[] = {
+            "[",     "]",    "{",    "}",        "\"",  "\\",  "\n", "\r\n", " ",
+            ":",     ";",    "(",    ")",        "<",   ">",   "0",  "-1",   "18446744073709551616",
+            "1e999", "null", "\xff", "\xf0\x9f", "../", "\x1b"};
+        s.insert(at, tokens[random.below(std::size(tokens))]);
+        break;
+      }
+      case 6:
+        s.insert(at, std::string(random.below(64), s.empty() ? 'x' : s[at % s.size()]));
+        break;
     }
   }
   return s;
 }
 
-void fuzz(const std::string& name, std::vector<std::string> seeds, const std::function<void(const std::string&)>& target) {
+void fuzz(const std::string& name, std::vector<std::string> seeds,
+          const std::function<void(const std::string&)>& target) {
   test::seeded s;
   const auto all = corpus(name, std::move(seeds));
   for (const auto& input : all) target(input);
   for (std::size_t i = 0; i < rounds(); ++i) {
     const auto input = mutated(all[s.random.below(all.size())], all, s.random);
-    SCOPED_TRACE("input: " + nlohmann::json(input).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+    SCOPED_TRACE("input: " + nlohmann::json(input).dump(-1, ' ', true,
+                                                        nlohmann::json::error_handler_t::replace));
     target(input);
     if (::testing::Test::HasFailure()) return;
   }
 }
 
-const std::string perf_text = "node 7/8 [000] 1.000001: 1001001 cpu-clock:\n\ta1 JS:*f /j/a.js:1:2+0x1 (/tmp/perf-7.map)\n\ta0 std::map<int, void (*)(int)>::at(int const&) (/usr/bin/node)\n\n";
+const std::string perf_text =
+    "node 7/8 [000] 1.000001: 1001001 cpu-clock:\n\ta1 JS:*f /j/a.js:1:2+0x1 "
+    "(/tmp/perf-7.map)\n\ta0 std::map<int, void (*)(int)>::at(int const&) (/usr/bin/node)\n\n";
 
 }  // namespace
 
 TEST(fuzz, rpc_lines) {
-  fuzz("rpc", {"[\"push\",[\"o\",\"r\",\"aa\"],1]\n", "[[null,{\"a\":1}],2]\n", "[null,3]\n", "[\"a\",[],\"\\\"]\"]\n"}, [](const std::string& input) {
-    net::rpc_session uut;
-    for (auto& e : uut.on_bytes(input + "\n"))
-      if (const auto* r = std::get_if<net::rpc_request>(&e)) uut.answer(*r, net::json{1});
-    // Whatever came in, each line that goes out is JSON with our shape.
-    std::istringstream lines{uut.take_output()};
-    for (std::string line; std::getline(lines, line);) {
-      const auto reply = net::json::parse(line, nullptr, false);
-      ASSERT_TRUE(reply.is_array() && reply.size() == 2 && reply[0].is_array()) << line;
-    }
-  });
+  fuzz("rpc",
+       {"[\"push\",[\"o\",\"r\",\"aa\"],1]\n", "[[null,{\"a\":1}],2]\n", "[null,3]\n",
+        "[\"a\",[],\"\\\"]\"]\n"},
+       [](const std::string& input) {
+         net::rpc_session uut;
+         for (auto& e : uut.on_bytes(input + "\n"))
+           if (const auto* r = std::get_if<net::rpc_request>(&e)) uut.answer(*r, net::json{1});
+         // Whatever came in, each line that goes out is JSON with our shape.
+         std::istringstream lines{uut.take_output()};
+         for (std::string line; std::getline(lines, line);) {
+           const auto reply = net::json::parse(line, nullptr, false);
+           ASSERT_TRUE(reply.is_array() && reply.size() == 2 && reply[0].is_array()) << line;
+         }
+       });
 }
 
 TEST(fuzz, pushes) {
-  fuzz("push", {R"(["o","r","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",{"key":"k","priority":3}])", R"([{"after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","repository":{"name":"r","owner":{"login":"o"}},"uuid":"u"}])"},
-       [](const std::string& input) {
-         const auto args = nlohmann::json::parse(input, nullptr, false);
-         if (!args.is_array()) return;
-         const auto push = dispatcher::parse_push(args);
-         ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos && push->sha.size() >= 40));
-       });
+  fuzz(
+      "push",
+      {R"(["o","r","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",{"key":"k","priority":3}])",
+       R"([{"after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","repository":{"name":"r","owner":{"login":"o"}},"uuid":"u"}])"},
+      [](const std::string& input) {
+        const auto args = nlohmann::json::parse(input, nullptr, false);
+        if (!args.is_array()) return;
+        const auto push = dispatcher::parse_push(args);
+        ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos &&
+                              push->sha.size() >= 40));
+      });
 }
 
 TEST(fuzz, folding_and_drawing) {
-  fuzz("fold", {perf_text, "  m`leaf+0x1\n  m`main\n    3\n", "a;b 1\nc 2.5\n", R"({"nodes":[{"id":1,"callFrame":{"functionName":"f","url":"u","lineNumber":1,"columnNumber":2},"children":[2]},{"id":2}],"samples":[1,2],"timeDeltas":[1,2],"startTime":0,"endTime":9})"},
-       [](const std::string& input) {
-         for (const auto format : {profiler::stack_format::perf, profiler::stack_format::dtrace, profiler::stack_format::cpuprofile, profiler::stack_format::folded}) {
-           const auto got = profiler::fold(input, format);
-           if (!got) continue;
-           const auto folded = got->stacks.folded();
-           ASSERT_EQ(profiler::fold(folded, profiler::stack_format::folded)->stacks.folded(), folded);
-           ASSERT_EQ(test::xml_error(profiler::flame_svg(got->stacks, {})), "");
-         }
-         [[maybe_unused]] const auto detected = profiler::detect_format(input);
-         [[maybe_unused]] const auto unpacked = profiler::unpack_input(input);
-       });
+  fuzz(
+      "fold",
+      {perf_text, "  m`leaf+0x1\n  m`main\n    3\n", "a;b 1\nc 2.5\n",
+       R"({"nodes":[{"id":1,"callFrame":{"functionName":"f","url":"u","lineNumber":1,"columnNumber":2},"children":[2]},{"id":2}],"samples":[1,2],"timeDeltas":[1,2],"startTime":0,"endTime":9})"},
+      [](const std::string& input) {
+        for (const auto format :
+             {profiler::stack_format::perf, profiler::stack_format::dtrace,
+              profiler::stack_format::cpuprofile, profiler::stack_format::folded}) {
+          const auto got = profiler::fold(input, format);
+          if (!got) continue;
+          const auto folded = got->stacks.folded();
+          ASSERT_EQ(profiler::fold(folded, profiler::stack_format::folded)->stacks.folded(),
+                    folded);
+          ASSERT_EQ(test::xml_error(profiler::flame_svg(got->stacks, {})), "");
+        }
+        [[maybe_unused]] const auto detected = profiler::detect_format(input);
+        [[maybe_unused]] const auto unpacked = profiler::unpack_input(input);
+      });
 }
 
 TEST(fuzz, perf_maps) {
@@ -118,21 +156,28 @@ TEST(fuzz, perf_maps) {
 }
 
 TEST(fuzz, proxy_heads_and_hellos) {
-  fuzz("egress", {"CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a.example/x HTTP/1.1\r\nA: b\r\n\r\n", std::string("\x16\x03\x01\0\x05\x01\0\0\x01\0", 10)}, [](const std::string& input) {
-    if (const auto head = net::parse_proxy_head(input)) {
-      ASSERT_TRUE(head->host.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-._") == std::string::npos && head->port != 0);
-    }
-    bool complete = false;
-    [[maybe_unused]] const auto name = net::client_hello_name(input, complete);
-  });
+  fuzz("egress",
+       {"CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a.example/x HTTP/1.1\r\nA: b\r\n\r\n",
+        std::string("\x16\x03\x01\0\x05\x01\0\0\x01\0", 10)},
+       [](const std::string& input) {
+         if (const auto head = net::parse_proxy_head(input)) {
+           ASSERT_TRUE(head->host.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-._") ==
+                           std::string::npos &&
+                       head->port != 0);
+         }
+         bool complete = false;
+         [[maybe_unused]] const auto name = net::client_hello_name(input, complete);
+       });
 }
 
 TEST(fuzz, init_records) {
-  fuzz("init", {zone::encode({zone::init_op::exec, 1, 0, 0, "/", {"a"}, {"B=1"}})}, [](const std::string& input) {
-    if (const auto r = zone::decode(input)) {
-      ASSERT_EQ(zone::decode(zone::encode(*r))->argv, r->argv);
-    }
-  });
+  fuzz("init", {zone::encode({zone::init_op::exec, 1, 0, 0, "/", {"a"}, {"B=1"}})},
+       [](const std::string& input) {
+         if (const auto r = zone::decode(input)) {
+           ASSERT_EQ(zone::decode(zone::encode(*r))->argv, r->argv);
+         }
+       });
 }
 
 TEST(fuzz, archives) {
@@ -142,7 +187,10 @@ TEST(fuzz, archives) {
   tar.replace(0, 12, "package.json");
   tar.replace(100, 8, std::string("0000644\0", 8));
   tar.replace(124, 12, std::string("00000000002\0", 12));
-  tar.replace(257, 8, std::string("ustar\0" "00", 8));
+  tar.replace(257, 8,
+              std::string("ustar\0"
+                          "00",
+                          8));
   tar[156] = '0';
   tar.replace(148, 8, "        ");
   unsigned sum = 0;
@@ -154,21 +202,28 @@ TEST(fuzz, archives) {
   tar += std::string(1024, '\0');
   fuzz("archive", {tar}, [&](const std::string& input) {
     bool given = false;
-    const auto got = runner::bundle_archive([&]() -> result<std::string_view> { return std::exchange(given, true) ? std::string_view{} : std::string_view{input}; }, 0, dir.path(), nullptr);
+    const auto got = runner::bundle_archive(
+        [&]() -> result<std::string_view> {
+          return std::exchange(given, true) ? std::string_view{} : std::string_view{input};
+        },
+        0, dir.path(), nullptr);
     [[maybe_unused]] const bool made = got.has_value();
   });
 }
 
 TEST(fuzz, sources_paths_and_settings) {
-  fuzz("source", {"npm:nano@4.1.4", "git+https://x/y#z", "github:o/r@s", "a/b/../c", "../x"}, [](const std::string& input) {
-    if (const auto spec = runner::parse_source_spec(input)) {
-      ASSERT_TRUE(spec->name.find('/') == std::string::npos && spec->name != ".." && !spec->name.empty());
-    }
-    if (const auto path = runner::safe_path(input, 0)) {
-      ASSERT_TRUE(!path->starts_with('/') && ("/" + *path + "/").find("/../") == std::string::npos);
-    }
-    [[maybe_unused]] const auto bytes = parse_bytes(input);
-    [[maybe_unused]] const auto port = parse_host_port(input);
-    [[maybe_unused]] const auto script = runner::choose_script(input);
-  });
+  fuzz("source", {"npm:nano@4.1.4", "git+https://x/y#z", "github:o/r@s", "a/b/../c", "../x"},
+       [](const std::string& input) {
+         if (const auto spec = runner::parse_source_spec(input)) {
+           ASSERT_TRUE(spec->name.find('/') == std::string::npos && spec->name != ".." &&
+                       !spec->name.empty());
+         }
+         if (const auto path = runner::safe_path(input, 0)) {
+           ASSERT_TRUE(!path->starts_with('/') &&
+                       ("/" + *path + "/").find("/../") == std::string::npos);
+         }
+         [[maybe_unused]] const auto bytes = parse_bytes(input);
+         [[maybe_unused]] const auto port = parse_host_port(input);
+         [[maybe_unused]] const auto script = runner::choose_script(input);
+       });
 }

@@ -28,7 +28,8 @@ run_row row(const std::string& id) {
 }
 const std::string R1 = "01M876B6J4KZP9X4YQXE3X75SJ", R2 = "01M876B6J4KZP9X4YQXE3X75SK";
 
-std::unique_ptr<journal_sqlite> open_in(const test::scratch& dir, journal_sqlite::role r = journal_sqlite::role::writer) {
+std::unique_ptr<journal_sqlite> open_in(const test::scratch& dir,
+                                        journal_sqlite::role r = journal_sqlite::role::writer) {
   return ok(journal_sqlite::open(dir / "journal.sqlite", r));
 }
 committed put(journal_sqlite& db, batch b) { return ok(db.commit({std::move(b)})).at(0); }
@@ -39,9 +40,11 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   const test::scratch dir;
   {
     auto db = open_in(dir);
-    put(*db, {insert_run{row(R1), "k", nlohmann::json::object()}, event{R1, 0, 0, "intake", "queued", {}}});
+    put(*db, {insert_run{row(R1), "k", nlohmann::json::object()},
+              event{R1, 0, 0, "intake", "queued", {}}});
     put(*db, {put_attempt{R1, 1, 5, "runner"}, set_run{R1, run_state::running, 1, 5, "", ""}});
-    EXPECT_FALSE(put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);
+    EXPECT_FALSE(
+        put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);
   }
   auto db = open_in(dir);
   const auto open = ok(db->open_runs());
@@ -57,7 +60,8 @@ TEST(journal_sqlite, keeps_one_run_for_one_key_over_restarts) {
   const test::scratch dir;
   { put(*open_in(dir), {insert_run{row(R1), "k", {}}}); }
   auto db = open_in(dir);
-  const auto again = put(*db, {insert_run{row(R2), "k", {}}, event{R2, 0, 0, "intake", "queued", {}}});
+  const auto again =
+      put(*db, {insert_run{row(R2), "k", {}}, event{R2, 0, 0, "intake", "queued", {}}});
   ASSERT_TRUE(again.duplicate_of);
   EXPECT_EQ(again.duplicate_of->id, R1);
   EXPECT_EQ(code_of(db->show(R2)), ec::not_found);
@@ -68,7 +72,8 @@ TEST(journal_sqlite, stores_no_chunk_of_a_token_that_is_not_live) {
   const test::scratch dir;
   auto db = open_in(dir);
   put(*db, {insert_run{row(R1), "k", {}}, set_run{R1, run_state::running, 1, 5, "", ""}});
-  EXPECT_TRUE(put(*db, {append_chunk{R1, 1, 4, 1, "stdout", "x"}, event{R1, 1, 4, "a", "b", {}}}).is_stale);
+  EXPECT_TRUE(
+      put(*db, {append_chunk{R1, 1, 4, 1, "stdout", "x"}, event{R1, 1, 4, "a", "b", {}}}).is_stale);
   put(*db, {set_run{R1, run_state::done, 1, 0, "passed", ""}});
   EXPECT_TRUE(put(*db, {append_chunk{R1, 1, 5, 1, "stdout", "x"}}).is_stale);
   EXPECT_TRUE(ok(db->logs(R1, 0, "", 1000))["chunks"].empty());
@@ -78,7 +83,9 @@ TEST(journal_sqlite, stores_no_chunk_of_a_token_that_is_not_live) {
 TEST(journal_sqlite, writes_many_batches_in_one_transaction_each_for_itself) {
   const test::scratch dir;
   auto db = open_in(dir);
-  const auto done = ok(db->commit({{insert_run{row(R1), "k", {}}}, {insert_run{row(R2), "k", {}}}, {event{R1, 0, 0, "a", "b", {}}}}));
+  const auto done = ok(db->commit({{insert_run{row(R1), "k", {}}},
+                                   {insert_run{row(R2), "k", {}}},
+                                   {event{R1, 0, 0, "a", "b", {}}}}));
   ASSERT_EQ(done.size(), 3u);
   EXPECT_FALSE(done[0].duplicate_of);
   EXPECT_TRUE(done[1].duplicate_of);
@@ -89,7 +96,8 @@ TEST(journal_sqlite, writes_nothing_of_a_commit_that_fails) {
   const test::scratch dir;
   auto db = open_in(dir);
   put(*db, {insert_run{row(R1), "k", {}}, put_attempt{R1, 1, 5, "r"}});
-  EXPECT_EQ(code_of(db->commit({{insert_run{row(R2), "k2", {}}}, {put_attempt{R1, 2, 5, "r"}}})), ec::journal_failed);
+  EXPECT_EQ(code_of(db->commit({{insert_run{row(R2), "k2", {}}}, {put_attempt{R1, 2, 5, "r"}}})),
+            ec::journal_failed);
   EXPECT_EQ(code_of(db->show(R2)), ec::not_found);
   put(*db, {insert_run{row(R2), "k2", {}}});
 }
@@ -97,8 +105,10 @@ TEST(journal_sqlite, writes_nothing_of_a_commit_that_fails) {
 TEST(journal_sqlite, says_what_is_wrong_with_a_file_it_cannot_use) {
   const test::scratch dir;
   dir.file("journal.sqlite", std::string(8192, 'x'));
-  EXPECT_EQ(code_of(journal_sqlite::open(dir / "journal.sqlite", journal_sqlite::role::writer)), ec::journal_corrupt);
-  EXPECT_EQ(code_of(journal_sqlite::open(dir / "no/such/folder/j", journal_sqlite::role::writer)), ec::journal_failed);
+  EXPECT_EQ(code_of(journal_sqlite::open(dir / "journal.sqlite", journal_sqlite::role::writer)),
+            ec::journal_corrupt);
+  EXPECT_EQ(code_of(journal_sqlite::open(dir / "no/such/folder/j", journal_sqlite::role::writer)),
+            ec::journal_failed);
 }
 
 TEST(journal_sqlite, refuses_a_newer_schema) {
@@ -107,8 +117,10 @@ TEST(journal_sqlite, refuses_a_newer_schema) {
     auto db = open_in(dir);
     put(*db, {insert_run{row(R1), "k", {}}});
   }
-  const auto bumped = std::system(("sqlite3 " + (dir / "journal.sqlite") + " 'pragma user_version=99' 2>/dev/null").c_str());
-  if (bumped != 0) {  // Without the sqlite3 shell: the version stands in the file's header, bytes 60 to 63.
+  const auto bumped = std::system(
+      ("sqlite3 " + (dir / "journal.sqlite") + " 'pragma user_version=99' 2>/dev/null").c_str());
+  if (bumped !=
+      0) {  // Without the sqlite3 shell: the version stands in the file's header, bytes 60 to 63.
     std::fstream f{dir / "journal.sqlite", std::ios::in | std::ios::out | std::ios::binary};
     f.seekp(60);
     f.write("\0\0\0\x63", 4);
@@ -122,7 +134,8 @@ TEST(journal_sqlite, filters_and_bounds_its_lists) {
   const test::scratch dir;
   auto db = open_in(dir);
   random_source random{1};
-  for (int i = 0; i < 30; ++i) put(*db, {insert_run{row(make_ulid(i + 1, random)), "k" + std::to_string(i), {}}});
+  for (int i = 0; i < 30; ++i)
+    put(*db, {insert_run{row(make_ulid(i + 1, random)), "k" + std::to_string(i), {}}});
   EXPECT_EQ(ok(db->runs({{"limit", 5}})).size(), 5u);
   EXPECT_EQ(ok(db->runs({{"repo", "o/r"}})).size(), 20u);
   EXPECT_EQ(ok(db->runs({{"repo", "o/x"}})).size(), 0u);

@@ -1,8 +1,8 @@
 // Actors that throw in the middle of real work: the run is retried from `clean` and finishes.
+#include <gtest/gtest.h>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
-#include <gtest/gtest.h>
 
 #include "actors/runner/solo_actor.hpp"
 #include "actors/zone/zone_linux.hpp"
@@ -20,24 +20,36 @@ namespace {
 
 /// A real zone that throws when the script is run for the first time.
 class flaky_zone final : public zone::zone {
- public:
-  flaky_zone(std::shared_ptr<ntrace::zone::privileged_helper> helper, std::string uuid, std::shared_ptr<std::atomic<int>> failures)
+public:
+  flaky_zone(std::shared_ptr<ntrace::zone::privileged_helper> helper, std::string uuid,
+             std::shared_ptr<std::atomic<int>> failures)
       : real_{std::move(helper), std::move(uuid)}, failures_{std::move(failures)} {}
   const std::string& uuid() const override { return real_.uuid(); }
-  result<ntrace::zone::clean_receipt> boot(const ntrace::zone::boot_spec& spec) override { return real_.boot(spec); }
-  result<ntrace::zone::exec_end> exec(const ntrace::zone::exec_spec& spec, const ntrace::zone::output_limits& limits, const ntrace::zone::output_sink& sink,
+  result<ntrace::zone::clean_receipt> boot(const ntrace::zone::boot_spec& spec) override {
+    return real_.boot(spec);
+  }
+  result<ntrace::zone::exec_end> exec(const ntrace::zone::exec_spec& spec,
+                                      const ntrace::zone::output_limits& limits,
+                                      const ntrace::zone::output_sink& sink,
                                       const cancellation* stop, int in) override {
-    if (spec.argv.front() == "npm" && failures_->fetch_sub(1) > 0) throw std::runtime_error("the zone's actor throws as told");
+    if (spec.argv.front() == "npm" && failures_->fetch_sub(1) > 0)
+      throw std::runtime_error("the zone's actor throws as told");
     return real_.exec(spec, limits, sink, stop, in);
   }
-  result<void> unpack(const std::string& folder, int fd, milliseconds deadline, const cancellation* stop) override { return real_.unpack(folder, fd, deadline, stop); }
-  result<std::map<std::string, std::string>> collect(const std::string& folder, const std::string& prefix) override { return real_.collect(folder, prefix); }
+  result<void> unpack(const std::string& folder, int fd, milliseconds deadline,
+                      const cancellation* stop) override {
+    return real_.unpack(folder, fd, deadline, stop);
+  }
+  result<std::map<std::string, std::string>> collect(const std::string& folder,
+                                                     const std::string& prefix) override {
+    return real_.collect(folder, prefix);
+  }
   unique_fd take_listener() override { return real_.take_listener(); }
   std::string cgroup_path() const override { return real_.cgroup_path(); }
   int init_pid() const override { return real_.init_pid(); }
   result<void> end() override { return real_.end(); }
 
- private:
+private:
   ntrace::zone::zone_linux real_;
   std::shared_ptr<std::atomic<int>> failures_;
 };
@@ -74,19 +86,30 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
     const auto root = spawn_supervisor(
         system, "root", {strategy::one_for_one, 20, 60s},
         {{{"zone", restart_type::permanent, {}, child_kind::worker},
-          [=](caf::local_actor* by) -> result<caf::actor> { return zone::spawn_zone(by->system(), std::make_shared<flaky_zone>(helper, uuid, failures)); },
+          [=](caf::local_actor* by) -> result<caf::actor> {
+            return zone::spawn_zone(by->system(),
+                                    std::make_shared<flaky_zone>(helper, uuid, failures));
+          },
           spec.zone},
-         {{"attempt_sup", restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
-          supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, 60s}, {}), spec.attempt_sup},
-         {{"solo", restart_type::temporary, {}, child_kind::worker}, [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); }, spec.self}});
+         {{"attempt_sup", restart_type::permanent, shutdown_policy::infinity(),
+           child_kind::supervisor},
+          supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, 60s}, {}),
+          spec.attempt_sup},
+         {{"solo", restart_type::temporary, {}, child_kind::worker},
+          [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); },
+          spec.self}});
     caf::scoped_actor self{system};
-    self->request(spec.self, 60s, runner::run_atom::value).receive([&](const runner::solo_end& e) { end = e; }, [&](const caf::error& e) { why = to_string(from_caf(e)); });
+    self->request(spec.self, 60s, runner::run_atom::value)
+        .receive([&](const runner::solo_end& e) { end = e; },
+                 [&](const caf::error& e) { why = to_string(from_caf(e)); });
     self->request(root, 5s, tree_atom::value)
         .receive(
             [](const std::string& text) {
               const auto tree = nlohmann::json::parse(text);
               EXPECT_EQ(tree["children"][0]["restarts"], 2) << text;
-              EXPECT_NE(tree["children"][0]["last_reason"].get<std::string>().find("throws as told"), std::string::npos);
+              EXPECT_NE(
+                  tree["children"][0]["last_reason"].get<std::string>().find("throws as told"),
+                  std::string::npos);
             },
             [](const caf::error& e) { ADD_FAILURE() << to_string(from_caf(e)); });
     self->send(root, stop_atom::value);

@@ -18,7 +18,7 @@ using test::ok;
 namespace {
 
 class zone_linux_test : public ::testing::Test {
- protected:
+protected:
   void SetUp() override {
     NTRACE_NEEDS_ZONES();
     helper = ok(privileged_helper::start({dir.path(), "", ::geteuid() != 0}));
@@ -33,10 +33,19 @@ class zone_linux_test : public ::testing::Test {
     helper.reset();
     EXPECT_EQ(test::leftovers(dir.path()), "");
   }
-  exec_end run(const std::string& script, milliseconds deadline = 20s, output_limits limits = {}, const cancellation* stop = nullptr) {
+  exec_end run(const std::string& script, milliseconds deadline = 20s, output_limits limits = {},
+               const cancellation* stop = nullptr) {
     out.clear();
-    return ok(uut->exec({{"sh", "-c", script}, {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"}, "/job", deadline}, limits,
-                        [this](std::string_view stream, std::string_view data) { out.append(stream == "stdout" ? "" : "!").append(data); }, stop, -1));
+    return ok(uut->exec(
+        {{"sh", "-c", script},
+         {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"},
+         "/job",
+         deadline},
+        limits,
+        [this](std::string_view stream, std::string_view data) {
+          out.append(stream == "stdout" ? "" : "!").append(data);
+        },
+        stop, -1));
   }
   bool is_root() const { return ::geteuid() == 0; }
 
@@ -58,16 +67,21 @@ TEST_F(zone_linux_test, boots_proved_clean_and_runs_as_the_jobs_user) {
 
 TEST_F(zone_linux_test, leaves_nothing_of_one_generation_to_the_next) {
   ok(uut->boot({}));
-  EXPECT_TRUE(run("echo x > /job/mark; echo x > /home/job/mark; echo x > /tmp/mark; echo x > /dev/shm/mark; (setsid sleep 1000 &) ; sleep 0.1").ok());
+  EXPECT_TRUE(run("echo x > /job/mark; echo x > /home/job/mark; echo x > /tmp/mark; echo x > "
+                  "/dev/shm/mark; (setsid sleep 1000 &) ; sleep 0.1")
+                  .ok());
   ok(uut->boot({}));
-  EXPECT_TRUE(run("ls /job /tmp /dev/shm; ls /home/job; ps aux 2>/dev/null | grep -c '[s]leep 1000'").init_died == false);
+  EXPECT_TRUE(
+      run("ls /job /tmp /dev/shm; ls /home/job; ps aux 2>/dev/null | grep -c '[s]leep 1000'")
+          .init_died == false);
   EXPECT_EQ(out.find("mark"), std::string::npos) << out;
   EXPECT_EQ(out.substr(out.size() - 2), "0\n");
 }
 
 TEST_F(zone_linux_test, shows_no_host_secrets_and_lets_nothing_be_written_to_usr) {
   ok(uut->boot({}));
-  run("cat /etc/shadow /etc/ssh/sshd_config /root/.npmrc 2>&1; ls -A /root /run /var 2>&1; touch /usr/x; touch /etc/x; cat /proc/1/environ; cat /proc/kcore");
+  run("cat /etc/shadow /etc/ssh/sshd_config /root/.npmrc 2>&1; ls -A /root /run /var 2>&1; touch "
+      "/usr/x; touch /etc/x; cat /proc/1/environ; cat /proc/kcore");
   EXPECT_EQ(out.find("root:"), std::string::npos) << out;
   EXPECT_NE(out.find("Read-only file system"), std::string::npos) << out;
 }
@@ -84,7 +98,10 @@ TEST_F(zone_linux_test, has_no_network_but_loopback) {
   ok(uut->boot({}));
   run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /proc/net/route | wc -l");
   EXPECT_EQ(out, "    lo\n1\n");
-  EXPECT_FALSE(run("node -e \"require('net').connect(80,'1.1.1.1').on('error',e=>{console.log(e.code);process.exit(3)})\"").ok());
+  EXPECT_FALSE(run("node -e "
+                   "\"require('net').connect(80,'1.1.1.1').on('error',e=>{console.log(e.code);"
+                   "process.exit(3)})\"")
+                   .ok());
   EXPECT_NE(out.find("ENETUNREACH"), std::string::npos) << out;
 }
 
@@ -96,7 +113,8 @@ TEST_F(zone_linux_test, passes_no_descriptors_but_the_three) {
 
 TEST_F(zone_linux_test, ends_a_program_at_its_deadline_with_its_children) {
   ok(uut->boot({}));
-  const auto end = run("(setsid sh -c 'trap \"\" TERM; sleep 1000' &); echo started; sleep 1000", 300ms);
+  const auto end =
+      run("(setsid sh -c 'trap \"\" TERM; sleep 1000' &); echo started; sleep 1000", 300ms);
   EXPECT_TRUE(end.timed_out);
   EXPECT_EQ(out, "started\n");
   EXPECT_TRUE(run("ls /proc | grep -c '^[0-9]'").ok());
@@ -106,7 +124,10 @@ TEST_F(zone_linux_test, ends_a_program_at_its_deadline_with_its_children) {
 TEST_F(zone_linux_test, ends_a_program_when_it_is_cancelled) {
   ok(uut->boot({}));
   cancellation stop;
-  std::thread canceller{[&] { test::eventually(5s, [&] { return out == "up\n"; }); stop.raise(); }};
+  std::thread canceller{[&] {
+    test::eventually(5s, [&] { return out == "up\n"; });
+    stop.raise();
+  }};
   const auto end = run("echo up; sleep 1000", 30s, {}, &stop);
   canceller.join();
   EXPECT_TRUE(end.cancelled);
@@ -140,7 +161,10 @@ TEST_F(zone_linux_test, holds_the_memory_and_process_limits) {
 
 TEST_F(zone_linux_test, tells_that_init_died_instead_of_waiting) {
   ok(uut->boot({}));
-  std::thread killer{[&] { test::eventually(5s, [&] { return out == "up\n"; }); ::kill(uut->init_pid(), SIGKILL); }};
+  std::thread killer{[&] {
+    test::eventually(5s, [&] { return out == "up\n"; });
+    ::kill(uut->init_pid(), SIGKILL);
+  }};
   const auto end = run("echo up; sleep 1000");
   killer.join();
   EXPECT_TRUE(end.init_died);
@@ -157,10 +181,13 @@ TEST_F(zone_linux_test, gives_a_job_no_way_to_signal_or_trace_init) {
 
 TEST_F(zone_linux_test, collects_regular_files_only) {
   ok(uut->boot({}));
-  run("echo good > /tmp/perf-1.map; ln -s /etc/passwd /tmp/perf-2.map; mkfifo /tmp/perf-3.map; mkdir /tmp/perf-4.map; truncate -s 1T /tmp/perf-5.map; echo no > /tmp/other");
+  run("echo good > /tmp/perf-1.map; ln -s /etc/passwd /tmp/perf-2.map; mkfifo /tmp/perf-3.map; "
+      "mkdir /tmp/perf-4.map; truncate -s 1T /tmp/perf-5.map; echo no > /tmp/other");
   const auto files = ok(uut->collect("/tmp", "perf-"));
   EXPECT_EQ(files.at("perf-1.map"), "good\n");
-  EXPECT_EQ(files.count("perf-2.map") + files.count("perf-3.map") + files.count("perf-4.map") + files.count("other"), 0u);
+  EXPECT_EQ(files.count("perf-2.map") + files.count("perf-3.map") + files.count("perf-4.map") +
+                files.count("other"),
+            0u);
 }
 
 TEST_F(zone_linux_test, keeps_what_exec_wrote_until_the_rollback_when_not_fresh) {
@@ -177,7 +204,9 @@ TEST_F(zone_linux_test, keeps_what_exec_wrote_until_the_rollback_when_not_fresh)
   run("cat /job/f");
   EXPECT_EQ(out, "kept\n");
   ok(uut->end());
-  EXPECT_EQ(ok(helper->call({{"op", "rollback"}, {"uuid", uuid}, {"name", "clean"}})).value["deleted"], nlohmann::json::array({"with_f"}));
+  EXPECT_EQ(
+      ok(helper->call({{"op", "rollback"}, {"uuid", uuid}, {"name", "clean"}})).value["deleted"],
+      nlohmann::json::array({"with_f"}));
   ok(uut->boot({}));
   run("cat /job/f 2>&1");
   EXPECT_NE(out, "kept\n");
@@ -193,7 +222,8 @@ TEST_F(zone_linux_test, refuses_a_zone_that_another_process_owns) {
 TEST_F(zone_linux_test, stays_flat_over_many_rollbacks) {
   const auto count = [](const std::string& path) {
     std::error_code ignored;
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator{path, ignored}, std::filesystem::directory_iterator{}));
+    return static_cast<std::size_t>(std::distance(
+        std::filesystem::directory_iterator{path, ignored}, std::filesystem::directory_iterator{}));
   };
   ok(uut->boot({}));
   const auto fds = count("/proc/self/fd");
@@ -218,11 +248,14 @@ TEST(privileged_helper, ends_every_zone_when_its_caller_is_killed) {
   const test::scratch dir;
   const auto uuid = test::run_ntrace({"zone", "create", "--data", dir.path()}).out.substr(0, 36);
   subprocess_spec spec;
-  spec.argv = {test::program_path(), "zone", "exec", uuid, "--data", dir.path(), "--zone-allow-degraded", "true", "--", "sleep", "1000"};
+  spec.argv = {test::program_path(),    "zone", "exec", uuid,    "--data", dir.path(),
+               "--zone-allow-degraded", "true", "--",   "sleep", "1000"};
   const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
   std::vector<int> inits;
   test::eventually(10s, [&] { return !(inits = test::descendants(pid, "ntrace-init")).empty(); });
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
-  test::eventually(10s, [&] { return test::leftovers(dir.path()).empty(); }, [&] { return test::leftovers(dir.path()); });
+  test::eventually(
+      10s, [&] { return test::leftovers(dir.path()).empty(); },
+      [&] { return test::leftovers(dir.path()); });
 }

@@ -10,8 +10,9 @@
 namespace ntrace::test {
 
 /// True as soon as `condition` holds; at the deadline it fails the test with `last()`.
-inline bool eventually(std::chrono::milliseconds deadline, const std::function<bool()>& condition,
-                       const std::function<std::string()>& last = [] { return std::string{}; }) {
+inline bool eventually(
+    std::chrono::milliseconds deadline, const std::function<bool()>& condition,
+    const std::function<std::string()>& last = [] { return std::string{}; }) {
   const auto end = std::chrono::steady_clock::now() + deadline;
   while (std::chrono::steady_clock::now() < end) {
     if (condition()) return true;

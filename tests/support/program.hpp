@@ -2,8 +2,8 @@
 // The real program, started and ended by a test; and what is left of it on the machine.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,7 +30,9 @@ inline std::string program_path() {
 }
 
 /// Runs `ntrace words…` to its end.
-inline subprocess_result run_ntrace(std::vector<std::string> words, milliseconds deadline = milliseconds{60'000}, std::vector<std::string> env = {}) {
+inline subprocess_result run_ntrace(std::vector<std::string> words,
+                                    milliseconds deadline = milliseconds{60'000},
+                                    std::vector<std::string> env = {}) {
   subprocess_spec spec;
   spec.argv = {program_path()};
   spec.argv.insert(spec.argv.end(), words.begin(), words.end());
@@ -42,24 +44,35 @@ inline subprocess_result run_ntrace(std::vector<std::string> words, milliseconds
 
 /// A server of ours in a folder of its own, on free ports.
 class server {
- public:
-  explicit server(const scratch& dir, std::vector<std::string> words = {"up"}, std::vector<std::string> more = {}) : out_{dir / "server.out"}, err_{dir / "server.err"} {
+public:
+  explicit server(const scratch& dir, std::vector<std::string> words = {"up"},
+                  std::vector<std::string> more = {})
+      : out_{dir / "server.out"}, err_{dir / "server.err"} {
     subprocess_spec spec;
     spec.argv = {program_path()};
     spec.argv.insert(spec.argv.end(), words.begin(), words.end());
-    spec.argv.insert(spec.argv.end(), {"--json", "--data", dir / "data", "--backoff-min-ms", "50", "--backoff-max-ms", "200"});
-    const auto has = [&](const char* flag) { return std::find(more.begin(), more.end(), flag) != more.end(); };
+    spec.argv.insert(spec.argv.end(), {"--json", "--data", dir / "data", "--backoff-min-ms", "50",
+                                       "--backoff-max-ms", "200"});
+    const auto has = [&](const char* flag) {
+      return std::find(more.begin(), more.end(), flag) != more.end();
+    };
     // The runner dials the dispatcher by number, so a free port is chosen here.
-    if (!has("--dispatcher")) spec.argv.insert(spec.argv.end(), {"--dispatcher", "127.0.0.1:" + std::to_string(free_port())});
-    if (!has("--runner")) spec.argv.insert(spec.argv.end(), {"--runner", "127.0.0.1:" + std::to_string(free_port())});
+    if (!has("--dispatcher"))
+      spec.argv.insert(spec.argv.end(),
+                       {"--dispatcher", "127.0.0.1:" + std::to_string(free_port())});
+    if (!has("--runner"))
+      spec.argv.insert(spec.argv.end(), {"--runner", "127.0.0.1:" + std::to_string(free_port())});
     spec.argv.insert(spec.argv.end(), more.begin(), more.end());
     const unique_fd out{::open(out_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
     const unique_fd err{::open(err_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
     const auto before = text(out_).size();
     pid_ = ok(spawn_subprocess(spec, -1, out.get(), err.get()));
-    eventually(milliseconds{20'000}, [&] { return text(out_).size() > before || ended(); }, [&] { return text(err_); });
+    eventually(
+        milliseconds{20'000}, [&] { return text(out_).size() > before || ended(); },
+        [&] { return text(err_); });
     const auto line = json::parse(text(out_).substr(before), nullptr, false);
-    if (!line.is_object() || !line.value("ready", false)) throw std::runtime_error("the server is not ready: " + text(out_) + text(err_));
+    if (!line.is_object() || !line.value("ready", false))
+      throw std::runtime_error("the server is not ready: " + text(out_) + text(err_));
     dispatcher = "127.0.0.1:" + std::to_string(line.value("dispatcher_port", 0));
     runner = "127.0.0.1:" + std::to_string(line.value("runner_port", 0));
   }
@@ -78,7 +91,8 @@ class server {
   /// Sends the signal and gives the exit code (128 + signal when one ended it).
   int stop(int signal = SIGTERM, milliseconds deadline = milliseconds{30'000}) {
     ::kill(pid_, signal);
-    eventually(deadline, [&] { return ended(); }, [&] { return log(); });
+    eventually(
+        deadline, [&] { return ended(); }, [&] { return log(); });
     return code_;
   }
   result<json> call(const char* method, const json& args, bool to_runner = false) {
@@ -89,13 +103,15 @@ class server {
   /// The run's state once it is terminal.
   std::string wait_for_end(const std::string& run, milliseconds deadline = milliseconds{60'000}) {
     std::string state;
-    eventually(deadline,
-               [&] {
-                 const auto shown = call("show", json::array({run}));
-                 state = shown ? shown->value("state", "") : to_string(shown.error());
-                 return state == "done" || state == "failed" || state == "quarantined" || state == "cancelled";
-               },
-               [&] { return state + "\n" + log(); });
+    eventually(
+        deadline,
+        [&] {
+          const auto shown = call("show", json::array({run}));
+          state = shown ? shown->value("state", "") : to_string(shown.error());
+          return state == "done" || state == "failed" || state == "quarantined" ||
+                 state == "cancelled";
+        },
+        [&] { return state + "\n" + log(); });
     return state;
   }
   static int free_port() {
@@ -109,7 +125,7 @@ class server {
     return ntohs(at.sin_port);
   }
 
- private:
+private:
   static std::string text(const std::string& path) { return read_file(path).value_or(""); }
   bool ended() {
     int status = 0;
@@ -131,14 +147,17 @@ inline std::string leftovers(const std::string& data) {
     if (line.find(data) != std::string::npos) out += "mount: " + line + "\n";
   std::error_code ignored;
   std::vector<std::string> uuids;
-  for (const auto& zone : std::filesystem::directory_iterator{data + "/zones", ignored}) uuids.push_back(zone.path().filename());
+  for (const auto& zone : std::filesystem::directory_iterator{data + "/zones", ignored})
+    uuids.push_back(zone.path().filename());
   for (const auto& base : std::filesystem::directory_iterator{"/sys/fs/cgroup", ignored})
     for (const auto& group : std::filesystem::directory_iterator{base.path() / "ntrace", ignored})
       for (const auto& uuid : uuids)
-        if (group.path().filename().string().starts_with(uuid)) out += "cgroup: " + group.path().string() + "\n";
+        if (group.path().filename().string().starts_with(uuid))
+          out += "cgroup: " + group.path().string() + "\n";
   for (const auto& process : std::filesystem::directory_iterator{"/proc", ignored}) {
     const auto cmdline = read_file(process.path().string() + "/cmdline").value_or("");
-    if (cmdline.find(data) != std::string::npos && cmdline.find("test") == std::string::npos) out += "process: " + process.path().string() + " " + cmdline + "\n";
+    if (cmdline.find(data) != std::string::npos && cmdline.find("test") == std::string::npos)
+      out += "process: " + process.path().string() + " " + cmdline + "\n";
   }
   return out;
 }
@@ -147,10 +166,12 @@ inline std::string leftovers(const std::string& data) {
 inline std::vector<int> descendants(int pid, const std::string& name) {
   std::vector<int> out;
   std::error_code ignored;
-  for (const auto& task : std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task", ignored}) {
+  for (const auto& task :
+       std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task", ignored}) {
     std::istringstream in{read_file(task.path().string() + "/children").value_or("")};
     for (int child = 0; in >> child;) {
-      if (read_file("/proc/" + std::to_string(child) + "/comm").value_or("") == name + "\n") out.push_back(child);
+      if (read_file("/proc/" + std::to_string(child) + "/comm").value_or("") == name + "\n")
+        out.push_back(child);
       for (const int deeper : descendants(child, name)) out.push_back(deeper);
     }
   }
@@ -158,11 +179,18 @@ inline std::vector<int> descendants(int pid, const std::string& name) {
 }
 
 /// A package that spins for `ms` in a function of its own and ends with `code`.
-inline std::string make_package(const scratch& dir, const std::string& name, int ms, int code = 0, const std::string& script = "benchmark") {
-  dir.file(name + "/package.json", json{{"name", name}, {"version", "1.0.0"}, {"scripts", {{script, "node spin.js"}}}}.dump());
-  dir.file(name + "/spin.js", "function fibonacci(n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }\nconst end = Date.now() + " + std::to_string(ms) +
-                                  ";\nlet x = 0;\nwhile (Date.now() < end) x += fibonacci(20);\nconsole.log('NTRACE=' + process.env.NTRACE, x > 0);\nconsole.error('to stderr');\nprocess.exit(" +
-                                  std::to_string(code) + ");\n");
+inline std::string make_package(const scratch& dir, const std::string& name, int ms, int code = 0,
+                                const std::string& script = "benchmark") {
+  dir.file(
+      name + "/package.json",
+      json{{"name", name}, {"version", "1.0.0"}, {"scripts", {{script, "node spin.js"}}}}.dump());
+  dir.file(name + "/spin.js",
+           "function fibonacci(n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); "
+           "}\nconst end = Date.now() + " +
+               std::to_string(ms) +
+               ";\nlet x = 0;\nwhile (Date.now() < end) x += fibonacci(20);\nconsole.log('NTRACE=' "
+               "+ process.env.NTRACE, x > 0);\nconsole.error('to stderr');\nprocess.exit(" +
+               std::to_string(code) + ");\n");
   return dir / name;
 }
 
@@ -180,7 +208,7 @@ inline std::string zones_missing() {
 }  // namespace ntrace::test
 
 /// Skips the test by name with the reason where the kernel gives no zones; fails in CI.
-#define NTRACE_NEEDS_ZONES()                                        \
+#define NTRACE_NEEDS_ZONES()                                          \
   if (const auto why = ntrace::test::zones_missing(); !why.empty()) { \
     if (std::getenv("CI")) FAIL() << why;                             \
     GTEST_SKIP() << why;                                              \

@@ -9,11 +9,13 @@
 namespace ntrace::test {
 
 class scratch {
- public:
+public:
   scratch() {
     path_ = (std::filesystem::temp_directory_path() / "ntrace-test.XXXXXX").string();
     if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-    std::filesystem::permissions(path_, std::filesystem::perms::others_exec | std::filesystem::perms::others_read, std::filesystem::perm_options::add);
+    std::filesystem::permissions(
+        path_, std::filesystem::perms::others_exec | std::filesystem::perms::others_read,
+        std::filesystem::perm_options::add);
   }
   ~scratch() {
     std::error_code ignored;
@@ -31,7 +33,7 @@ class scratch {
     return to;
   }
 
- private:
+private:
   std::string path_;
 };
 

@@ -10,21 +10,23 @@
 namespace ntrace::test {
 
 class seeded {
- public:
-  seeded() : seed_{from_environment()}, random{seed_},
-             trace_{__FILE__, __LINE__, "repeat with NTRACE_SEED=" + std::to_string(seed_)} {}
+public:
+  seeded()
+      : seed_{from_environment()},
+        random{seed_},
+        trace_{__FILE__, __LINE__, "repeat with NTRACE_SEED=" + std::to_string(seed_)} {}
 
- private:
+private:
   static std::uint64_t from_environment() {
     const char* given = std::getenv("NTRACE_SEED");
     return given ? std::strtoull(given, nullptr, 10) : random_seed();
   }
   std::uint64_t seed_;
 
- public:
+public:
   random_source random;
 
- private:
+private:
   ::testing::ScopedTrace trace_;
 };
 

@@ -15,9 +15,11 @@ struct virtual_config : caf::actor_system_config {
 };
 
 class virtual_system {
- public:
+public:
   virtual_system() : system{config_} {}
-  caf::scheduler::test_coordinator& scheduler() { return static_cast<caf::scheduler::test_coordinator&>(system.scheduler()); }
+  caf::scheduler::test_coordinator& scheduler() {
+    return static_cast<caf::scheduler::test_coordinator&>(system.scheduler());
+  }
   /// Delivers what can be delivered now.
   void settle() { scheduler().run(); }
   /// Lets `step` of virtual time pass, delivering before and after.
@@ -27,10 +29,10 @@ class virtual_system {
     settle();
   }
 
- private:
+private:
   virtual_config config_;
 
- public:
+public:
   caf::actor_system system;
 };
 

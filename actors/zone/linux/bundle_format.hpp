@@ -14,8 +14,8 @@ enum class bundle_kind : std::uint32_t { end = 0, file = 1, folder = 2, symlink 
 struct bundle_header {
   std::uint32_t magic;
   bundle_kind kind;
-  std::uint32_t mode;       ///< Only the bits 0777 count.
-  std::uint32_t path_bytes; ///< 1 … limits::path_bytes_max.
+  std::uint32_t mode;        ///< Only the bits 0777 count.
+  std::uint32_t path_bytes;  ///< 1 … limits::path_bytes_max.
   std::uint64_t size;
 };
 

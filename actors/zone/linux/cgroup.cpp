@@ -67,8 +67,8 @@ void enable_v2_controllers(const std::string& v2) {
   }
 }
 
-result<void> limit_memory(const cgroup_layout& layout, const std::string& name, const std::string& v2,
-                          std::uint64_t bytes, std::string& memory_path) {
+result<void> limit_memory(const cgroup_layout& layout, const std::string& name,
+                          const std::string& v2, std::uint64_t bytes, std::string& memory_path) {
   if (layout.in_v2("memory")) {
     memory_path = v2;
     if (auto set = set_limit(v2 + "/memory.max", bytes); !set) return set;
@@ -144,7 +144,8 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
   zone_cgroup out;
   for (const auto& base : bases(layout)) {
     const auto top = base + "/ntrace";
-    if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST) return fail(io_error("mkdir", top, errno));
+    if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST)
+      return fail(io_error("mkdir", top, errno));
     if (base == layout.v2) enable_v2_controllers(base);
     const auto path = base + std::string{parent} + name;
     if (::mkdir(path.c_str(), 0755) != 0) {

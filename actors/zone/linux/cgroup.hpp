@@ -12,8 +12,8 @@ namespace ntrace::zone {
 
 /// Where this machine keeps its hierarchies, read from the mount table.
 struct cgroup_layout {
-  std::string v2;                          ///< Mount point of the v2 hierarchy; empty: none.
-  std::map<std::string, std::string> v1;   ///< Controller → mount point.
+  std::string v2;                         ///< Mount point of the v2 hierarchy; empty: none.
+  std::map<std::string, std::string> v1;  ///< Controller → mount point.
   bool in_v2(const std::string& controller) const;
 };
 
@@ -28,7 +28,7 @@ struct cgroup_limits {
 
 /// The groups `ntrace/<name>` in each hierarchy that is used.
 class zone_cgroup {
- public:
+public:
   /// Makes the groups, writes the limits and reads them back; ec::zone_failed when one does not
   /// hold. Groups of that name must not exist.
   static result<zone_cgroup> make(const cgroup_layout& layout, const std::string& name,
@@ -52,7 +52,7 @@ class zone_cgroup {
   /// Removes the groups; false while the kernel says EBUSY.
   bool remove() const;
 
- private:
+private:
   std::string v2_path_;
   std::string memory_path_;
   std::vector<std::string> paths_;

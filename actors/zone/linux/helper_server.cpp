@@ -114,7 +114,8 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                        request.value("memory_bytes", std::uint64_t{1} << 30) / 2});
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
-    if (auto ended = (*store)->end_generation(layer->generation, !fresh); !ended) return fail(ended.error());
+    if (auto ended = (*store)->end_generation(layer->generation, !fresh); !ended)
+      return fail(ended.error());
     return fail(up.error());
   }
   zone.pid = up->pid;
@@ -165,7 +166,8 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
   ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
   if (zone.cgroup) zone.cgroup->kill();
   pollfd dead{zone.pidfd.get(), POLLIN, 0};
-  const int n = ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
+  const int n =
+      ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
   if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
   ::waitpid(zone.pid, nullptr, 0);
   while (zone.cgroup && !(zone.cgroup->is_empty() && zone.cgroup->remove())) {
@@ -192,7 +194,8 @@ result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& 
   if (op == "facts") {
     const auto facts = (*store)->facts();
     if (!facts) return fail(facts.error());
-    return nlohmann::json{{"generation", facts->generation}, {"snapshot", facts->snapshot},
+    return nlohmann::json{{"generation", facts->generation},
+                          {"snapshot", facts->snapshot},
                           {"snapshots", facts->snapshots}};
   }
   if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
@@ -267,7 +270,8 @@ void helper_server::run(int socket) {
   }
   while (!live_.empty()) {
     const auto uuid = live_.begin()->first;
-    if (!end(uuid)) live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
+    if (!end(uuid))
+      live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
   }
   empty_trash(options_.data);
   while (::waitpid(-1, nullptr, 0) > 0) {  // Sweepers: an orphan would stay a zombie for ever.

@@ -11,12 +11,12 @@
 namespace ntrace::zone {
 
 class helper_server {
- public:
+public:
   explicit helper_server(helper_options options);
   /// Serves requests from `socket` until its end, then ends every zone.
   void run(int socket);
 
- private:
+private:
   struct live_zone {
     zone_store store;
     std::uint64_t generation = 0;
@@ -32,7 +32,8 @@ class helper_server {
   result<nlohmann::json> boot(const nlohmann::json& request, fds& pass);
   result<nlohmann::json> end(const std::string& uuid);
   result<zone_store*> owned(const std::string& uuid);
-  result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, const nlohmann::json& request,
+  result<std::optional<zone_cgroup>> make_cgroup(const std::string& name,
+                                                 const nlohmann::json& request,
                                                  std::vector<std::string>& degraded);
   nlohmann::json proof(const live_zone& zone, const zone_store::writable& layer, bool was_absent,
                        bool was_empty) const;

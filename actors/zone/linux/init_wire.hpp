@@ -15,21 +15,21 @@ inline constexpr std::size_t init_packet_bytes_max = 128u << 10;  // below Linux
 inline constexpr std::uint32_t init_words_max = 4096;
 
 enum class init_op : std::uint32_t {
-  exec = 1,     ///< Run argv with stdio = the three descriptors passed.
-  unpack = 2,   ///< Write the bundle read from descriptor 0 below cwd.
-  collect = 3,  ///< Write files cwd/argv[0]* as a bundle to descriptor 1.
-  kill_all = 4, ///< SIGKILL to everything but init.
-  ready = 16,   ///< init → runner: the zone is up.
-  exited = 17,  ///< init → runner: `id` ended with `status` (waitpid(2)'s).
-  refused = 18, ///< init → runner: `id` could not be started (status: errno; cwd: the step).
-  listener = 19, ///< init → runner: the proxy's listener comes with it.
+  exec = 1,       ///< Run argv with stdio = the three descriptors passed.
+  unpack = 2,     ///< Write the bundle read from descriptor 0 below cwd.
+  collect = 3,    ///< Write files cwd/argv[0]* as a bundle to descriptor 1.
+  kill_all = 4,   ///< SIGKILL to everything but init.
+  ready = 16,     ///< init → runner: the zone is up.
+  exited = 17,    ///< init → runner: `id` ended with `status` (waitpid(2)'s).
+  refused = 18,   ///< init → runner: `id` could not be started (status: errno; cwd: the step).
+  listener = 19,  ///< init → runner: the proxy's listener comes with it.
 };
 
 struct init_record {
   init_op op{};
-  std::uint32_t id = 0;      ///< Chosen by the runner; names the exec in answers.
+  std::uint32_t id = 0;  ///< Chosen by the runner; names the exec in answers.
   std::int32_t status = 0;
-  std::uint32_t uid = 0;     ///< Inside the zone; also the gid.
+  std::uint32_t uid = 0;  ///< Inside the zone; also the gid.
   std::string cwd;
   std::vector<std::string> argv, env;
 };
@@ -45,8 +45,12 @@ inline constexpr std::uint32_t init_magic = 0x7a74726eu;
 
 /// The packet of a record; empty when it would be longer than init_packet_bytes_max or holds NUL.
 inline std::string encode(const init_record& r) {
-  const detail::init_header head{detail::init_magic, static_cast<std::uint32_t>(r.op), r.id, r.status,
-                                 r.uid, static_cast<std::uint32_t>(r.argv.size()),
+  const detail::init_header head{detail::init_magic,
+                                 static_cast<std::uint32_t>(r.op),
+                                 r.id,
+                                 r.status,
+                                 r.uid,
+                                 static_cast<std::uint32_t>(r.argv.size()),
                                  static_cast<std::uint32_t>(r.env.size())};
   std::string out(sizeof head, '\0');
   std::memcpy(out.data(), &head, sizeof head);

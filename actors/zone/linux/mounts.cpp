@@ -9,7 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
-// <sys/mount.h> and <linux/mount.h> contradict each other in glibc 2.36; the old calls are named here.
+// <sys/mount.h> and <linux/mount.h> contradict each other in glibc 2.36; the old calls are named
+// here.
 extern "C" {
 int mount(const char*, const char*, const char*, unsigned long, const void*) noexcept;
 int umount2(const char*, int) noexcept;
@@ -22,7 +23,9 @@ constexpr unsigned long ms_rdonly = 1, ms_nosuid = 2, ms_nodev = 4, ms_noexec = 
                         ms_bind = 4096, ms_rec = 16384, ms_private = 1 << 18;
 constexpr int mnt_detach = 2;
 
-int fsopen(const char* type) { return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC)); }
+int fsopen(const char* type) {
+  return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC));
+}
 bool fsconfig(int fd, unsigned command, const char* key, const char* value) {
   return ::syscall(SYS_fsconfig, fd, command, key, value, 0) == 0;
 }
@@ -95,11 +98,12 @@ result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
   std::string lower;
   for (const auto& layer : plan.layers) lower += (lower.empty() ? "" : ":") + by_fd(layer);
   const unique_fd context{fsopen("overlay")};
-  const bool ready = context && fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir", lower.c_str()) &&
-                     fsconfig(context.get(), FSCONFIG_SET_STRING, "upperdir", by_fd(plan.upper).c_str()) &&
-                     fsconfig(context.get(), FSCONFIG_SET_STRING, "workdir", by_fd(plan.work).c_str()) &&
-                     (!plan.is_volatile || fsconfig(context.get(), FSCONFIG_SET_FLAG, "volatile", nullptr)) &&
-                     fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr);
+  const bool ready =
+      context && fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir", lower.c_str()) &&
+      fsconfig(context.get(), FSCONFIG_SET_STRING, "upperdir", by_fd(plan.upper).c_str()) &&
+      fsconfig(context.get(), FSCONFIG_SET_STRING, "workdir", by_fd(plan.work).c_str()) &&
+      (!plan.is_volatile || fsconfig(context.get(), FSCONFIG_SET_FLAG, "volatile", nullptr)) &&
+      fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr);
   if (!ready) return fail(io_error("make an overlay on", plan.upper, errno));
   unique_fd out{static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))};
@@ -144,14 +148,16 @@ void enter_root(int overlay_fd, int usr_fd, const overlay_plan& plan, std::uint6
     if (!move_mount(usr_fd, (root + "/usr").c_str())) fail_step("attach /usr");
   } else {
     mount_or_fail("/usr", root + "/usr", nullptr, ms_bind | ms_rec);
-    mount_or_fail(nullptr, root + "/usr", nullptr, ms_bind | ms_remount | ms_rdonly | ms_nosuid | ms_nodev);
+    mount_or_fail(nullptr, root + "/usr", nullptr,
+                  ms_bind | ms_remount | ms_rdonly | ms_nosuid | ms_nodev);
   }
   mount_or_fail("proc", root + "/proc", "proc", ms_nosuid | ms_nodev | ms_noexec);
   hide_kernel_files(root);
   make_devices(root, size);
   mount_or_fail("tmpfs", root + "/tmp", "tmpfs", ms_nosuid | ms_nodev, size + ",mode=1777");
   mount_or_fail("tmpfs", root + "/run", "tmpfs", ms_nosuid | ms_nodev, size + ",mode=755");
-  if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0) fail_step("pivot_root");
+  if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0)
+    fail_step("pivot_root");
   if (::umount2(".", mnt_detach) != 0 || ::chdir("/") != 0) fail_step("leave the host's root");
 }
 

@@ -90,7 +90,8 @@ std::array<int, mounts_max> await_go(int control) {
   if (::recvmsg(control, &message, MSG_CMSG_CLOEXEC) != 1) _exit(1);
   if (const auto* c = CMSG_FIRSTHDR(&message); c != nullptr && c->cmsg_type == SCM_RIGHTS) {
     const auto count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    std::memcpy(mounts.data(), CMSG_DATA(c), std::min<std::size_t>(count, mounts_max) * sizeof(int));
+    std::memcpy(mounts.data(), CMSG_DATA(c),
+                std::min<std::size_t>(count, mounts_max) * sizeof(int));
   }
   return mounts;
 }
@@ -98,7 +99,8 @@ std::array<int, mounts_max> await_go(int control) {
 [[noreturn]] void run_child(const boot_plan& plan, int go, int control) {
   try {
     const auto mounts = await_go(go);
-    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) fail_step("become root of the zone");
+    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
+      fail_step("become root of the zone");
     // An id change clears it, so it stands after; the control socket's end is the second guard.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail_step("set PDEATHSIG");
     enter_root(mounts[0], mounts[1], {plan.layers, plan.upper, plan.work, plan.is_volatile},
@@ -169,7 +171,8 @@ result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
     c->cmsg_len = CMSG_LEN(sizeof mounts);
     std::memcpy(CMSG_DATA(c), mounts.data(), sizeof mounts);
   }
-  if (::sendmsg(control, &message, MSG_NOSIGNAL) != 1) return fail(io_error("release", "zone init", errno));
+  if (::sendmsg(control, &message, MSG_NOSIGNAL) != 1)
+    return fail(io_error("release", "zone init", errno));
   return {};
 }
 
@@ -195,8 +198,9 @@ result<std::array<unique_fd, mounts_max>> prepare_mounts(const boot_plan& plan, 
 
 result<unique_fd> make_init_image() {
   unique_fd fd{::memfd_create("ntrace-zone-init", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  const std::string_view image{ntrace_zone_init_begin,
-                               static_cast<std::size_t>(ntrace_zone_init_end - ntrace_zone_init_begin)};
+  const std::string_view image{
+      ntrace_zone_init_begin,
+      static_cast<std::size_t>(ntrace_zone_init_end - ntrace_zone_init_begin)};
   if (!fd || !write_all(fd.get(), image) ||
       ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
     return fail(io_error("make", "the image of zone init", errno));
@@ -216,8 +220,8 @@ result<booted> boot_zone(const boot_plan& plan) {
   unique_fd group;
   int pidfd = -1;
   clone_args args{};
-  args.flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
-               CLONE_NEWUTS | CLONE_NEWCGROUP;
+  args.flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
+               CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   args.exit_signal = SIGCHLD;
   args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   if (plan.cgroup != nullptr && !plan.cgroup->v2_path().empty()) {

@@ -13,21 +13,21 @@ namespace ntrace::zone {
 inline constexpr std::uint16_t proxy_port = 3128;  // inside the zone, on 127.0.0.1
 
 struct boot_plan {
-  std::vector<std::string> layers;   ///< Read-only, topmost first.
+  std::vector<std::string> layers;  ///< Read-only, topmost first.
   std::string upper, work;
-  bool is_volatile = true;           ///< Skip fsync; such an upper is never mounted again.
-  bool with_network = false;         ///< Make a listener for the proxy.
+  bool is_volatile = true;    ///< Skip fsync; such an upper is never mounted again.
+  bool with_network = false;  ///< Make a listener for the proxy.
   zone_ids ids;
   const zone_cgroup* cgroup = nullptr;  ///< Null: no limits (a degraded machine).
-  int init_image = -1;               ///< Sealed memfd of zone init.
-  std::uint64_t tmp_bytes = 0;       ///< Size of each tmpfs.
+  int init_image = -1;                  ///< Sealed memfd of zone init.
+  std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
 };
 
 struct booted {
   int pid = -1;
   unique_fd pidfd;
-  unique_fd control;                 ///< The runner's end; EOF at either end ends the zone.
-  std::vector<std::string> degraded; ///< Features done without.
+  unique_fd control;                  ///< The runner's end; EOF at either end ends the zone.
+  std::vector<std::string> degraded;  ///< Features done without.
 };
 
 /// Starts the zone's init. That it came up is told on `control` (init_op::ready, or refused with

@@ -14,9 +14,9 @@
 namespace ntrace::zone {
 
 struct helper_options {
-  std::string data;              ///< Zones live in <data>/zones.
-  std::string ca_file;           ///< Authorities that zones trust besides the system's.
-  bool allow_degraded = false;   ///< Boot zones without limits or separate ids too.
+  std::string data;             ///< Zones live in <data>/zones.
+  std::string ca_file;          ///< Authorities that zones trust besides the system's.
+  bool allow_degraded = false;  ///< Boot zones without limits or separate ids too.
 };
 
 /// An answer, and the descriptors that came with it.
@@ -27,7 +27,7 @@ struct helper_answer {
 
 /// The caller's side. Thread-safe; one request at a time.
 class privileged_helper {
- public:
+public:
   /// Forks the helper. Call it while the process has one thread; ec::defect otherwise.
   static result<std::shared_ptr<privileged_helper>> start(const helper_options& options);
   ~privileged_helper();
@@ -40,7 +40,7 @@ class privileged_helper {
   /// Its process id.
   int pid() const { return pid_; }
 
- private:
+private:
   privileged_helper(int pid, unique_fd socket) : pid_{pid}, socket_{std::move(socket)} {}
   int pid_;
   unique_fd socket_;

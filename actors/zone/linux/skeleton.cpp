@@ -32,15 +32,16 @@ constexpr std::pair<std::string_view, std::string_view> files[] = {
 };
 
 constexpr std::pair<std::string_view, mode_t> folders[] = {
-    {"/etc", 0755},      {"/etc/ssl", 0755}, {"/etc/ssl/certs", 0755}, {"/etc/alternatives", 0755},
-    {"/usr", 0755},      {"/proc", 0555},    {"/dev", 0755},           {"/sys", 0555},
-    {"/tmp", 01777},     {"/run", 0755},     {"/var", 0755},           {"/var/tmp", 01777},
-    {"/root", 0700},     {"/home", 0755},    {"/home/job", 0755},      {"/job", 0755},
+    {"/etc", 0755},  {"/etc/ssl", 0755}, {"/etc/ssl/certs", 0755}, {"/etc/alternatives", 0755},
+    {"/usr", 0755},  {"/proc", 0555},    {"/dev", 0755},           {"/sys", 0555},
+    {"/tmp", 01777}, {"/run", 0755},     {"/var", 0755},           {"/var/tmp", 01777},
+    {"/root", 0700}, {"/home", 0755},    {"/home/job", 0755},      {"/job", 0755},
 };
 
 }  // namespace
 
-result<void> zone_store::build_skeleton(const std::string& layer, const std::string& ca_file) const {
+result<void> zone_store::build_skeleton(const std::string& layer,
+                                        const std::string& ca_file) const {
   ::chmod(layer.c_str(), 0755);
   for (const auto& [name, mode] : folders) {
     const auto path = layer + std::string{name};
@@ -58,7 +59,8 @@ result<void> zone_store::build_skeleton(const std::string& layer, const std::str
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator{"/etc/alternatives", ignored})
     if (entry.is_symlink(ignored))
-      fs::copy_symlink(entry.path(), layer + "/etc/alternatives/" + entry.path().filename().string(), ignored);
+      fs::copy_symlink(entry.path(),
+                       layer + "/etc/alternatives/" + entry.path().filename().string(), ignored);
   auto authorities = read_file("/etc/ssl/certs/ca-certificates.crt").value_or("");
   if (!ca_file.empty()) {
     const auto own = read_file(ca_file);

@@ -1,6 +1,7 @@
 // Pid 1 of a worker zone: a small static program that reaps, starts what the runner asks for with
 // all rights dropped, and moves files in and out as the job's user. It trusts the runner's control
 // socket and nothing else, and the runner does not trust it.
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -14,7 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <dirent.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -67,9 +67,9 @@ int open_parent(int root, std::string& path) {
     if (at != folder.size() && folder[at] != '/') continue;
     const auto part = folder.substr(0, at);
     const auto cut = part.find_last_of('/');
-    const int above = cut == std::string::npos
-                          ? ::fcntl(root, F_DUPFD_CLOEXEC, 0)
-                          : open_beneath(root, part.substr(0, cut).c_str(), O_PATH | O_DIRECTORY, 0);
+    const int above = cut == std::string::npos ? ::fcntl(root, F_DUPFD_CLOEXEC, 0)
+                                               : open_beneath(root, part.substr(0, cut).c_str(),
+                                                              O_PATH | O_DIRECTORY, 0);
     if (above < 0) return -1;
     ::mkdirat(above, part.substr(cut == std::string::npos ? 0 : cut + 1).c_str(), 0755);
     ::close(above);
@@ -79,7 +79,8 @@ int open_parent(int root, std::string& path) {
 
 void unpack_file(int parent, const std::string& name, const bundle_header& head) {
   const auto mode = static_cast<mode_t>(head.mode & 0777u) | 0600u;
-  const int fd = ::openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  const int fd =
+      ::openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) die("create", name.c_str());
   char block[65536];
   for (auto left = head.size; left > 0;) {
@@ -110,7 +111,8 @@ void unpack_file(int parent, const std::string& name, const bundle_header& head)
         die("mkdir", path.c_str());
     } else if (head.kind == bundle_kind::symlink) {
       std::string target(head.size < 4096 ? static_cast<std::size_t>(head.size) : 0, '\0');
-      if (target.empty() || !transfer(0, target.data(), target.size(), true)) die("decode", "bundle");
+      if (target.empty() || !transfer(0, target.data(), target.size(), true))
+        die("decode", "bundle");
       if (::symlinkat(target.c_str(), parent, path.c_str()) != 0) die("link", path.c_str());
     } else {
       unpack_file(parent, path, head);
@@ -120,7 +122,8 @@ void unpack_file(int parent, const std::string& name, const bundle_header& head)
 }
 
 void put(const bundle_header& head, const char* path) {
-  if (!transfer(1, reinterpret_cast<char*>(const_cast<bundle_header*>(&head)), sizeof head, false) ||
+  if (!transfer(1, reinterpret_cast<char*>(const_cast<bundle_header*>(&head)), sizeof head,
+                false) ||
       !transfer(1, const_cast<char*>(path), head.path_bytes, false))
     _exit(1);
 }
@@ -130,7 +133,8 @@ void put(const bundle_header& head, const char* path) {
   while (const dirent* entry = entries ? ::readdir(entries) : nullptr) {
     if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
     // A link, FIFO or device in place of a file is the job's doing: it is left alone.
-    const int fd = ::openat(::dirfd(entries), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const int fd =
+        ::openat(::dirfd(entries), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat facts {};
     if (fd < 0 || ::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
       if (fd >= 0) ::close(fd);
@@ -138,7 +142,8 @@ void put(const bundle_header& head, const char* path) {
     }
     auto left = static_cast<std::uint64_t>(facts.st_size);
     if (left > collected_file_bytes_max) left = collected_file_bytes_max;
-    put({bundle_magic, bundle_kind::file, 0600, static_cast<std::uint32_t>(std::strlen(entry->d_name)), left},
+    put({bundle_magic, bundle_kind::file, 0600,
+         static_cast<std::uint32_t>(std::strlen(entry->d_name)), left},
         entry->d_name);
     char block[65536];
     while (left > 0) {
@@ -166,7 +171,8 @@ void drop_rights(std::uint32_t uid) {
   // The bounding set goes first: dropping from it needs a right that the id change takes away.
   for (int cap = 0; cap <= 63; ++cap) ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
   if (uid != 0) {
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 || ::setresuid(uid, uid, uid) != 0)
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 ||
+        ::setresuid(uid, uid, uid) != 0)
       die("become", "the job's user");
   }
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -209,7 +215,8 @@ void reply(init_op op, std::uint32_t id, int status) {
   r.id = id;
   r.status = status;
   const auto packet = encode(r);
-  if (::send(control_fd, packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno == EPIPE) _exit(0);
+  if (::send(control_fd, packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno == EPIPE)
+    _exit(0);
 }
 
 void serve_request(std::map<pid_t, std::uint32_t>& running) {

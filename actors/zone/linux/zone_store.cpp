@@ -66,8 +66,8 @@ result<void> zone_store::lock() {
     char holder[32]{};
     [[maybe_unused]] const auto n = ::pread(lock_.get(), holder, sizeof holder - 1, 0);
     lock_.reset();
-    return fail(ec::zone_busy, "zone " + uuid_ + " is owned by process " + holder +
-                                   "; stop that ntrace first");
+    return fail(ec::zone_busy,
+                "zone " + uuid_ + " is owned by process " + holder + "; stop that ntrace first");
   }
   const auto pid = std::to_string(::getpid());
   // The pid is a hint for people; the lock itself is what counts.
@@ -102,7 +102,8 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file) {
     for (const auto* own : {"/job", "/home/job"})
       if (::lchown((layer + own).c_str(), root_id + 1000, root_id + 1000) != 0)
         return fail(io_error("chown", layer + own, errno));
-    if (::lchown(layer.c_str(), root_id, root_id) != 0) return fail(io_error("chown", layer, errno));
+    if (::lchown(layer.c_str(), root_id, root_id) != 0)
+      return fail(io_error("chown", layer, errno));
   }
   nlohmann::json meta{{"name", clean}, {"created_ms", wall_ms()}, {"layers", {"clean"}}};
   if (auto w = write_json("snapshots/clean/meta.json", meta); !w) return w;
@@ -126,10 +127,12 @@ std::vector<std::string> zone_store::snapshots() const {
 
 result<zone_facts> zone_store::facts() const {
   if (!is_uuid(uuid_) || !exists())
-    return fail(ec::no_such_zone, "no zone " + uuid_ + " on this machine; `ntrace zone create` makes one");
+    return fail(ec::no_such_zone,
+                "no zone " + uuid_ + " on this machine; `ntrace zone create` makes one");
   const auto state = read_json("state.json");
   if (!state) return fail(state.error());
-  zone_facts out{uuid_, state->value("generation", std::uint64_t{0}), state->value("snapshot", ""), {}};
+  zone_facts out{
+      uuid_, state->value("generation", std::uint64_t{0}), state->value("snapshot", ""), {}};
   out.snapshots = snapshots();
   return out;
 }
@@ -203,7 +206,8 @@ result<void> zone_store::to_trash(const std::string& path) const {
 }
 
 result<void> zone_store::snapshot(const std::string& name) {
-  if (!is_snapshot_name(name)) return fail(ec::bad_argument, "\"" + name + "\" is not a snapshot's name");
+  if (!is_snapshot_name(name))
+    return fail(ec::bad_argument, "\"" + name + "\" is not a snapshot's name");
   auto now = facts();
   if (!now) return fail(now.error());
   if (std::find(now->snapshots.begin(), now->snapshots.end(), name) != now->snapshots.end())
@@ -259,12 +263,15 @@ result<void> zone_store::delete_snapshot(const std::string& name) {
   if (std::find(now->snapshots.begin(), now->snapshots.end(), name) == now->snapshots.end())
     return fail(ec::not_found, "zone " + uuid_ + " has no snapshot " + name);
   if (now->snapshot == name)
-    return fail(ec::invalid_state, "snapshot " + name + " is the current one; roll back to another first");
+    return fail(ec::invalid_state,
+                "snapshot " + name + " is the current one; roll back to another first");
   for (const auto& other : now->snapshots) {
     const auto meta = read_json("snapshots/" + other + "/meta.json");
-    const auto stack = meta ? meta->value("layers", std::vector<std::string>{}) : std::vector<std::string>{};
+    const auto stack =
+        meta ? meta->value("layers", std::vector<std::string>{}) : std::vector<std::string>{};
     if (other != name && std::find(stack.begin(), stack.end(), name) != stack.end())
-      return fail(ec::invalid_state, "snapshot " + other + " is stacked on " + name + "; delete it first");
+      return fail(ec::invalid_state,
+                  "snapshot " + other + " is stacked on " + name + "; delete it first");
   }
   return to_trash(path_ + "/snapshots/" + name);
 }
@@ -294,7 +301,8 @@ void empty_trash(const std::string& data) {
   for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
     heaps.push_back(entry.path() / "trash");
   for (const auto& heap : heaps)
-    for (const auto& entry : fs::directory_iterator{heap, ignored}) fs::remove_all(entry.path(), ignored);
+    for (const auto& entry : fs::directory_iterator{heap, ignored})
+      fs::remove_all(entry.path(), ignored);
 }
 
 }  // namespace ntrace::zone

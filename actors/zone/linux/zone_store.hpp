@@ -20,14 +20,14 @@ struct zone_ids {
 
 /// The directory of one zone.
 class zone_store {
- public:
+public:
   zone_store(std::string data, std::string uuid);
   const std::string& uuid() const { return uuid_; }
   const std::string& path() const { return path_; }
 
   bool exists() const;
-  /// Builds the skeleton as snapshot `clean`. A half-made zone is deleted. ec::invalid_state when it
-  /// is there already. `ca_file` is added to the host's certificate authorities.
+  /// Builds the skeleton as snapshot `clean`. A half-made zone is deleted. ec::invalid_state when
+  /// it is there already. `ca_file` is added to the host's certificate authorities.
   result<void> create(bool is_root, const std::string& ca_file);
   result<zone_facts> facts() const;
   zone_ids ids() const;
@@ -57,7 +57,7 @@ class zone_store {
   /// Takes the zone's lock for this process; ec::zone_busy names the holder's pid.
   result<void> lock();
 
- private:
+private:
   result<void> build_skeleton(const std::string& layer, const std::string& ca_file) const;
   result<nlohmann::json> read_json(const std::string& name) const;
   result<void> write_json(const std::string& name, const nlohmann::json& value) const;

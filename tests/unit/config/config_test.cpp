@@ -49,38 +49,53 @@ TEST(settings, prefer_the_flag_to_the_environment_to_the_file_to_the_default) {
 }
 
 TEST(settings, name_key_origin_and_remedy_when_a_value_is_wrong) {
-  const auto wrong = [](const char* key, const char* value) { return settings::load("", no_env, {{key, value}}); };
-  for (const auto& [key, value] : {std::pair{"workers", "many"}, {"workers", "-1"}, {"workers", "257"}, {"workers", ""},
-                                   {"zone_memory_bytes", "1GB"}, {"zone_memory_bytes", "1"}, {"zone_allow_degraded", "yes"}, {"no_such_key", "1"}}) {
+  const auto wrong = [](const char* key, const char* value) {
+    return settings::load("", no_env, {{key, value}});
+  };
+  for (const auto& [key, value] : {std::pair{"workers", "many"},
+                                   {"workers", "-1"},
+                                   {"workers", "257"},
+                                   {"workers", ""},
+                                   {"zone_memory_bytes", "1GB"},
+                                   {"zone_memory_bytes", "1"},
+                                   {"zone_allow_degraded", "yes"},
+                                   {"no_such_key", "1"}}) {
     const auto loaded = wrong(key, value);
     ASSERT_FALSE(loaded) << key << "=" << value;
     EXPECT_EQ(loaded.error().code, ec::bad_config);
     EXPECT_NE(loaded.error().message.find(key), std::string::npos);
   }
   const test::scratch dir;
-  EXPECT_EQ(code_of(settings::load(dir.file("a.toml", "colour = 1\n"), no_env, {})), ec::bad_config);
-  EXPECT_EQ(code_of(settings::load(dir.file("b.toml", "workers = [\n"), no_env, {})), ec::bad_config);
+  EXPECT_EQ(code_of(settings::load(dir.file("a.toml", "colour = 1\n"), no_env, {})),
+            ec::bad_config);
+  EXPECT_EQ(code_of(settings::load(dir.file("b.toml", "workers = [\n"), no_env, {})),
+            ec::bad_config);
   EXPECT_EQ(code_of(settings::load(dir / "absent.toml", no_env, {})), ec::bad_config);
 }
 
 TEST(settings, read_a_list_from_toml_and_from_a_flag) {
   const test::scratch dir;
   const auto file = dir.file("n.toml", "network_allow = [\"a.example\", \"*.b.example:8443\"]\n");
-  EXPECT_EQ(test::ok(settings::load(file, no_env, {})).list("network_allow"), (std::vector<std::string>{"a.example", "*.b.example:8443"}));
-  EXPECT_EQ(test::ok(settings::load("", no_env, {{"network_allow", " x , y,"}})).list("network_allow"), (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(test::ok(settings::load(file, no_env, {})).list("network_allow"),
+            (std::vector<std::string>{"a.example", "*.b.example:8443"}));
+  EXPECT_EQ(
+      test::ok(settings::load("", no_env, {{"network_allow", " x , y,"}})).list("network_allow"),
+      (std::vector<std::string>{"x", "y"}));
 }
 
 TEST(parse_bytes, knows_binary_units_and_refuses_the_rest) {
   EXPECT_EQ(parse_bytes("0"), 0);
   EXPECT_EQ(parse_bytes("64KiB"), 65536);
   EXPECT_EQ(parse_bytes("1GiB"), 1 << 30);
-  for (const char* bad : {"", "KiB", "1KB", "1 KiB", "-1", "9999999999GiB", "1.5MiB"}) EXPECT_FALSE(parse_bytes(bad)) << bad;
+  for (const char* bad : {"", "KiB", "1KB", "1 KiB", "-1", "9999999999GiB", "1.5MiB"})
+    EXPECT_FALSE(parse_bytes(bad)) << bad;
 }
 
 TEST(parse_host_port, takes_ports_alone_and_bracketed_addresses) {
   EXPECT_EQ(test::ok(parse_host_port("9181")).text(), "127.0.0.1:9181");
   EXPECT_EQ(test::ok(parse_host_port("[::1]:80")).host, "::1");
-  for (const char* bad : {"", ":", "a:", ":1", "a:b", "a:65536", "a:-1"}) EXPECT_FALSE(parse_host_port(bad)) << bad;
+  for (const char* bad : {"", ":", "a:", ":1", "a:b", "a:65536", "a:-1"})
+    EXPECT_FALSE(parse_host_port(bad)) << bad;
 }
 
 TEST(ids, sort_by_time_and_are_recognised) {
@@ -111,7 +126,8 @@ TEST(backoff_wait, grows_to_its_cap_and_never_beyond) {
 }
 
 TEST(log_format, quotes_escapes_and_cuts_what_peers_send) {
-  EXPECT_EQ(log::format("lease.expired", {{"run", "01J"}, {"token", 7}}), "lease.expired run=01J token=7");
+  EXPECT_EQ(log::format("lease.expired", {{"run", "01J"}, {"token", 7}}),
+            "lease.expired run=01J token=7");
   EXPECT_EQ(log::format("a.b", {{"x", "two words"}}), "a.b x=\"two words\"");
   EXPECT_EQ(log::format("a.b", {{"x", "q\"\n\x1b["}}), "a.b x=\"q\\\"\\x0a\\x1b[\"");
   EXPECT_EQ(log::format("a.b", {{"x", ""}}), "a.b x=\"\"");
@@ -143,7 +159,8 @@ TEST(run_subprocess, ends_at_its_deadline_with_all_that_it_started) {
   const auto done = test::ok(run_subprocess(spec));
   EXPECT_TRUE(done.timed_out);
   const auto child = std::stoi(done.out);
-  EXPECT_NE(::access(("/proc/" + std::to_string(child) + "/exe").c_str(), F_OK), 0) << "the background child lives";
+  EXPECT_NE(::access(("/proc/" + std::to_string(child) + "/exe").c_str(), F_OK), 0)
+      << "the background child lives";
 }
 
 TEST(run_subprocess, says_so_when_the_program_is_missing) {

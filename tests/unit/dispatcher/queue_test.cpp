@@ -1,10 +1,7 @@
-// Intake, the queue's machine in virtual time, and the data of chunks.
+// The queue's machine in virtual time.
 #include <gtest/gtest.h>
 
-#include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/queue_fsm.hpp"
-#include "actors/dispatcher/stream_data.hpp"
-#include "config/limits.hpp"
 #include "config/overload.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/seeded.hpp"
@@ -48,11 +45,13 @@ struct world {
       std::visit(overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
                           [&](answer& a) { answers.insert_or_assign(a.request, a.value); },
                           [&](offer& o) { offers.push_back(o.run); },
-                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {}, [](changed&) {}},
+                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {},
+                          [](changed&) {}},
                  e);
   }
   void settle(const commit& c) {
-    if (journal_error.code != ec::none) return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
+    if (journal_error.code != ec::none)
+      return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
     journal::committed done;
     for (const auto& op : c.ops)
       if (const auto* in = std::get_if<journal::insert_run>(&op)) {
@@ -69,13 +68,18 @@ struct world {
     holds = false;
     for (const auto& c : std::exchange(held, {})) settle(c);
   }
-  request_id push(const std::string& id, const std::string& key = "", const std::string& owner = "o", std::int64_t priority = 0) {
+  request_id push(const std::string& id, const std::string& key = "",
+                  const std::string& owner = "o", std::int64_t priority = 0) {
     push_request p{owner, "r", sha, key, "", priority, json::object()};
     perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
     return next++;
   }
   request_id hello(session_id s, int workers = 1) {
-    perform(fsm.on_hello(now, s, next, {{"version", 1}, {"name", "n" + std::to_string(s)}, {"workers", workers}, {"free", workers}}));
+    perform(fsm.on_hello(now, s, next,
+                         {{"version", 1},
+                          {"name", "n" + std::to_string(s)},
+                          {"workers", workers},
+                          {"free", workers}}));
     return next++;
   }
   template <class F, class... Args>
@@ -84,13 +88,20 @@ struct world {
     perform((fsm.*method)(now, args...));
     return answers.count(request) ? answers.at(request) : fail(ec::timed_out, "no answer");
   }
-  result<json> accept(session_id s, std::uint64_t token) { return call(&queue_fsm::on_accept, s, next, json{{"token", token}}); }
-  result<json> started(std::uint64_t token) { return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}}); }
+  result<json> accept(session_id s, std::uint64_t token) {
+    return call(&queue_fsm::on_accept, s, next, json{{"token", token}});
+  }
+  result<json> started(std::uint64_t token) {
+    return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}});
+  }
   result<json> append(std::uint64_t token, std::uint64_t n) {
-    return call(&queue_fsm::on_append, next, json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
+    return call(&queue_fsm::on_append, next,
+                json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
   }
   result<json> finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
-    return call(&queue_fsm::on_finish, next, json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
+    return call(
+        &queue_fsm::on_finish, next,
+        json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
   }
   void pass(milliseconds time) {
     now += time;
@@ -99,52 +110,13 @@ struct world {
   std::string state_written(const std::string& run) const {
     std::string out;
     for (const auto& op : written)
-      if (const auto* s = std::get_if<journal::set_run>(&op); s && s->run == run) out = to_string(s->state);
+      if (const auto* s = std::get_if<journal::set_run>(&op); s && s->run == run)
+        out = to_string(s->state);
     return out;
   }
 };
 
 }  // namespace
-
-TEST(parse_push, takes_the_seeds_form_with_and_without_options) {
-  const auto plain = test::ok(parse_push(json::array({"o", "r", std::string(40, 'A')})));
-  EXPECT_EQ(plain.sha, sha);
-  EXPECT_EQ(plain.payload["after"], sha);
-  const auto full = test::ok(parse_push(json::array({"o", "r", std::string(64, '0'), {{"key", "k"}, {"source", "dir"}, {"priority", -5}}})));
-  EXPECT_EQ(full.key + full.source, "kdir");
-  EXPECT_EQ(full.priority, -5);
-}
-
-TEST(parse_push, takes_a_webhooks_payload) {
-  const json payload{{"after", sha}, {"uuid", "u-1"}, {"repository", {{"name", "nano"}, {"owner", {{"login", "dscape"}}}}}};
-  const auto push = test::ok(parse_push(json::array({payload})));
-  EXPECT_EQ(push.owner + "/" + push.repo, "dscape/nano");
-  EXPECT_EQ(push.key, "u-1");
-  EXPECT_EQ(push.payload, payload);
-}
-
-TEST(parse_push, names_the_field_that_is_wrong) {
-  const auto field = [](const json& args) {
-    const auto got = parse_push(args);
-    return got ? std::string{"none"} : got.error().facts.empty() ? "?" : got.error().facts[0].second;
-  };
-  EXPECT_EQ(field(json::array()), "arguments");
-  EXPECT_EQ(field(json::array({"o", "r"})), "arguments");
-  EXPECT_EQ(field(json::array({1, "r", sha})), "owner");
-  EXPECT_EQ(field(json::array({"..", "r", sha})), "owner");
-  EXPECT_EQ(field(json::array({"o/x", "r", sha})), "owner");
-  EXPECT_EQ(field(json::array({"o", std::string(101, 'r'), sha})), "repo");
-  EXPECT_EQ(field(json::array({"o", "", sha})), "repo");
-  EXPECT_EQ(field(json::array({"o", "r", sha.substr(1)})), "sha");
-  EXPECT_EQ(field(json::array({"o", "r", std::string(40, 'g')})), "sha");
-  EXPECT_EQ(field(json::array({"o", "r", nullptr})), "sha");
-  EXPECT_EQ(field(json::array({"o", "r", sha, {{"key", ""}}})), "key");
-  EXPECT_EQ(field(json::array({"o", "r", sha, {{"key", "a\nb"}}})), "key");
-  EXPECT_EQ(field(json::array({"o", "r", sha, {{"priority", 1.5}}})), "priority");
-  EXPECT_EQ(field(json::array({"o", "r", sha, {{"colour", 1}}})), "option colour");
-  EXPECT_EQ(field(json::array({json{{"after", sha}}})), "repository");
-  EXPECT_EQ(field(json::array({json{{"repository", {{"name", "r"}, {"owner", {{"name", "o"}}}}}}})), "after");
-}
 
 TEST(queue_fsm, acknowledges_a_push_only_after_the_commit) {
   world uut;
@@ -254,7 +226,8 @@ TEST(queue_fsm, keeps_a_lease_alive_by_heartbeats_that_name_it) {
   uut.accept(1, 1);
   for (int i = 0; i < 10; ++i) {
     uut.pass(29s);
-    uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next, {{"attempts", {{{"token", 1}}, {{"token", 99}}}}, {"free", 0}}));
+    uut.perform(uut.fsm.on_heartbeat(
+        uut.now, 1, uut.next, {{"attempts", {{{"token", 1}}, {{"token", 99}}}}, {"free", 0}}));
     EXPECT_EQ((*uut.answers.at(uut.next++))["stale"], json::array({99}));
   }
   EXPECT_TRUE(uut.finish(1, "passed"));
@@ -318,7 +291,8 @@ TEST(queue_fsm, cancels_at_every_stage_after_the_commit) {
   EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"}))["state"], "cancelled");
   EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
   EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})), ec::invalid_state);
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})),
+            ec::invalid_state);
 }
 
 TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
@@ -354,7 +328,8 @@ TEST(queue_fsm, refuses_a_runner_of_no_known_version) {
   EXPECT_EQ(uut.answers.at(uut.next).error().code, ec::version_mismatch);
 }
 
-/// Whatever runners do, each run ends at most once, tokens rise, and accepted attempts stay bounded.
+/// Whatever runners do, each run ends at most once, tokens rise, and accepted attempts stay
+/// bounded.
 TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
   test::seeded s;
   for (int round = 0; round < 200; ++round) {
@@ -366,51 +341,45 @@ TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
       const auto session = 1 + s.random.below(3);
       const auto token = s.random.below(last_token + 2);
       switch (s.random.below(8)) {
-        case 0: uut.hello(session); break;
-        case 1: uut.perform(uut.fsm.on_session_gone(uut.now, session)); break;
-        case 2: uut.accept(session, token); break;
-        case 3: uut.append(token, 1 + s.random.below(3)); break;
-        case 4: uut.finish(token, s.random.below(2) ? "passed" : "infrastructure", s.random.below(3)); break;
-        case 5: uut.pass(milliseconds{s.random.below(20'000)}); break;
-        case 6: uut.perform(uut.fsm.on_heartbeat(uut.now, session, uut.next++, {{"attempts", {{{"token", token}}}}, {"free", s.random.below(3)}, {"workers", 2}})); break;
-        case 7: uut.journal_error.code = s.random.below(4) == 0 ? ec::journal_full : ec::none; break;
+        case 0:
+          uut.hello(session);
+          break;
+        case 1:
+          uut.perform(uut.fsm.on_session_gone(uut.now, session));
+          break;
+        case 2:
+          uut.accept(session, token);
+          break;
+        case 3:
+          uut.append(token, 1 + s.random.below(3));
+          break;
+        case 4:
+          uut.finish(token, s.random.below(2) ? "passed" : "infrastructure", s.random.below(3));
+          break;
+        case 5:
+          uut.pass(milliseconds{s.random.below(20'000)});
+          break;
+        case 6:
+          uut.perform(uut.fsm.on_heartbeat(
+              uut.now, session, uut.next++,
+              {{"attempts", {{{"token", token}}}}, {"free", s.random.below(3)}, {"workers", 2}}));
+          break;
+        case 7:
+          uut.journal_error.code = s.random.below(4) == 0 ? ec::journal_full : ec::none;
+          break;
       }
       for (; last_token < uut.offers.size(); ++last_token)
-        ASSERT_TRUE(last_token == 0 || uut.offers[last_token]["token"] > uut.offers[last_token - 1]["token"]);
+        ASSERT_TRUE(last_token == 0 ||
+                    uut.offers[last_token]["token"] > uut.offers[last_token - 1]["token"]);
       last_token = uut.offers.size();
     }
     for (const auto& op : uut.written)
       if (const auto* set = std::get_if<journal::set_run>(&op)) {
         if (is_terminal(set->state)) ++ends[set->run];
         ASSERT_LE(set->attempts, 3u);
-        ASSERT_TRUE(ends[set->run] == 0 || is_terminal(set->state)) << "a run went on after its end";
+        ASSERT_TRUE(ends[set->run] == 0 || is_terminal(set->state))
+            << "a run went on after its end";
       }
     for (const auto& [run, n] : ends) ASSERT_LE(n, 1) << run;
   }
-}
-
-TEST(chunk_data, survives_the_wire_whatever_the_bytes) {
-  test::seeded s;
-  for (const std::size_t size : {0u, 1u, 100u, 4096u, 4097u, 262144u}) {
-    std::string data;
-    for (std::size_t i = 0; i < size; ++i) data.push_back(static_cast<char>(s.random.below(256)));
-    for (const auto& original : {data, std::string(size, 'a')}) {
-      json args = json::object();
-      put_chunk_data(args, original);
-      const auto line = args.dump();
-      ASSERT_LT(line.size(), limits::line_bytes_max);
-      EXPECT_EQ(test::ok(chunk_data(json::parse(line))), original);
-    }
-  }
-}
-
-TEST(chunk_data, refuses_what_is_no_chunk_or_unpacks_too_far) {
-  EXPECT_EQ(test::code_of(chunk_data(json::object())), ec::bad_argument);
-  EXPECT_EQ(test::code_of(chunk_data({{"data", 7}})), ec::bad_argument);
-  EXPECT_EQ(test::code_of(chunk_data({{"data", std::string(limits::chunk_bytes_max + 1, 'x')}})), ec::bad_argument);
-  EXPECT_EQ(test::code_of(chunk_data({{"zstd", "!!!!"}})), ec::bad_argument);
-  EXPECT_EQ(test::code_of(chunk_data({{"zstd", "AAAA"}})), ec::bad_argument);
-  json bomb = json::object();
-  put_chunk_data(bomb, std::string(64u << 20, '\0'));
-  EXPECT_EQ(test::code_of(chunk_data(bomb)), ec::bad_argument);
 }

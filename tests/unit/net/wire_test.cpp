@@ -31,7 +31,8 @@ std::vector<rpc_request> requests(const std::vector<rpc_session::event>& events)
 }  // namespace
 
 TEST(parse_line, keeps_the_id_as_it_was_written) {
-  for (const char* id : {"1", "-7", "1.50", "1e3", "18446744073709551616", "\"a\"", "\"q\\\"]\"", "\"\\\\\"", "\"\\u00e9\""}) {
+  for (const char* id : {"1", "-7", "1.50", "1e3", "18446744073709551616", "\"a\"", "\"q\\\"]\"",
+                         "\"\\\\\"", "\"\\u00e9\""}) {
     const auto parsed = parse_line(std::string{"[\"push\", [1, \"x\"], "} + id + " ]");
     const auto* request = std::get_if<rpc_request>(&parsed);
     ASSERT_NE(request, nullptr) << id;
@@ -63,7 +64,10 @@ TEST(parse_line, says_what_is_wrong_and_with_which_id) {
 }
 
 TEST(parse_line, refuses_nesting_of_65_and_takes_64) {
-  const auto nested = [](int depth) { return "[\"a\",[" + std::string(static_cast<std::size_t>(depth - 2), '[') + std::string(static_cast<std::size_t>(depth - 2), ']') + "],1]"; };
+  const auto nested = [](int depth) {
+    return "[\"a\",[" + std::string(static_cast<std::size_t>(depth - 2), '[') +
+           std::string(static_cast<std::size_t>(depth - 2), ']') + "],1]";
+  };
   EXPECT_EQ(malformed_code(nested(64)), "well-formed");
   EXPECT_EQ(malformed_code(nested(65)), "bad_request null");
   EXPECT_EQ(malformed_code(std::string(1'000'000, '[')), "bad_request null");
@@ -96,7 +100,9 @@ TEST(rpc_session, goes_on_after_a_malformed_line) {
 
 TEST(rpc_session, breaks_on_a_line_of_one_byte_more_than_the_limit) {
   rpc_session fits, breaks;
-  const auto padded = [](std::size_t size) { return "[\"a\",[\"" + std::string(size - 12, 'x') + "\"],1]"; };
+  const auto padded = [](std::size_t size) {
+    return "[\"a\",[\"" + std::string(size - 12, 'x') + "\"],1]";
+  };
   EXPECT_EQ(requests(fits.on_bytes(padded(limits::line_bytes_max) + "\n")).size(), 1u);
   EXPECT_TRUE(requests(breaks.on_bytes(padded(limits::line_bytes_max + 1))).empty());
   EXPECT_TRUE(breaks.is_broken());
@@ -139,7 +145,9 @@ TEST(rpc_session, asks_for_a_pause_above_1024_requests_or_8_mib_unsent) {
 TEST(rpc_session, matches_replies_to_calls_and_counts_strays) {
   rpc_session uut;
   const auto call = uut.call("hello", json::array());
-  const auto events = uut.on_bytes("[[null,1],99]\n[[{\"message\":\"no\",\"code\":\"stale_lease\"}]," + std::to_string(call) + "]\n[[null,1]," + std::to_string(call) + "]\n");
+  const auto events =
+      uut.on_bytes("[[null,1],99]\n[[{\"message\":\"no\",\"code\":\"stale_lease\"}]," +
+                   std::to_string(call) + "]\n[[null,1]," + std::to_string(call) + "]\n");
   ASSERT_EQ(events.size(), 1u);
   const auto& answer = std::get<rpc_answer>(events[0]);
   EXPECT_EQ(answer.call, call);
@@ -148,16 +156,29 @@ TEST(rpc_session, matches_replies_to_calls_and_counts_strays) {
 }
 
 TEST(egress_policy, allows_exactly_what_the_list_names) {
-  const std::vector<allow_entry> list{test::ok(parse_allow_entry("registry.example")), test::ok(parse_allow_entry("*.cdn.example:8443"))};
-  const auto allowed = [&](std::string_view host, std::uint16_t port) { return find_allowed(list, host, port) != nullptr; };
+  const std::vector<allow_entry> list{test::ok(parse_allow_entry("registry.example")),
+                                      test::ok(parse_allow_entry("*.cdn.example:8443"))};
+  const auto allowed = [&](std::string_view host, std::uint16_t port) {
+    return find_allowed(list, host, port) != nullptr;
+  };
   EXPECT_TRUE(allowed("registry.example", 443));
   EXPECT_TRUE(allowed("REGISTRY.example.", 443));
   EXPECT_TRUE(allowed("a.cdn.example", 8443));
   EXPECT_TRUE(allowed("a.b.cdn.example", 8443));
   for (const auto& [host, port] : std::vector<std::pair<std::string, std::uint16_t>>{
-           {"evil-registry.example", 443}, {"registry.example.evil", 443}, {"registry.example", 80}, {"", 443}, {"::1", 443}, {"cdn.example", 8443},
-           {"xcdn.example", 8443}, {"registry.example..", 443}, {"user@registry.example", 443}, {std::string("registry.example\0", 17), 443},
-           {"registry.example\r\nx", 443}, {std::string(254, 'a'), 443}, {"0x7f.1", 443}})
+           {"evil-registry.example", 443},
+           {"registry.example.evil", 443},
+           {"registry.example", 80},
+           {"", 443},
+           {"::1", 443},
+           {"cdn.example", 8443},
+           {"xcdn.example", 8443},
+           {"registry.example..", 443},
+           {"user@registry.example", 443},
+           {std::string("registry.example\0", 17), 443},
+           {"registry.example\r\nx", 443},
+           {std::string(254, 'a'), 443},
+           {"0x7f.1", 443}})
     EXPECT_FALSE(allowed(host, port)) << host;
 }
 
@@ -172,37 +193,55 @@ TEST(egress_policy, knows_addresses_that_no_job_may_reach) {
       a.ss_family = AF_INET6;
     return is_private_address(reinterpret_cast<sockaddr*>(&a));
   };
-  for (const char* bad : {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255",
-                          "100.64.0.1", "::", "::1", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"})
+  for (const char* bad :
+       {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
+        "0.0.0.0", "224.0.0.1", "255.255.255.255", "100.64.0.1", "::", "::1", "fe80::1", "fc00::1",
+        "fd12::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"})
     EXPECT_TRUE(is_private(bad)) << bad;
-  for (const char* good : {"1.1.1.1", "172.32.0.1", "172.15.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "11.0.0.1", "100.128.0.1"})
+  for (const char* good : {"1.1.1.1", "172.32.0.1", "172.15.0.1", "2606:4700::1111",
+                           "::ffff:1.1.1.1", "64:ff9b::101:101", "11.0.0.1", "100.128.0.1"})
     EXPECT_FALSE(is_private(good)) << good;
 }
 
 TEST(egress_policy, reads_connect_and_absolute_form_heads) {
-  const auto connect = test::ok(parse_proxy_head("CONNECT Registry.example:443 HTTP/1.1\r\nHost: registry.example:443\r\n\r\n"));
+  const auto connect = test::ok(parse_proxy_head(
+      "CONNECT Registry.example:443 HTTP/1.1\r\nHost: registry.example:443\r\n\r\n"));
   EXPECT_TRUE(connect.is_connect);
   EXPECT_EQ(connect.host, "registry.example");
   EXPECT_EQ(connect.port, 443);
-  const auto get = test::ok(parse_proxy_head("GET http://a.example:8080/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: s\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n"));
-  EXPECT_EQ(get.forward_head, "GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+  const auto get = test::ok(parse_proxy_head(
+      "GET http://a.example:8080/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: "
+      "s\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n"));
+  EXPECT_EQ(
+      get.forward_head,
+      "GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\nAccept: */*\r\nConnection: close\r\n\r\n");
 }
 
 TEST(egress_policy, refuses_heads_that_are_malformed_or_ambiguous) {
-  for (const char* head : {"", "GET / HTTP/1.1\r\n\r\n", "CONNECT a.example HTTP/1.1\r\n\r\n", "CONNECT a.example:0 HTTP/1.1\r\n\r\n", "CONNECT a.example:65536 HTTP/1.1\r\n\r\n",
-                           "CONNECT [::1]:443 HTTP/1.1\r\n\r\n", "CONNECT u@a.example:443 HTTP/1.1\r\n\r\n", "PUT http://a.example/ HTTP/1.1\r\n\r\n",
-                           "GET https://a.example/ HTTP/1.1\r\n\r\n", "POST http://a.example/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-                           "POST http://a.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "GET http://a.example/ HTTP/1.1\r\nA: b\nC: d\r\n\r\n",
-                           "GET http://a.example/ HTTP/1.1\r\n folded\r\n\r\n", "GET http://a.example/ HTTP/1.1\r\nHost : x\r\n\r\n", "GET http://a.example/ x HTTP/1.1\r\n\r\n"})
+  for (const char* head :
+       {"", "GET / HTTP/1.1\r\n\r\n", "CONNECT a.example HTTP/1.1\r\n\r\n",
+        "CONNECT a.example:0 HTTP/1.1\r\n\r\n", "CONNECT a.example:65536 HTTP/1.1\r\n\r\n",
+        "CONNECT [::1]:443 HTTP/1.1\r\n\r\n", "CONNECT u@a.example:443 HTTP/1.1\r\n\r\n",
+        "PUT http://a.example/ HTTP/1.1\r\n\r\n", "GET https://a.example/ HTTP/1.1\r\n\r\n",
+        "POST http://a.example/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        "POST http://a.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET http://a.example/ HTTP/1.1\r\nA: b\nC: d\r\n\r\n",
+        "GET http://a.example/ HTTP/1.1\r\n folded\r\n\r\n",
+        "GET http://a.example/ HTTP/1.1\r\nHost : x\r\n\r\n",
+        "GET http://a.example/ x HTTP/1.1\r\n\r\n"})
     EXPECT_EQ(test::code_of(parse_proxy_head(head)), ec::bad_request) << head;
 }
 
 TEST(client_hello_name, reads_the_server_name_and_asks_for_more_when_cut) {
-  std::string sni = std::string("\0\0", 2) + std::string("\0\x0b", 2) + std::string("\0\x09", 2) + std::string("\0\0\x06", 3) + "a.test";
-  std::string body = std::string("\x03\x03", 2) + std::string(32, 'r') + std::string("\0", 1) + std::string("\0\x02\x13\x01", 4) + std::string("\x01\0", 2) +
+  std::string sni = std::string("\0\0", 2) + std::string("\0\x0b", 2) + std::string("\0\x09", 2) +
+                    std::string("\0\0\x06", 3) + "a.test";
+  std::string body = std::string("\x03\x03", 2) + std::string(32, 'r') + std::string("\0", 1) +
+                     std::string("\0\x02\x13\x01", 4) + std::string("\x01\0", 2) +
                      std::string("\0", 1) + std::string(1, static_cast<char>(sni.size())) + sni;
-  std::string hello = std::string("\x01\0\0", 3) + std::string(1, static_cast<char>(body.size())) + body;
-  std::string record = std::string("\x16\x03\x01\0", 4) + std::string(1, static_cast<char>(hello.size())) + hello;
+  std::string hello =
+      std::string("\x01\0\0", 3) + std::string(1, static_cast<char>(body.size())) + body;
+  std::string record =
+      std::string("\x16\x03\x01\0", 4) + std::string(1, static_cast<char>(hello.size())) + hello;
   bool complete = false;
   EXPECT_EQ(test::ok(client_hello_name(record, complete)), "a.test");
   EXPECT_TRUE(complete);

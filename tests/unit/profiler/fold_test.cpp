@@ -13,9 +13,12 @@ namespace {
 
 const std::string H = "node 7 [000] 1.000001: 1001001 cpu-clock:\n";
 std::string F(const std::string& frame) { return "\t" + frame + "\n"; }
-const std::string P01 = H + F("a1 leaf+0x1 (/usr/bin/node)") + F("a0 main+0x9 (/usr/bin/node)") + "\n";
+const std::string P01 =
+    H + F("a1 leaf+0x1 (/usr/bin/node)") + F("a0 main+0x9 (/usr/bin/node)") + "\n";
 
-std::string folded(const std::string& text, const fold_options& options = {}) { return test::ok(fold_perf(text, options)).stacks.folded(); }
+std::string folded(const std::string& text, const fold_options& options = {}) {
+  return test::ok(fold_perf(text, options)).stacks.folded();
+}
 /// The one frame below the root.
 std::string frame(const std::string& line, const fold_options& options = {}) {
   auto out = folded(H + F(line) + "\n", options);
@@ -42,10 +45,12 @@ TEST(fold_perf, P06_puts_pid_and_tid_into_the_root) {
   EXPECT_EQ(folded("node 7/9 [000] 1.1: cpu-clock:\n\n", o), "node-7/9 1\n");
   o.with_tid = false;
   o.with_pid = true;
-  EXPECT_EQ(folded("node 7/9 [000] 1.1: cpu-clock:\nnode -1 [000] 1.1: cpu-clock:\n", o), "node-7 1\nnode-? 1\n");
+  EXPECT_EQ(folded("node 7/9 [000] 1.1: cpu-clock:\nnode -1 [000] 1.1: cpu-clock:\n", o),
+            "node-7 1\nnode-? 1\n");
 }
 TEST(fold_perf, P07_folds_the_first_event_and_counts_the_others) {
-  const auto got = test::ok(fold_perf("a 1 1.1: cycles:\n\na 1 1.2: cycles:u:\n\na 1 1.3: cycles:\n\n", {}));
+  const auto got =
+      test::ok(fold_perf("a 1 1.1: cycles:\n\na 1 1.2: cycles:u:\n\na 1 1.3: cycles:\n\n", {}));
   EXPECT_EQ(got.stacks.folded(), "a 2\n");
   EXPECT_EQ(got.report.other_events.at("cycles:u"), 1u);
   fold_options all;
@@ -63,7 +68,8 @@ TEST(fold_perf, P11_to_P15_drops_parameters_and_keeps_names) {
   EXPECT_EQ(frame("a1 A::operator()(int) (/x)"), "A::operator()");
   EXPECT_EQ(frame("a1 (anonymous namespace)::f(int) (/x)"), "(anonymous namespace)::f");
   EXPECT_EQ(frame("a1 net/http.(*Client).Do (/x)"), "net/http.(*Client).Do");
-  EXPECT_EQ(frame("a1 std::map<int, void (*)(int)>::at(int const&) (/x)"), "std::map<int, void (*)(int)>::at");
+  EXPECT_EQ(frame("a1 std::map<int, void (*)(int)>::at(int const&) (/x)"),
+            "std::map<int, void (*)(int)>::at");
   EXPECT_EQ(frame("a1 operator<<(std::ostream&, int) (/x)"), "operator<<");
   EXPECT_EQ(frame("a1 f(int) [clone .isra.0] (/x)"), "f");
   EXPECT_EQ(frame("a1 myoperator(int) (/x)"), "myoperator");
@@ -71,7 +77,8 @@ TEST(fold_perf, P11_to_P15_drops_parameters_and_keeps_names) {
 TEST(fold_perf, P16_never_lets_a_semicolon_through) { EXPECT_EQ(frame("a1 a;b (/x)"), "a:b"); }
 TEST(fold_perf, P17_joins_v8s_tiers) {
   std::string text;
-  for (const char* tier : {"*", "~", "^", "+"}) text += H + F("a1 JS:" + std::string{tier} + "fib /job/b.js:1:13 (/tmp/perf-7.map)") + "\n";
+  for (const char* tier : {"*", "~", "^", "+"})
+    text += H + F("a1 JS:" + std::string{tier} + "fib /job/b.js:1:13 (/tmp/perf-7.map)") + "\n";
   fold_options o;
   o.js.job_folder = "/job";
   EXPECT_EQ(folded(text, o), "node;fib b.js:1:13_[j] 4\n");
@@ -98,7 +105,8 @@ TEST(fold_perf, P21_marks_the_kernel_and_its_modules) {
   EXPECT_EQ(frame("a1 [unknown] ([kernel.kallsyms])"), "[kernel]_[k]");
   EXPECT_EQ(frame("a1 clock_gettime ([vdso])"), "clock_gettime");
   auto kernel = std::make_shared<kernel_symbols>();
-  kernel->add("00000000000000a0 T vfs_read\n00000000000000b0 d data\n00000000000000c0 t other\t[mod]\n");
+  kernel->add(
+      "00000000000000a0 T vfs_read\n00000000000000b0 d data\n00000000000000c0 t other\t[mod]\n");
   fold_options o;
   o.kernel = kernel;
   EXPECT_EQ(frame("b7 [unknown] ([kernel.kallsyms])", o), "vfs_read_[k]");
@@ -126,7 +134,9 @@ TEST(fold_perf, P26_reads_crlf_bom_and_utf16) {
   EXPECT_EQ(folded(test::ok(unpack_input("\xef\xbb\xbf" + P01))), folded(P01));
   EXPECT_EQ(folded(test::ok(unpack_input(wide))), folded(P01));
 }
-TEST(fold_perf, P27_ignores_comments_and_doubled_blank_lines) { EXPECT_EQ(folded("# ========\n# x\n\n\n" + P01 + "\n\n"), folded(P01)); }
+TEST(fold_perf, P27_ignores_comments_and_doubled_blank_lines) {
+  EXPECT_EQ(folded("# ========\n# x\n\n\n" + P01 + "\n\n"), folded(P01));
+}
 TEST(fold_perf, P28_makes_dangerous_characters_visible) {
   EXPECT_EQ(frame("a1 x\xff\xfey (/x)"), "x\xef\xbf\xbd\xef\xbf\xbdy");
   EXPECT_EQ(frame("a1 x\x1b[31m (/x)"), "x\\x1b[31m");
@@ -148,7 +158,8 @@ TEST(fold_perf, P31_keeps_or_merges_recursion) {
   EXPECT_EQ(folded(text, o), "node;a 1\n");
 }
 TEST(fold_perf, P34_keeps_a_lambdas_owner) {
-  EXPECT_EQ(frame("a1 f(int)::{lambda(int)#1}::operator()(int) const (/x)"), "f::{lambda(int)#1}::operator()");
+  EXPECT_EQ(frame("a1 f(int)::{lambda(int)#1}::operator()(int) const (/x)"),
+            "f::{lambda(int)#1}::operator()");
 }
 TEST(fold_perf, resolves_jit_addresses_by_the_maps_of_their_process) {
   fold_options o;
@@ -156,7 +167,8 @@ TEST(fold_perf, resolves_jit_addresses_by_the_maps_of_their_process) {
   o.js.job_folder = "/job";
   EXPECT_EQ(frame("a5 [unknown] (/tmp/perf-7.map)", o), "f a.js:1:2_[j]");
   EXPECT_EQ(frame("b0 [unknown] (//anon)", o), "[jit 7]_[j]");
-  EXPECT_EQ(test::ok(fold_perf(H + F("b0 [unknown] (/tmp/perf-7.map)"), o)).report.unresolved_jit, 1u);
+  EXPECT_EQ(test::ok(fold_perf(H + F("b0 [unknown] (/tmp/perf-7.map)"), o)).report.unresolved_jit,
+            1u);
 }
 TEST(fold_perf, feeds_in_pieces_of_any_size_to_the_same_result) {
   test::seeded s;
@@ -204,7 +216,8 @@ TEST(perf_map, M02_trims_an_older_entry_instead_of_dropping_it) {
 }
 TEST(perf_map, M03_skips_and_counts_bad_lines) {
   perf_map uut;
-  uut.add("zz 10 a\n10 0 b\n10 1000001 c\nffffffffffffffff 10 d\n10 10\n10\n\n20 8 good one\n30 8 cut");
+  uut.add(
+      "zz 10 a\n10 0 b\n10 1000001 c\nffffffffffffffff 10 d\n10 10\n10\n\n20 8 good one\n30 8 cut");
   EXPECT_EQ(uut.entries(), 1u);
   EXPECT_EQ(uut.skipped_lines(), 8u);
   EXPECT_EQ(uut.find(0x20).name, "good one");
@@ -216,21 +229,34 @@ TEST(perf_map, agrees_with_a_plain_table_under_random_overlaps) {
   for (int i = 0; i < 500; ++i) {
     const auto start = 1 + s.random.below(300), size = 1 + s.random.below(60);
     char line[64];
-    std::snprintf(line, sizeof line, "%llx %llx n%d\n", static_cast<unsigned long long>(start), static_cast<unsigned long long>(size), i);
+    std::snprintf(line, sizeof line, "%llx %llx n%d\n", static_cast<unsigned long long>(start),
+                  static_cast<unsigned long long>(size), i);
     uut.add(line);
     for (auto a = start; a < start + size; ++a) table[a] = "n" + std::to_string(i);
-    for (std::size_t a = 0; a < table.size(); ++a) ASSERT_EQ(uut.find(a).name, table[a]) << "address " << a;
+    for (std::size_t a = 0; a < table.size(); ++a)
+      ASSERT_EQ(uut.find(a).name, table[a]) << "address " << a;
   }
 }
 
 TEST(fold_dtrace, D01_to_D07_reads_stanzas) {
-  const auto dt = [](const char* text, fold_options o = {}) { return test::ok(fold_dtrace(text, o)).stacks.folded(); };
+  const auto dt = [](const char* text, fold_options o = {}) {
+    return test::ok(fold_dtrace(text, o)).stacks.folded();
+  };
   const auto stanza = "  m`leaf+0x1\n  m`main+0x2\n    3\n";
-  EXPECT_EQ(dt((std::string{"CPU     ID                    FUNCTION:NAME\n  0  1234                       :tick-60s\n\n"} + stanza).c_str()), "m`main;m`leaf 3\n");
+  EXPECT_EQ(dt((std::string{"CPU     ID                    FUNCTION:NAME\n  0  1234                "
+                            "       :tick-60s\n\n"} +
+                stanza)
+                   .c_str()),
+            "m`main;m`leaf 3\n");
   EXPECT_EQ(dt(stanza), "m`main;m`leaf 3\n");
-  EXPECT_EQ(dt((std::string{stanza} + "CPU     ID                    FUNCTION:NAME\n  0  1  :END\n" + stanza).c_str()), "m`main;m`leaf 6\n");
-  EXPECT_EQ(dt("  unix`mutex_enter+0x1\n\n  libc`read+0x2\n  a`main\n  2\n"), "a`main;libc`read;unix`mutex_enter_[k] 2\n");
-  EXPECT_EQ(dt("  << adaptor >>\n  (anon) as f at x.js position 12\n  1\n"), "f x.js@12_[j];<< adaptor >>_[j] 1\n");
+  EXPECT_EQ(dt((std::string{stanza} +
+                "CPU     ID                    FUNCTION:NAME\n  0  1  :END\n" + stanza)
+                   .c_str()),
+            "m`main;m`leaf 6\n");
+  EXPECT_EQ(dt("  unix`mutex_enter+0x1\n\n  libc`read+0x2\n  a`main\n  2\n"),
+            "a`main;libc`read;unix`mutex_enter_[k] 2\n");
+  EXPECT_EQ(dt("  << adaptor >>\n  (anon) as f at x.js position 12\n  1\n"),
+            "f x.js@12_[j];<< adaptor >>_[j] 1\n");
   EXPECT_EQ(dt("  0x1\n  0x2\n  0x3\n  a`b\n  1\n"), "a`b;[unknown] 1\n");
   EXPECT_EQ(dt("  node 4242\n  a`b\n  1\n"), "node;a`b 1\n");
   fold_options pid;
@@ -238,9 +264,12 @@ TEST(fold_dtrace, D01_to_D07_reads_stanzas) {
   EXPECT_EQ(dt("  node 4242\n  a`b\n  1\n", pid), "node-4242;a`b 1\n");
 }
 TEST(fold_dtrace, D08_D09_D10_refuses_or_counts_the_rest) {
-  EXPECT_EQ(code_of(fold_dtrace("           value  ------------- Distribution ------------- count\n", {})), ec::unsupported);
+  EXPECT_EQ(code_of(fold_dtrace(
+                "           value  ------------- Distribution ------------- count\n", {})),
+            ec::unsupported);
   EXPECT_EQ(test::ok(fold_dtrace("  a`b\n", {})).report.skipped_lines, 1u);
-  EXPECT_EQ(test::ok(fold_dtrace("  node`v8::F<a, b>::g(int)+0x1\n  1\n", {})).stacks.folded(), "node`v8::F<a, b>::g 1\n");
+  EXPECT_EQ(test::ok(fold_dtrace("  node`v8::F<a, b>::g(int)+0x1\n  1\n", {})).stacks.folded(),
+            "node`v8::F<a, b>::g 1\n");
   EXPECT_EQ(code_of(fold_dtrace("  a`b\n  -1\n", {})), ec::bad_profile);
 }
 
@@ -255,9 +284,11 @@ const std::string cpuprofile = R"json({"nodes":[
 TEST(fold_cpuprofile, V01_V06_V07_counts_samples) {
   fold_options o;
   o.js.job_folder = "/job";
-  EXPECT_EQ(test::ok(fold_cpuprofile(cpuprofile, o)).stacks.folded(), "f a.js:1:5_[j] 1\nf a.js:1:5_[j];(anonymous) 2\n");
+  EXPECT_EQ(test::ok(fold_cpuprofile(cpuprofile, o)).stacks.folded(),
+            "f a.js:1:5_[j] 1\nf a.js:1:5_[j];(anonymous) 2\n");
   o.with_idle = true;
-  EXPECT_EQ(test::ok(fold_cpuprofile(cpuprofile, o)).stacks.folded(), "[idle] 1\nf a.js:1:5_[j] 1\nf a.js:1:5_[j];(anonymous) 2\n");
+  EXPECT_EQ(test::ok(fold_cpuprofile(cpuprofile, o)).stacks.folded(),
+            "[idle] 1\nf a.js:1:5_[j] 1\nf a.js:1:5_[j];(anonymous) 2\n");
 }
 TEST(fold_cpuprofile, V02_V03_weighs_by_time) {
   fold_options o;
@@ -267,27 +298,43 @@ TEST(fold_cpuprofile, V02_V03_weighs_by_time) {
   EXPECT_EQ(got.report.negative_deltas, 1u);
 }
 TEST(fold_cpuprofile, V04_reads_the_nested_form) {
-  EXPECT_EQ(test::ok(fold_cpuprofile(R"json({"head":{"functionName":"(root)","id":1,"children":[{"functionName":"f","url":"a.js","lineNumber":0,"columnNumber":0,"id":2,"hitCount":3,"children":[]}]}})json", {})).stacks.folded(),
-            "f a.js:1:1_[j] 3\n");
+  EXPECT_EQ(
+      test::ok(
+          fold_cpuprofile(
+              R"json({"head":{"functionName":"(root)","id":1,"children":[{"functionName":"f","url":"a.js","lineNumber":0,"columnNumber":0,"id":2,"hitCount":3,"children":[]}]}})json",
+              {}))
+          .stacks.folded(),
+      "f a.js:1:1_[j] 3\n");
 }
 TEST(fold_cpuprofile, V05_V08_tells_contradictions_apart_without_crashing) {
   const auto why = [](const std::string& nodes, const std::string& samples = "[1]") {
     const auto got = fold_cpuprofile("{\"nodes\":[" + nodes + "],\"samples\":" + samples + "}", {});
     return got ? std::string{} : got.error().message;
   };
-  EXPECT_NE(why(R"json({"id":1,"children":[2]},{"id":2,"children":[1]})json").find("cycle"), std::string::npos);
-  EXPECT_NE(why(R"json({"id":1,"children":[3]},{"id":2,"children":[3]},{"id":3})json").find("two parents"), std::string::npos);
+  EXPECT_NE(why(R"json({"id":1,"children":[2]},{"id":2,"children":[1]})json").find("cycle"),
+            std::string::npos);
+  EXPECT_NE(why(R"json({"id":1,"children":[3]},{"id":2,"children":[3]},{"id":3})json")
+                .find("two parents"),
+            std::string::npos);
   EXPECT_NE(why(R"json({"id":1,"children":[9]})json").find("not there"), std::string::npos);
   EXPECT_NE(why(R"json({"id":1},{"id":1})json").find("duplicate"), std::string::npos);
   EXPECT_NE(why(R"json({"id":1})json", "[7]").find("not there"), std::string::npos);
   EXPECT_NE(why(R"json({"id":1})json", "[\"x\"]").find("sample"), std::string::npos);
   std::string chain;
-  for (int i = 1; i < 100'000; ++i) chain += "{\"id\":" + std::to_string(i) + ",\"children\":[" + std::to_string(i + 1) + "]},";
+  for (int i = 1; i < 100'000; ++i)
+    chain += "{\"id\":" + std::to_string(i) + ",\"children\":[" + std::to_string(i + 1) + "]},";
   EXPECT_NE(why(chain + "{\"id\":100000}", "[100000]").find("deeper"), std::string::npos);
-  for (const char* bad : {"", "[]", "{}", "{\"nodes\":7}", "{\"nodes\":[7]}", "{\"head\":7}"}) EXPECT_EQ(code_of(fold_cpuprofile(bad, {})), ec::bad_profile) << bad;
+  for (const char* bad : {"", "[]", "{}", "{\"nodes\":7}", "{\"nodes\":[7]}", "{\"head\":7}"})
+    EXPECT_EQ(code_of(fold_cpuprofile(bad, {})), ec::bad_profile) << bad;
 }
 TEST(fold_cpuprofile, V09_takes_prototype_names_for_names) {
-  EXPECT_EQ(test::ok(fold_cpuprofile(R"json({"nodes":[{"id":1,"callFrame":{"functionName":"__proto__"}}],"samples":[1]})json", {})).stacks.folded(), "__proto__ 1\n");
+  EXPECT_EQ(
+      test::ok(
+          fold_cpuprofile(
+              R"json({"nodes":[{"id":1,"callFrame":{"functionName":"__proto__"}}],"samples":[1]})json",
+              {}))
+          .stacks.folded(),
+      "__proto__ 1\n");
 }
 
 TEST(fold_folded, C01_to_C04_reads_counts) {

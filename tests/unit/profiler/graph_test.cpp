@@ -15,10 +15,13 @@ using namespace ntrace::profiler;
 
 namespace {
 
-stack_set from(const std::string& text) { return std::move(test::ok(fold_folded(text, {})).stacks); }
+stack_set from(const std::string& text) {
+  return std::move(test::ok(fold_folded(text, {})).stacks);
+}
 
 const std::string hostile =
-    "</script><script>x=1//;]]> 3\n&amp;<b>;\"'`${x} 2\n--><!-- 1\n__proto__;constructor 4\n\x01\x7f\x1b[31m;\xff\xfe 5\n\xe2\x80\xae\xe2\x80\xa8 1\n"
+    "</script><script>x=1//;]]> 3\n&amp;<b>;\"'`${x} 2\n--><!-- 1\n__proto__;constructor "
+    "4\n\x01\x7f\x1b[31m;\xff\xfe 5\n\xe2\x80\xae\xe2\x80\xa8 1\n"
     "javascript:alert(1);onload=x 1\n" +
     std::string(5000, 'n') + " 1\n";
 
@@ -36,7 +39,8 @@ TEST(flame_svg, is_well_formed_xml_for_random_bytes) {
   for (int round = 0; round < 200; ++round) {
     std::string text;
     for (int line = 0; line < 20; ++line) {
-      for (std::uint64_t i = 0, n = 1 + s.random.below(40); i < n; ++i) text.push_back(static_cast<char>(1 + s.random.below(255)));
+      for (std::uint64_t i = 0, n = 1 + s.random.below(40); i < n; ++i)
+        text.push_back(static_cast<char>(1 + s.random.below(255)));
       text += " 7\n";
     }
     const auto folded = fold_folded(text, {});
@@ -58,21 +62,25 @@ TEST(flame_svg, sums_frames_that_are_too_narrow_to_see) {
 
 TEST(flame_svg, raises_the_threshold_until_it_fits_and_says_so) {
   std::string text;
-  for (int i = 0; i < 3000; ++i) text += "f" + std::to_string(i) + ";g" + std::to_string(i % 7) + " 1\n";
+  for (int i = 0; i < 3000; ++i)
+    text += "f" + std::to_string(i) + ";g" + std::to_string(i % 7) + " 1\n";
   const auto svg = flame_svg(from(text), {"t", "s", 0.1, 200'000});
   EXPECT_LE(svg.size(), 200'000u);
   EXPECT_NE(svg.find("are summed"), std::string::npos);
   EXPECT_EQ(test::xml_error(svg), "");
 }
 
-TEST(flame_svg, draws_nothing_but_the_root_of_no_samples) { EXPECT_EQ(test::xml_error(flame_svg(stack_set{}, {})), ""); }
+TEST(flame_svg, draws_nothing_but_the_root_of_no_samples) {
+  EXPECT_EQ(test::xml_error(flame_svg(stack_set{}, {})), "");
+}
 
 TEST(flame_html, runs_no_script_but_its_own) {
   const auto html = flame_html(from(hostile), {"<title>", ""});
   EXPECT_NE(html.find("default-src 'none'"), std::string::npos);
   EXPECT_NE(html.find("script-src 'sha256-"), std::string::npos);
   std::size_t scripts = 0;
-  for (auto at = html.find("<script"); at != std::string::npos; at = html.find("<script", at + 1)) ++scripts;
+  for (auto at = html.find("<script"); at != std::string::npos; at = html.find("<script", at + 1))
+    ++scripts;
   EXPECT_EQ(scripts, 1u);
 }
 
@@ -99,7 +107,9 @@ TEST(speedscope_json, carries_every_stack_and_back) {
   const auto& profile = out["profiles"][0];
   for (std::size_t i = 0; i < profile["samples"].size(); ++i) {
     std::string line;
-    for (const auto& f : profile["samples"][i]) line += (line.empty() ? "" : ";") + out["shared"]["frames"][f.get<std::size_t>()]["name"].get<std::string>();
+    for (const auto& f : profile["samples"][i])
+      line += (line.empty() ? "" : ";") +
+              out["shared"]["frames"][f.get<std::size_t>()]["name"].get<std::string>();
     again += line + " " + profile["weights"][i].dump() + "\n";
   }
   EXPECT_EQ(from(again).folded(), stacks.folded());

@@ -1,7 +1,7 @@
 // The supervisor's machine on its own, and the actor over it in virtual time.
+#include <gtest/gtest.h>
 #include <caf/actor_system.hpp>
 #include <caf/event_based_actor.hpp>
-#include <gtest/gtest.h>
 
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
@@ -38,23 +38,30 @@ struct puppet {
   }
   void perform(effects todo) {
     for (const auto& e : todo) {
-      std::visit(overload{[&](const start_child& s) {
-                            const bool fails = failing.count(s.id) != 0;
-                            story.push_back((fails ? "fail " : "start ") + s.id);
-                            perform(fsm.on_started(now, s.id, fails ? result<void>{fail(ec::child_failed, "no")} : result<void>{}));
-                          },
-                          [&](const stop_child& s) {
-                            story.push_back("stop " + s.id);
-                            if (stops_obediently) perform(fsm.on_exit(now, s.id, incarnation(s.id), {exit_kind::shutdown, ""}));
-                          },
-                          [&](const kill_child& k) {
-                            story.push_back("kill " + k.id);
-                            perform(fsm.on_exit(now, k.id, incarnation(k.id), {exit_kind::killed, "killed"}));
-                          },
-                          [&](const wake&) {}, [&](const report_started&) { story.push_back("up"); },
-                          [&](const drop_child& d) { story.push_back("drop " + d.id); },
-                          [&](const end& x) { story.push_back(x.reason.kind == exit_kind::failed ? "end failed" : "end"); }},
-                 e);
+      std::visit(
+          overload{
+              [&](const start_child& s) {
+                const bool fails = failing.count(s.id) != 0;
+                story.push_back((fails ? "fail " : "start ") + s.id);
+                perform(fsm.on_started(
+                    now, s.id,
+                    fails ? result<void>{fail(ec::child_failed, "no")} : result<void>{}));
+              },
+              [&](const stop_child& s) {
+                story.push_back("stop " + s.id);
+                if (stops_obediently)
+                  perform(fsm.on_exit(now, s.id, incarnation(s.id), {exit_kind::shutdown, ""}));
+              },
+              [&](const kill_child& k) {
+                story.push_back("kill " + k.id);
+                perform(fsm.on_exit(now, k.id, incarnation(k.id), {exit_kind::killed, "killed"}));
+              },
+              [&](const wake&) {}, [&](const report_started&) { story.push_back("up"); },
+              [&](const drop_child& d) { story.push_back("drop " + d.id); },
+              [&](const end& x) {
+                story.push_back(x.reason.kind == exit_kind::failed ? "end failed" : "end");
+              }},
+          e);
     }
   }
   std::string take() {
@@ -78,9 +85,15 @@ struct puppet {
   }
 };
 
-child_spec permanent(const char* id) { return {id, restart_type::permanent, {}, child_kind::worker}; }
-child_spec transient(const char* id) { return {id, restart_type::transient, {}, child_kind::worker}; }
-child_spec temporary(const char* id) { return {id, restart_type::temporary, {}, child_kind::worker}; }
+child_spec permanent(const char* id) {
+  return {id, restart_type::permanent, {}, child_kind::worker};
+}
+child_spec transient(const char* id) {
+  return {id, restart_type::transient, {}, child_kind::worker};
+}
+child_spec temporary(const char* id) {
+  return {id, restart_type::temporary, {}, child_kind::worker};
+}
 constexpr supervisor_flags one_for_one{strategy::one_for_one, 3, 5s};
 
 }  // namespace
@@ -117,7 +130,8 @@ TEST(supervisor_fsm, restarts_all_when_one_for_all_loses_one) {
 }
 
 TEST(supervisor_fsm, restarts_the_rest_when_rest_for_one_loses_one) {
-  puppet uut{{strategy::rest_for_one, 3, 5s}, {permanent("1"), permanent("2"), permanent("3"), permanent("4")}};
+  puppet uut{{strategy::rest_for_one, 3, 5s},
+             {permanent("1"), permanent("2"), permanent("3"), permanent("4")}};
   uut.start().take();
   EXPECT_EQ(uut.die("2").take(), "stop 4, stop 3, start 2, start 3, start 4");
   EXPECT_EQ(uut.incarnation("1"), 1u);
@@ -166,7 +180,8 @@ TEST(supervisor_fsm, gives_up_when_restarts_fail_for_ever) {
 }
 
 TEST(supervisor_fsm, kills_a_child_that_ignores_its_deadline) {
-  puppet uut{one_for_one, {permanent("1"), {"2", restart_type::permanent, {100ms}, child_kind::worker}}};
+  puppet uut{one_for_one,
+             {permanent("1"), {"2", restart_type::permanent, {100ms}, child_kind::worker}}};
   uut.start().take();
   uut.stops_obediently = false;
   uut.perform(uut.fsm.on_stop(uut.now, {exit_kind::shutdown, ""}));
@@ -204,7 +219,8 @@ TEST(supervisor_fsm, keeps_its_promises_under_random_ends) {
       uut.die(std::to_string(1 + s.random.below(4)), s.random.below(3) == 0 ? normal : crash);
       uut.now += milliseconds{s.random.below(100)};
       for (const auto& c : uut.fsm.children())
-        ASSERT_TRUE(c.spec.restart != restart_type::permanent || c.state == child_state::running) << c.spec.id << " after " << uut.take();
+        ASSERT_TRUE(c.spec.restart != restart_type::permanent || c.state == child_state::running)
+            << c.spec.id << " after " << uut.take();
     }
     uut.take();
     uut.perform(uut.fsm.on_stop(uut.now, {exit_kind::shutdown, ""}));
@@ -224,7 +240,8 @@ start_function counting(std::shared_ptr<int> starts) {
     const int number = ++*starts;
     return by->system().spawn([number](caf::event_based_actor* self) -> caf::behavior {
       guard(self, "counting");
-      return {[number](ping) { return number; }, [](burst) -> caf::result<int> { throw std::runtime_error("burst as told"); }};
+      return {[number](ping) { return number; },
+              [](burst) -> caf::result<int> { throw std::runtime_error("burst as told"); }};
     });
   };
 }
@@ -244,7 +261,8 @@ TEST(supervisor_actor, restarts_a_child_that_threw_behind_the_same_facade) {
   test::virtual_system world;
   auto starts = std::make_shared<int>(0);
   const auto front = spawn_facade(world.system);
-  const auto root = spawn_supervisor(world.system, "root", one_for_one, {{permanent("c"), counting(starts), front}});
+  const auto root = spawn_supervisor(world.system, "root", one_for_one,
+                                     {{permanent("c"), counting(starts), front}});
   EXPECT_EQ(asked(world, front), 1);
 
   caf::anon_send(front, burst::value);
@@ -258,7 +276,8 @@ TEST(supervisor_actor, restarts_a_child_that_threw_behind_the_same_facade) {
   pending.receive([&](const std::string& t) { text = t; }, [](const caf::error&) {});
   const auto tree = nlohmann::json::parse(text);
   EXPECT_EQ(tree["children"][0]["incarnation"], 2);
-  EXPECT_NE(tree["children"][0]["last_reason"].get<std::string>().find("burst as told"), std::string::npos);
+  EXPECT_NE(tree["children"][0]["last_reason"].get<std::string>().find("burst as told"),
+            std::string::npos);
   EXPECT_EQ(print_tree(tree, "root"), "root  one_for_one\n└─ c  permanent\n");
   caf::anon_send(root, stop_atom::value);
   end_facade(front);
@@ -267,8 +286,11 @@ TEST(supervisor_actor, restarts_a_child_that_threw_behind_the_same_facade) {
 
 TEST(supervisor_actor, tells_who_waits_when_a_child_does_not_start) {
   test::virtual_system world;
-  const auto root = spawn_supervisor(world.system, "root", one_for_one,
-                                     {{permanent("bad"), [](caf::local_actor*) -> result<caf::actor> { throw std::runtime_error("no disk"); }, nullptr}});
+  const auto root = spawn_supervisor(
+      world.system, "root", one_for_one,
+      {{permanent("bad"),
+        [](caf::local_actor*) -> result<caf::actor> { throw std::runtime_error("no disk"); },
+        nullptr}});
   caf::scoped_actor self{world.system};
   auto pending = self->request(root, caf::infinite, wait_atom::value);
   world.settle();

@@ -31,7 +31,8 @@ TEST(init_wire, refuses_every_cut_and_every_surplus) {
   for (std::size_t n = 0; n < packet.size(); ++n) EXPECT_FALSE(decode(packet.substr(0, n))) << n;
   EXPECT_FALSE(decode(packet + "x"));
   EXPECT_FALSE(decode(std::string(init_packet_bytes_max + 1, 'x')));
-  EXPECT_TRUE(encode({init_op::exec, 1, 0, 0, std::string(init_packet_bytes_max, 'x'), {}, {}}).empty());
+  EXPECT_TRUE(
+      encode({init_op::exec, 1, 0, 0, std::string(init_packet_bytes_max, 'x'), {}, {}}).empty());
 }
 
 TEST(init_wire, survives_random_packets) {
@@ -39,7 +40,8 @@ TEST(init_wire, survives_random_packets) {
   const auto good = encode({init_op::exec, 7, 0, 0, "/", {"x", "y"}, {"A=1"}});
   for (int i = 0; i < 20'000; ++i) {
     auto packet = good;
-    for (std::uint64_t n = 0; n < 1 + s.random.below(4); ++n) packet[s.random.below(packet.size())] = static_cast<char>(s.random.below(256));
+    for (std::uint64_t n = 0; n < 1 + s.random.below(4); ++n)
+      packet[s.random.below(packet.size())] = static_cast<char>(s.random.below(256));
     [[maybe_unused]] const auto got = decode(packet);
   }
 }
@@ -53,7 +55,10 @@ TEST(cgroup_layout, reads_hybrid_pure_and_absent_hierarchies) {
   EXPECT_EQ(hybrid.v1.at("memory"), "/sys/fs/cgroup/memory");
   EXPECT_EQ(hybrid.v1.at("cpu"), "/sys/fs/cgroup/cpu,cpuacct");
   EXPECT_EQ(hybrid.v1.count("pids"), 0u);
-  EXPECT_EQ(parse_cgroup_layout("1 0 0:1 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n").v2, "/sys/fs/cgroup");
+  EXPECT_EQ(
+      parse_cgroup_layout("1 0 0:1 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n")
+          .v2,
+      "/sys/fs/cgroup");
   EXPECT_EQ(parse_cgroup_layout("garbage\n\n - \n").v2, "");
 }
 
@@ -61,7 +66,10 @@ TEST(snapshot_name, follows_vmadm) {
   EXPECT_TRUE(is_snapshot_name("clean"));
   EXPECT_TRUE(is_snapshot_name("a_.:%-9"));
   EXPECT_TRUE(is_snapshot_name(std::string(64, 'a')));
-  for (const auto& bad : {std::string{}, std::string(65, 'a'), std::string{"-a"}, std::string{"a/b"}, std::string{"a@b"}, std::string{"a b"}, std::string{".."}}) EXPECT_FALSE(is_snapshot_name(bad)) << bad;
+  for (const auto& bad :
+       {std::string{}, std::string(65, 'a'), std::string{"-a"}, std::string{"a/b"},
+        std::string{"a@b"}, std::string{"a b"}, std::string{".."}})
+    EXPECT_FALSE(is_snapshot_name(bad)) << bad;
 }
 
 TEST(zone_store, makes_a_zone_with_a_clean_snapshot_once) {
@@ -82,7 +90,9 @@ TEST(zone_store, holds_nothing_of_the_hosts_accounts_or_secrets) {
   test::ok(uut.create(false, ""));
   const auto etc = uut.path() + "/snapshots/clean/layer/etc/";
   EXPECT_EQ(test::ok(read_file(etc + "passwd")).find("tester"), std::string::npos);
-  for (const char* name : {"shadow", "gshadow", "ssh", "ssl/private", "sudoers", "machine-id", "environment"}) EXPECT_NE(::access((etc + name).c_str(), F_OK), 0) << name;
+  for (const char* name :
+       {"shadow", "gshadow", "ssh", "ssl/private", "sudoers", "machine-id", "environment"})
+    EXPECT_NE(::access((etc + name).c_str(), F_OK), 0) << name;
 }
 
 TEST(zone_store, never_uses_a_generation_twice) {

@@ -1,0 +1,180 @@
+// The journal's questions: lists, one run, its output and its story.
+#include <algorithm>
+
+#include "actors/journal/journal_statement.hpp"
+#include "config/ids.hpp"
+
+namespace ntrace::journal {
+
+result<std::vector<run_row>> journal_sqlite::open_runs() {
+  std::vector<run_row> out;
+  statement s{*this,
+              "select " NTRACE_RUN_COLUMNS
+              ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token) "
+              "from run where state in ('queued','leased','running') order by created_ms, id"};
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    out.push_back(read_run(s));
+    out.back().last_seq = s.count(10);
+  }
+}
+
+result<std::uint64_t> journal_sqlite::highest_token() {
+  statement s{*this, "select coalesce(max(token),0) from attempt"};
+  auto row = s.step();
+  if (!row) return fail(row.error());
+  return s.count(0);
+}
+
+result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
+  statement s{*this,
+              "select " NTRACE_RUN_COLUMNS
+              ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) "
+              "and (?='' or state=?) and created_ms>=? order by created_ms desc, id desc limit ?"};
+  const auto repo = filter.value("repo", "");
+  const auto state = filter.value("state", "");
+  s.bind(repo).bind(repo).bind(state).bind(state).bind(filter.value("since_ms", std::int64_t{0}));
+  s.bind(std::clamp<std::int64_t>(filter.value("limit", std::int64_t{20}), 1, 1000));
+  auto out = nlohmann::json::array();
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    const auto r = read_run(s);
+    out.push_back({{"run", r.id},
+                   {"owner", r.owner},
+                   {"repo", r.repo},
+                   {"sha", r.sha},
+                   {"source", r.source},
+                   {"priority", r.priority},
+                   {"state", to_string(r.state)},
+                   {"attempts", r.attempts},
+                   {"created_ms", r.created_ms},
+                   {"verdict", s.text(10)},
+                   {"reason", s.text(11)},
+                   {"updated_ms", s.number(12)}});
+  }
+}
+
+result<nlohmann::json> journal_sqlite::show(const std::string& run) {
+  if (auto checked = check_run_id(run); !checked) return fail(checked.error());
+  nlohmann::json out;
+  {
+    statement s{*this, "select " NTRACE_RUN_COLUMNS
+                       ", verdict, reason, updated_ms, key from run where id=?"};
+    auto row = s.bind(run).step();
+    if (!row) return fail(row.error());
+    if (!*row) return fail(ec::not_found, "no run " + run + "; `ntrace runs` lists them");
+    const auto r = read_run(s);
+    out = {{"run", r.id},
+           {"owner", r.owner},
+           {"repo", r.repo},
+           {"sha", r.sha},
+           {"source", r.source},
+           {"priority", r.priority},
+           {"state", to_string(r.state)},
+           {"created_ms", r.created_ms},
+           {"verdict", s.text(10)},
+           {"reason", s.text(11)},
+           {"updated_ms", s.number(12)},
+           {"key", s.text(13)},
+           {"attempts", nlohmann::json::array()}};
+  }
+  statement s{*this,
+              "select number, token, runner, offered_ms, ended_ms, verdict, reason, receipt from "
+              "attempt where run=? order by token"};
+  s.bind(run);
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) break;
+    nlohmann::json a{{"attempt", s.count(0)},     {"token", s.count(1)},     {"runner", s.text(2)},
+                     {"offered_ms", s.number(3)}, {"ended_ms", s.number(4)}, {"verdict", s.text(5)},
+                     {"reason", s.text(6)}};
+    if (auto receipt = nlohmann::json::parse(s.text(7), nullptr, false); receipt.is_object())
+      a["receipt"] = std::move(receipt);
+    out["attempts"].push_back(std::move(a));
+  }
+  return out;
+}
+
+result<nlohmann::json> journal_sqlite::logs(const std::string& run, std::uint64_t after,
+                                            const std::string& stream, std::size_t bytes_max) {
+  auto shown = show(run);
+  if (!shown) return fail(shown.error());
+  statement s{*this,
+              "select id, attempt, seq, stream, at_ms, data from chunk where run=? and id>? and "
+              "(?='' or stream=?) order by id limit 1000"};
+  s.bind(run).bind(after).bind(stream).bind(stream);
+  nlohmann::json out{{"state", (*shown)["state"]},
+                     {"verdict", (*shown)["verdict"]},
+                     {"reason", (*shown)["reason"]},
+                     {"chunks", nlohmann::json::array()},
+                     {"next", after},
+                     {"more", false}};
+  std::size_t bytes = 0;
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) break;
+    if (bytes >= bytes_max) {
+      out["more"] = true;
+      break;
+    }
+    auto data = s.text(5);
+    bytes += data.size();
+    out["next"] = s.count(0);
+    out["chunks"].push_back({{"attempt", s.count(1)},
+                             {"seq", s.count(2)},
+                             {"stream", s.text(3)},
+                             {"at_ms", s.number(4)},
+                             {"data", std::move(data)}});
+  }
+  if (out["chunks"].size() >= 1000) out["more"] = true;
+  return out;
+}
+
+result<nlohmann::json> journal_sqlite::why(const std::string& run) {
+  auto out = show(run);
+  if (!out) return out;
+  (*out)["events"] = nlohmann::json::array();
+  statement s{
+      *this,
+      "select at_ms, attempt, token, actor, what, detail from event where run=? order by id"};
+  s.bind(run);
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    nlohmann::json e{{"at_ms", s.number(0)},
+                     {"attempt", s.count(1)},
+                     {"token", s.count(2)},
+                     {"actor", s.text(3)},
+                     {"event", s.text(4)}};
+    if (auto detail = nlohmann::json::parse(s.text(5), nullptr, false); !detail.is_discarded())
+      e["detail"] = std::move(detail);
+    (*out)["events"].push_back(std::move(e));
+  }
+}
+
+result<nlohmann::json> journal_sqlite::counts() {
+  statement s{*this, "select state, count(*) from run group by state"};
+  nlohmann::json out = nlohmann::json::object();
+  for (;;) {
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    out[s.text(0)] = s.count(1);
+  }
+}
+
+result<void> check_run_id(const std::string& run) {
+  if (!is_ulid(run))
+    return fail(ec::bad_argument,
+                "\"" + run + "\" is not a run's id, which has 26 characters such as 01J9ZQ…");
+  return {};
+}
+
+}  // namespace ntrace::journal

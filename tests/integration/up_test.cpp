@@ -1,0 +1,314 @@
+// The servers, with real zones, SQLite, git and npm; kill -9 for crashes.
+#include <gtest/gtest.h>
+
+#include "tests/support/program_parts.hpp"
+
+using namespace ntrace;
+using namespace ntrace::test;
+using namespace std::chrono_literals;
+
+TEST(up, carries_a_push_of_a_git_mirror_to_a_flame_graph) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  test::make_package(dir, "work", 800);
+  shell("cd " + dir.path() +
+        "/work && git init -q -b main . && git add -A && git -c user.name=t -c user.email=t@t "
+        "commit -qm one && git clone -q --bare . " +
+        dir.path() + "/m/o/r.git");
+  subprocess_spec rev;
+  rev.argv = {"git", "-C", dir / "work", "rev-parse", "HEAD"};
+  const auto commit = ok(run_subprocess(rev)).out.substr(0, 40);
+  server uut{dir,
+             {"up"},
+             {"--source-template", "git+file://" + dir.path() + "/m/{owner}/{repo}.git#{sha}"}};
+
+  const auto pushed =
+      run_ntrace({"push", "o", "r", commit, "--wait", "--json", "--dispatcher", uut.dispatcher});
+
+  EXPECT_EQ(pushed.exit_code, 0) << pushed.out << pushed.err << uut.log();
+  const auto run = json::parse(pushed.out)["run"].get<std::string>();
+  const auto flame = run_ntrace({"flame", run, "--dispatcher", uut.dispatcher});
+  EXPECT_NE(flame.out.find("fibonacci"), std::string::npos);
+  EXPECT_NE(run_ntrace({"flame", run, "--format", "text", "--dispatcher", uut.dispatcher})
+                .out.find("fibonacci spin.js"),
+            std::string::npos);
+  EXPECT_NE(run_ntrace({"logs", run, "--dispatcher", uut.dispatcher}).out.find("NTRACE=true"),
+            std::string::npos);
+  EXPECT_NE(run_ntrace({"why", run, "--dispatcher", uut.dispatcher}).out.find("rollback finished"),
+            std::string::npos);
+  EXPECT_NE(
+      run_ntrace({"show", run, "--dispatcher", uut.dispatcher}).out.find("push → script started"),
+      std::string::npos);
+  EXPECT_NE(run_ntrace({"runs", "--repo", "o/r", "--dispatcher", uut.dispatcher}).out.find(run),
+            std::string::npos);
+  EXPECT_NE(run_ntrace({"workers", "--runner", uut.runner}).out.find("clean"), std::string::npos);
+  const auto missing =
+      run_ntrace({"push", "o", "r", sha, "--wait", "--dispatcher", uut.dispatcher});
+  EXPECT_EQ(missing.exit_code, 4) << missing.out;
+  EXPECT_EQ(uut.stop(), 0);
+  EXPECT_EQ(test::leftovers(dir / "data"), "");
+}
+
+TEST(up, starts_the_script_of_a_folder_soon_after_the_push) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir};
+  const auto pushed = ok(uut.call(
+      "push", json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 50)}}})));
+  EXPECT_EQ(uut.wait_for_end(pushed["run"]), "done");
+  const auto shown = run_ntrace({"show", pushed["run"], "--dispatcher", uut.dispatcher}).out;
+  EXPECT_NE(shown.find("latency   push → script started "), std::string::npos) << shown;
+}
+
+TEST(up, answers_nc_on_the_same_line_discipline) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir, {"up"}, {"--workers", "0"}};
+  const auto to = ok(parse_host_port(uut.dispatcher));
+  const auto fd = ok(net::connect_tcp(to, 5s));
+  const std::string big(5u << 20, 'x');
+  ASSERT_TRUE(net::send_all(
+      fd.get(),
+      "[\"push\", [\"O\",\"R\",\"" + sha +
+          "\"], 1]\n\r\nnonsense\n[\"nope\",[],\"x\"]\n[\"push\",[1,2,3],3]\n[\"status\",[],4]\n",
+      5s));
+  ::shutdown(fd.get(), SHUT_WR);  // As nc does at the end of its input.
+  std::string text;
+  char block[65536];
+  for (ssize_t n = 0; (net::wait_ready(fd.get(), false, 10s) &&
+                       (n = ::recv(fd.get(), block, sizeof block, 0)) > 0);)
+    text.append(block, static_cast<std::size_t>(n));
+  EXPECT_NE(text.find("\"state\":\"queued\"}],1]\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("bad_request"), std::string::npos);
+  EXPECT_NE(text.find("no_such_method\",\"message\":\"no method nope"), std::string::npos);
+  EXPECT_NE(text.find("\"field\":\"owner\"") == std::string::npos ? text.find("owner must be") : 0,
+            std::string::npos);
+  EXPECT_NE(text.find("],4]\n"), std::string::npos);
+  const auto flood = ok(net::connect_tcp(to, 5s));
+  [[maybe_unused]] const bool cut = net::send_all(flood.get(), big, 5s);
+  text.clear();
+  for (ssize_t n = 0; (net::wait_ready(flood.get(), false, 10s) &&
+                       (n = ::recv(flood.get(), block, sizeof block, 0)) > 0);)
+    text.append(block, static_cast<std::size_t>(n));
+  EXPECT_NE(text.find("line_too_long"), std::string::npos);
+  EXPECT_TRUE(uut.call("status", json::array()));
+}
+
+TEST(up, serves_the_clients_of_rpc_stream) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir, {"up"}, {"--workers", "0"}};
+  const auto port = std::to_string(ok(parse_host_port(uut.dispatcher)).port);
+  int round = 0;
+  for (const char* version : {"rpc-stream", "rpc-stream-1"}) {
+    const auto seen = node("rpc_stream_client.js", {version, port, "dir"});
+    ASSERT_EQ(seen.exit_code, 0) << version << seen.out << seen.err;
+    const auto got = json::parse(seen.out);
+    EXPECT_EQ(got["pushed"], round == 0 ? 50 : 0) << seen.out;
+    EXPECT_EQ(got["duplicates"], round == 0 ? 50 : 100);
+    EXPECT_EQ(got["bad"]["code"], "bad_argument");
+    EXPECT_EQ(got["unknown"], "no_such_method");
+    EXPECT_EQ(got["webhook"]["duplicate"], true);
+    ++round;
+  }
+}
+
+TEST(up, keeps_pushes_and_workers_over_a_kill_and_finishes_them) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto package = test::make_package(dir, "spin", 400);
+  std::vector<std::string> runs;
+  std::string workers;
+  {
+    server first{dir, {"up"}, {"--workers", "1"}};
+    for (int i = 0; i < 3; ++i)
+      runs.push_back(
+          ok(first.call("push", json::array({"o", "r", sha, {{"source", package}}})))["run"]);
+    workers = ok(first.call("workers", json::array(), true))[0]["uuid"];
+    test::eventually(
+        20s, [&] { return ok(first.call("show", json::array({runs[0]})))["state"] == "running"; });
+    EXPECT_EQ(first.stop(SIGKILL), 128 + SIGKILL);
+  }
+  test::eventually(
+      10s, [&] { return test::leftovers(dir / "data").empty(); },
+      [&] { return test::leftovers(dir / "data"); });
+  server second{dir, {"up"}, {"--workers", "1", "--lease-ms", "1000"}};
+  EXPECT_EQ(ok(second.call("workers", json::array(), true))[0]["uuid"], workers);
+  for (const auto& run : runs) EXPECT_EQ(second.wait_for_end(run), "done");
+  EXPECT_EQ(second.stop(), 0);
+}
+
+TEST(up, retries_a_run_whose_zone_init_was_killed) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir};
+  const auto run = ok(uut.call(
+      "push",
+      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 2000)}}})))["run"]
+                       .get<std::string>();
+  std::vector<int> inits;
+  test::eventually(20s, [&] {
+    return ok(uut.call("show", json::array({run})))["state"] == "running" &&
+           !(inits = test::descendants(uut.pid(), "ntrace-init")).empty();
+  });
+  ASSERT_FALSE(inits.empty());
+  ::kill(inits.front(), SIGKILL);
+  EXPECT_EQ(uut.wait_for_end(run), "done");
+  EXPECT_EQ(ok(uut.call("show", json::array({run})))["attempts"].size(), 2u);
+}
+
+TEST(up, enrolls_and_expels_and_remembers) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto made = run_ntrace({"zone", "create", "--data", dir / "data"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const auto uuid = made.out.substr(0, 36);
+  {
+    server uut{dir, {"up"}, {"--workers", "0"}};
+    const auto cli = [&](std::vector<std::string> words) {
+      words.insert(words.end(), {"--runner", uut.runner});
+      return run_ntrace(words);
+    };
+    EXPECT_EQ(cli({"enroll", "00000000-0000-4000-8000-000000000000"}).exit_code, 4);
+    EXPECT_EQ(cli({"enroll", "nonsense"}).exit_code, 4);
+    EXPECT_EQ(cli({"expel", uuid}).exit_code, 4);
+    EXPECT_EQ(cli({"enroll", uuid}).exit_code, 0);
+    EXPECT_EQ(cli({"enroll", uuid}).exit_code, 0);
+    EXPECT_EQ(ok(uut.call("workers", json::array(), true)).size(), 1u);
+    EXPECT_EQ(uut.stop(), 0);
+  }
+  server again{dir, {"up"}, {"--workers", "0"}};
+  EXPECT_EQ(ok(again.call("workers", json::array(), true))[0]["uuid"], uuid);
+  EXPECT_EQ(run_ntrace({"expel", uuid, "--runner", again.runner}).exit_code, 0);
+  EXPECT_TRUE(ok(again.call("workers", json::array(), true)).empty());
+}
+
+TEST(up, cancels_a_running_run_and_requeues_it) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir};
+  const auto run = ok(uut.call(
+      "push",
+      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 2000)}}})))["run"]
+                       .get<std::string>();
+  test::eventually(20s,
+                   [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+  EXPECT_EQ(run_ntrace({"cancel", run, "--dispatcher", uut.dispatcher}).exit_code, 0);
+  EXPECT_EQ(uut.wait_for_end(run), "cancelled");
+  EXPECT_EQ(run_ntrace({"requeue", run, "--dispatcher", uut.dispatcher}).exit_code, 0);
+  EXPECT_EQ(uut.wait_for_end(run), "done");
+}
+
+TEST(up, says_in_why_what_a_push_waits_for) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir, {"up"}, {"--workers", "0"}};
+  const auto run = ok(uut.call("push", json::array({"o", "r", sha})))["run"].get<std::string>();
+  EXPECT_NE(run_ntrace({"why", run, "--dispatcher", uut.dispatcher}).out.find("waits for a worker"),
+            std::string::npos);
+  EXPECT_EQ(
+      run_ntrace({"show", "01M876B6J4KZP9X4YQXE3X75SJ", "--dispatcher", uut.dispatcher}).exit_code,
+      4);
+  EXPECT_EQ(run_ntrace({"show", "x", "--dispatcher", uut.dispatcher}).exit_code, 4);
+  EXPECT_EQ(run_ntrace({"runs", "--dispatcher", "127.0.0.1:1"}).exit_code, 3);
+}
+
+TEST(up, drains_at_sigterm_and_finishes_what_it_holds) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  std::string run;
+  {
+    server uut{dir};
+    run = ok(uut.call(
+        "push",
+        json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 1500)}}})))["run"];
+    test::eventually(
+        20s, [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+    EXPECT_EQ(uut.stop(), 0) << uut.log();
+  }
+  EXPECT_EQ(test::leftovers(dir / "data"), "");
+  server again{dir};
+  EXPECT_EQ(ok(again.call("show", json::array({run})))["state"], "done");
+}
+
+TEST(up, stops_at_once_at_a_second_signal) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir};
+  const auto run = ok(uut.call(
+      "push",
+      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 60'000)}}})))["run"]
+                       .get<std::string>();
+  test::eventually(20s,
+                   [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+  ::kill(uut.pid(), SIGTERM);
+  test::eventually(5s, [&] { return uut.log().find("process.draining") != std::string::npos; });
+  EXPECT_EQ(uut.stop(SIGTERM, 15s), 0);
+  EXPECT_EQ(test::leftovers(dir / "data"), "");
+}
+
+TEST(up, ends_at_its_hard_deadline_when_an_actor_hangs) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  server uut{dir, {"up"}, {"--drain-ms", "300", "--stop-ms", "2000"}};
+  const auto helpers = test::descendants(uut.pid(), "ntrace-helper");
+  ASSERT_FALSE(helpers.empty());
+  ::kill(helpers.front(), SIGSTOP);  // A zone's actor now waits for its answer for ever.
+  const auto run = ok(uut.call(
+      "push",
+      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 50)}}})))["run"]
+                       .get<std::string>();
+  test::eventually(20s,
+                   [&] { return ok(uut.call("show", json::array({run})))["state"] != "queued"; });
+  EXPECT_EQ(uut.stop(SIGTERM, 15s), 70);
+  EXPECT_NE(uut.log().find("process.hard_exit"), std::string::npos);
+  ::kill(helpers.front(), SIGCONT);
+  test::eventually(
+      10s, [&] { return test::leftovers(dir / "data").empty(); },
+      [&] { return test::leftovers(dir / "data"); });
+  server again{dir, {"up"}, {"--lease-ms", "500"}};
+  EXPECT_EQ(again.wait_for_end(run), "done");
+}
+
+TEST(roles, run_apart_and_find_each_other_again) {
+  NTRACE_NEEDS_ZONES();
+  const scratch left, right;
+  auto dispatcher = std::make_unique<server>(left, std::vector<std::string>{"dispatcher"});
+  const auto at = dispatcher->dispatcher;
+  server runner{right, {"runner"}, {"--dispatcher", at}};
+  const auto package = test::make_package(left, "spin", 1500);
+  const auto run =
+      ok(dispatcher->call("push", json::array({"o", "r", sha, {{"source", package}}})))["run"]
+          .get<std::string>();
+  test::eventually(
+      20s, [&] { return ok(dispatcher->call("show", json::array({run})))["state"] == "running"; });
+  dispatcher->stop(SIGKILL);
+  dispatcher = std::make_unique<server>(left, std::vector<std::string>{"dispatcher"},
+                                        std::vector<std::string>{"--dispatcher", at});
+  EXPECT_EQ(dispatcher->wait_for_end(run), "done");
+  EXPECT_EQ(ok(dispatcher->call("show", json::array({run})))["attempts"].size(), 1u)
+      << "the attempt outlived the dispatcher";
+}
+
+TEST(nano, gives_a_flame_graph_when_pushed_from_a_local_mirror) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  shell("cd " + dir.path() +
+        " && npm pack --silent nano@4.1.4 && tar xzf nano-4.1.4.tgz && cd package && git init -q "
+        "-b main . && git add -Af && "
+        "git -c user.name=t -c user.email=t@t commit -qm one && git clone -q --bare . " +
+        dir.path() + "/m/dscape/nano.git");
+  subprocess_spec rev;
+  rev.argv = {"git", "-C", dir / "package", "rev-parse", "HEAD"};
+  const auto commit = ok(run_subprocess(rev)).out.substr(0, 40);
+  server uut{dir,
+             {"up"},
+             {"--source-template", "git+file://" + dir.path() + "/m/{owner}/{repo}.git#{sha}"}};
+  const auto pushed = run_ntrace(
+      {"push", "dscape", "nano", commit, "--wait", "--json", "--dispatcher", uut.dispatcher}, 150s);
+  EXPECT_EQ(pushed.exit_code, 1) << pushed.out << pushed.err << uut.log();
+  const auto run = json::parse(pushed.out)["run"].get<std::string>();
+  EXPECT_NE(run_ntrace({"flame", run, "--format", "folded", "--dispatcher", uut.dispatcher})
+                .out.find(" nano.js:"),
+            std::string::npos);
+}
