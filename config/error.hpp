@@ -78,7 +78,7 @@ enum class ec : std::uint8_t {
 std::string_view to_string(ec code) noexcept;
 /// The code of a word; ec::none for an unknown one.
 ec ec_from_string(std::string_view word) noexcept;
-/// The exit code of docs/cli.md, "Exit codes": 2, 3, 4, 5 or 70.
+/// The exit code of docs/protocol.md, "Exit codes": 2, 3, 4, 5 or 70.
 int exit_code(ec code) noexcept;
 
 /// What happened, to what, and what to do next. `facts` are extra members of an error reply.

@@ -15,7 +15,7 @@ struct dispatcher_parts {
   caf::actor server;   ///< Façade of the RPC server, for calls to runners.
 };
 
-/// Serves `call` (docs/protocol.md, "Methods of the dispatcher"), `peer_gone`, and
+/// Serves `call` (docs/protocol.md, "Dispatcher"), `peer_gone`, and
 ///   (drain, bool)  → take no new work, or take it again
 ///   (idle)         → number of attempts that are held
 result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts);

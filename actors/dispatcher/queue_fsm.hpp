@@ -61,7 +61,7 @@ public:
   effects on_committed(time_point now, std::uint64_t tag,
                        const result<journal::committed>& outcome);
 
-  // A runner's calls; `args` is the call's one object. docs/protocol.md, "Runner".
+  // A runner's calls; `args` is the call's one object. docs/protocol.md, "Runner's calls".
   effects on_hello(time_point now, session_id session, request_id request,
                    const nlohmann::json& args);
   effects on_accept(time_point now, session_id session, request_id request,

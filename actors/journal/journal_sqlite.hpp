@@ -1,5 +1,5 @@
 #pragma once
-// The journal in one SQLite file: WAL, synchronous FULL, one writer. docs/delivery.md, "Journal".
+// The journal in one SQLite file: WAL, synchronous FULL, one writer. docs/architecture.md.
 #include <memory>
 #include <optional>
 

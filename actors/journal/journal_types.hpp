@@ -37,7 +37,8 @@ struct end_attempt {
   std::string verdict, reason;
   nlohmann::json receipt;
 };
-/// One piece of a stream; stored only while `token` is the run's live one (S6 of docs/delivery.md).
+/// One piece of a stream; stored only while `token` is the run's live one (docs/protocol.md,
+/// "Runner's calls").
 struct append_chunk {
   std::string run;
   std::uint64_t attempt = 0, token = 0, seq = 0;

@@ -22,8 +22,7 @@ using undialled_atom = caf::atom_constant<caf::atom("undialled")>;
 
 constexpr milliseconds connect_deadline{5000};
 constexpr std::size_t read_bytes = 64u << 10;
-constexpr backoff_policy redial{milliseconds{20},
-                                milliseconds{500}};  // docs/architecture.md, "Link"
+constexpr backoff_policy redial{milliseconds{20}, milliseconds{500}};  // docs/architecture.md
 
 struct link_state {
   const char* name = "link";

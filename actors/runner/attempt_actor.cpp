@@ -83,15 +83,16 @@ std::vector<std::string> environment(const attempt_state& s, bool with_network) 
       "LANG=C.UTF-8",
       "TERM=dumb",
       "NTRACE=true",
-      "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt",
       "npm_config_audit=false",
       "npm_config_fund=false",
       "npm_config_update_notifier=false",
       "npm_config_registry=" + s.options.npm_registry};
-  if (with_network)
-    for (const char* name :
-         {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
-      env.push_back(std::string{name} + "=http://127.0.0.1:3128");
+  if (!with_network) return env;
+  for (const char* name :
+       {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
+    env.push_back(std::string{name} + "=http://127.0.0.1:3128");
+  // Only here: Node parses them at each start, which would stand in the profile.
+  env.emplace_back("NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt");
   return env;
 }
 

@@ -31,6 +31,16 @@ TEST(profile, draws_a_package_and_leaves_nothing_behind) {
   EXPECT_TRUE(std::filesystem::is_empty(dir / "data/scratch"));
 }
 
+TEST(profile, shows_where_a_cpu_bound_benchmark_spends_its_time) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto done =
+      run_ntrace(in(dir, {"profile", NTRACE_TESTS "/data/mandelbrot", "-o", dir / "out"}));
+  EXPECT_EQ(done.exit_code, 0) << done.err;
+  EXPECT_NE(done.out.find("renderRow benchmark.js:"), std::string::npos) << done.out;
+  EXPECT_NE(ok(read_file(dir / "out/output.log")).find("under ntrace: true"), std::string::npos);
+}
+
 TEST(profile, still_draws_when_the_script_fails) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;

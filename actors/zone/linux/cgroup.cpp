@@ -19,7 +19,7 @@ namespace ntrace::zone {
 namespace {
 
 constexpr std::string_view parent = "/ntrace/";
-constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "kill_deadline"
+constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 
 std::string read_text(const std::string& path) { return read_file(path, 1u << 20).value_or(""); }
 

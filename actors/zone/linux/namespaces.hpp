@@ -1,6 +1,6 @@
 #pragma once
 // Boots one zone: namespaces, mounts, and the exec of zone init. Called by the privileged helper,
-// which has one thread. docs/zones.md, "Boot".
+// which has one thread. docs/zones.md.
 #include <cstdint>
 #include <string>
 #include <vector>
