@@ -165,7 +165,7 @@ void on_offer(runner_self self, const json& offer) {
   if (s.is_draining) return refuse("draining");
   const auto worker = s.pool.on_acquire(offer.value("run", ""));
   if (!worker) return refuse("no worker is free: " + s.pool.text());
-  const auto uuid = *worker;
+  const auto& uuid = *worker;
   // The zone starts only after the dispatcher has confirmed the lease.
   self->request(s.parts.link, caf::infinite,
                 call{0, "accept", json::array({json{{"token", token}}})})
@@ -191,7 +191,7 @@ void add_zone(runner_self self, const std::string& uuid) {
   self->send(s.parts.zone_sup, supervision::add_child_atom::value, child);
 }
 
-void enroll(runner_self self, const std::string& uuid, caf::response_promise promise) {
+void enroll(runner_self self, const std::string& uuid, const caf::response_promise& promise) {
   auto& s = self->state;
   const auto answer = [self, uuid, promise] {
     give(promise, to_json(*self->state.pool.find(uuid)));
@@ -223,7 +223,8 @@ void enroll(runner_self self, const std::string& uuid, caf::response_promise pro
       });
 }
 
-void expel(runner_self self, const std::string& uuid, bool abort, caf::response_promise promise) {
+void expel(runner_self self, const std::string& uuid, bool abort,
+           const caf::response_promise& promise) {
   auto& s = self->state;
   if (auto out = s.pool.on_expel(uuid); !out) return deny(promise, to_caf(out.error()));
   if (abort)
