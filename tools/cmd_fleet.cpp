@@ -14,13 +14,7 @@ struct fleet_args {
 
 int call_and_print(const fleet_args& a, const char* method, const json& args,
                    const std::function<void(const json&)>& print) {
-  const auto got = a.server.call(method, args, milliseconds{60'000});
-  if (!got) return report(got.error(), a.server.as_json);
-  if (a.server.as_json)
-    std::cout << got->dump() << "\n";
-  else
-    print(*got);
-  return 0;
+  return a.server.print(a.server.call(method, args, milliseconds{60'000}), print);
 }
 
 int workers(const fleet_args& a) {

@@ -16,19 +16,9 @@ struct run_args {
   bool follow = false;
 };
 
-int print_or_report(const run_args& a, const result<json>& got,
-                    const std::function<void(const json&)>& print) {
-  if (!got) return report(got.error(), a.server.as_json);
-  if (a.server.as_json)
-    std::cout << got->dump() << "\n";
-  else
-    print(*got);
-  return 0;
-}
-
 int runs(const run_args& a) {
   json filter{{"limit", a.limit}, {"since_ms", a.since_ms}, {"repo", a.repo}, {"state", a.state}};
-  return print_or_report(a, a.server.call("runs", json::array({filter})), [](const json& list) {
+  return a.server.print(a.server.call("runs", json::array({filter})), [](const json& list) {
     std::vector<std::vector<std::string>> rows{
         {"RUN", "STATE", "REPO", "SHA", "ATTEMPTS", "PUSHED (UTC)", "REASON"}};
     for (const auto& r : list)
@@ -92,7 +82,7 @@ void print_run(const json& r) {
 }
 
 int show(const run_args& a) {
-  return print_or_report(a, a.server.call("why", json::array({a.run})), print_run);
+  return a.server.print(a.server.call("why", json::array({a.run})), print_run);
 }
 
 std::string detail_text(const json& detail) {
@@ -111,7 +101,7 @@ std::string detail_text(const json& detail) {
 }
 
 int why(const run_args& a) {
-  return print_or_report(a, a.server.call("why", json::array({a.run})), [](const json& r) {
+  return a.server.print(a.server.call("why", json::array({a.run})), [](const json& r) {
     print_run(r);
     const auto begin = r.value("created_ms", std::int64_t{0});
     std::vector<std::vector<std::string>> rows{{"AFTER", "ATTEMPT", "ACTOR", "EVENT", "WHAT"}};
@@ -158,7 +148,7 @@ int logs(const run_args& a) {
 }
 
 int one_word(const run_args& a, const char* method) {
-  return print_or_report(a, a.server.call(method, json::array({a.run})), [](const json& r) {
+  return a.server.print(a.server.call(method, json::array({a.run})), [](const json& r) {
     std::cout << r.value("run", "") << " " << r.value("state", "") << "\n";
   });
 }

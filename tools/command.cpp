@@ -87,6 +87,16 @@ result<json> server_flags::call(std::string_view method, const json& args,
   return client->call(method, args, deadline);
 }
 
+int server_flags::print(const result<json>& answer,
+                        const std::function<void(const json&)>& as_text) const {
+  if (!answer) return report(answer.error(), as_json);
+  if (as_json)
+    std::cout << answer->dump() << "\n";
+  else
+    as_text(*answer);
+  return 0;
+}
+
 std::string table(const std::vector<std::vector<std::string>>& rows) {
   const auto width = [](const std::string& s) {
     return static_cast<std::size_t>(std::count_if(

@@ -57,6 +57,8 @@ struct server_flags {
   /// Connects, calls, gives the answer.
   result<json> call(std::string_view method, const json& args,
                     milliseconds deadline = milliseconds{30'000}) const;
+  /// Prints an answer as JSON or by `print`, or the error; the exit code.
+  int print(const result<json>& answer, const std::function<void(const json&)>& print) const;
 };
 
 /// Aligned columns; the first row is the head.

@@ -11,13 +11,7 @@ TEST(up, carries_a_push_of_a_git_mirror_to_a_flame_graph) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
   test::make_package(dir, "work", 800);
-  shell("cd " + dir.path() +
-        "/work && git init -q -b main . && git add -A && git -c user.name=t -c user.email=t@t "
-        "commit -qm one && git clone -q --bare . " +
-        dir.path() + "/m/o/r.git");
-  subprocess_spec rev;
-  rev.argv = {"git", "-C", dir / "work", "rev-parse", "HEAD"};
-  const auto commit = ok(run_subprocess(rev)).out.substr(0, 40);
+  const auto commit = make_mirror(dir / "work", dir / "m/o/r.git");
   server uut{dir,
              {"up"},
              {"--source-template", "git+file://" + dir.path() + "/m/{owner}/{repo}.git#{sha}"}};
@@ -293,14 +287,8 @@ TEST(roles, run_apart_and_find_each_other_again) {
 TEST(nano, gives_a_flame_graph_when_pushed_from_a_local_mirror) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
-  shell("cd " + dir.path() +
-        " && npm pack --silent nano@4.1.4 && tar xzf nano-4.1.4.tgz && cd package && git init -q "
-        "-b main . && git add -Af && "
-        "git -c user.name=t -c user.email=t@t commit -qm one && git clone -q --bare . " +
-        dir.path() + "/m/dscape/nano.git");
-  subprocess_spec rev;
-  rev.argv = {"git", "-C", dir / "package", "rev-parse", "HEAD"};
-  const auto commit = ok(run_subprocess(rev)).out.substr(0, 40);
+  shell("cd " + dir.path() + " && npm pack --silent nano@4.1.4 && tar xzf nano-4.1.4.tgz");
+  const auto commit = make_mirror(dir / "package", dir / "m/dscape/nano.git");
   server uut{dir,
              {"up"},
              {"--source-template", "git+file://" + dir.path() + "/m/{owner}/{repo}.git#{sha}"}};

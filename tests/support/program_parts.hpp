@@ -38,4 +38,15 @@ inline std::vector<std::string> in(const scratch& dir, std::vector<std::string> 
   return words;
 }
 
+/// Commits `folder` to a bare repository at `mirror`; the commit's id.
+inline std::string make_mirror(const std::string& folder, const std::string& mirror) {
+  shell("cd " + folder +
+        " && git init -q -b main . && git add -Af && git -c user.name=t -c user.email=t@t commit "
+        "-qm one && git clone -q --bare . " +
+        mirror);
+  subprocess_spec rev;
+  rev.argv = {"git", "-C", folder, "rev-parse", "HEAD"};
+  return ok(run_subprocess(rev)).out.substr(0, 40);
+}
+
 }  // namespace ntrace::test
