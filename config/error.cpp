@@ -60,10 +60,15 @@ constexpr std::array rows{
     row{ec::overflow, "overflow", 4},
     row{ec::too_many_stacks, "too_many_stacks", 4},
     row{ec::truncated, "truncated", 4},
-    row{ec::bad_config, "bad_config", 2},
-    row{ec::io, "io", 4},
     row{ec::child_failed, "child_failed", 70},
     row{ec::no_such_child, "no_such_child", 70},
+    row{ec::bad_spec, "bad_spec", 70},
+    row{ec::already_started, "already_started", 4},
+    row{ec::already_present, "already_present", 4},
+    row{ec::child_running, "child_running", 4},
+    row{ec::child_restarting, "child_restarting", 4},
+    row{ec::bad_config, "bad_config", 2},
+    row{ec::io, "io", 4},
     row{ec::defect, "defect", 70},
 };
 static_assert(rows.size() == static_cast<std::size_t>(ec::last) + 1, "a code without a row");

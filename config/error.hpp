@@ -65,12 +65,18 @@ enum class ec : std::uint8_t {
   overflow,         ///< Counts above 2^64-1.
   too_many_stacks,  ///< More distinct frames or stacks than the bound.
   truncated,        ///< A compressed input that ends early or expands above its bound.
+  // supervision
+  child_failed,      ///< A supervised child did not start, or ended abnormally.
+  no_such_child,     ///< The child behind an address is gone for good.
+  bad_spec,          ///< A child or supervisor specification that cannot be; names the field.
+  already_started,   ///< A child of that id runs.
+  already_present,   ///< A child of that id is there, stopped.
+  child_running,     ///< Only a stopped child can be restarted or deleted.
+  child_restarting,  ///< The same, and the child waits for its restart.
   // program
-  bad_config,     ///< A setting that is unknown, ill-typed or out of range.
-  io,             ///< A file, socket or process operation failed.
-  child_failed,   ///< A supervised child did not start.
-  no_such_child,  ///< A supervisor has no child of that id.
-  defect,         ///< A state that only a bug in ntrace can cause.
+  bad_config,  ///< A setting that is unknown, ill-typed or out of range.
+  io,          ///< A file, socket or process operation failed.
+  defect,      ///< A state that only a bug in ntrace can cause.
   last = defect,
 };
 

@@ -4,6 +4,7 @@
 #include <caf/actor_system.hpp>
 #include <caf/exit_reason.hpp>
 #include <caf/message.hpp>
+#include <caf/uniform_type_info_map.hpp>
 
 #include <cstdlib>
 
@@ -15,17 +16,63 @@ namespace {
 
 const auto category = caf::atom("ntrace");
 
-std::string type_name(const std::exception& e) {
+std::string demangled(const char* name) {
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name{
-      abi::__cxa_demangle(typeid(e).name(), nullptr, nullptr, &status), &std::free};
-  return status == 0 ? name.get() : typeid(e).name();
+  const std::unique_ptr<char, decltype(&std::free)> readable{
+      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free};
+  return status == 0 ? readable.get() : name;
+}
+
+/// What kind of message an actor was handling: its leading atom, else the types of its parts.
+std::string kind_of(const caf::uniform_type_info_map& types, const caf::mailbox_element* m) {
+  if (!m) return "its start";
+  const auto& content = m->content();
+  std::string out;
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    if (i > 0) out += ", ";
+    if (content.match_element<caf::atom_value>(i))
+      out += caf::to_string(content.get_as<caf::atom_value>(i));
+    else if (const auto* type = content.type(i).second)
+      out += demangled(type->name());
+    else
+      out += types.portable_name(content.type(i).first, nullptr);
+  }
+  return "(" + out + ")";
 }
 
 }  // namespace
 
+std::string exception_text(const std::exception& e) {
+  return demangled(typeid(e).name()) + ": " + e.what();
+}
+
 caf::error to_caf(const error& e) {
   return caf::error{static_cast<std::uint8_t>(e.code), category, caf::make_message(e.message)};
+}
+
+caf::error to_caf(const error& e, const caf::actor& about) {
+  return caf::error{static_cast<std::uint8_t>(e.code), category,
+                    caf::make_message(e.message, about)};
+}
+
+caf::actor address_in(const caf::error& e) {
+  return e.context().match_elements<std::string, caf::actor>() ? e.context().get_as<caf::actor>(1)
+                                                               : nullptr;
+}
+
+caf::error to_caf(const exit_reason& reason) {
+  switch (reason.kind) {
+    case exit_kind::normal:
+      return caf::exit_reason::normal;
+    case exit_kind::shutdown:
+      return caf::error{static_cast<std::uint8_t>(caf::exit_reason::user_shutdown),
+                        caf::atom("exit"), caf::make_message(reason.text)};
+    case exit_kind::killed:
+      return caf::exit_reason::kill;
+    case exit_kind::failed:
+      break;
+  }
+  return to_caf(error{ec::child_failed, reason.text, {}});
 }
 
 error from_caf(const caf::error& e) {
@@ -33,7 +80,8 @@ error from_caf(const caf::error& e) {
     const auto code =
         e.code() <= static_cast<std::uint8_t>(ec::last) ? static_cast<ec>(e.code()) : ec::defect;
     std::string text;
-    if (e.context().match_elements<std::string>()) text = e.context().get_as<std::string>(0);
+    if (!e.context().empty() && e.context().match_element<std::string>(0))
+      text = e.context().get_as<std::string>(0);
     return {code, std::move(text), {}};
   }
   return {ec::child_failed, caf::to_string(e), {}};
@@ -41,25 +89,31 @@ error from_caf(const caf::error& e) {
 
 exit_reason exit_reason_of(const caf::error& e) {
   if (!e || e == caf::exit_reason::normal) return {exit_kind::normal, ""};
-  if (e == caf::exit_reason::user_shutdown) return {exit_kind::shutdown, ""};
+  if (e == caf::exit_reason::user_shutdown)
+    return {exit_kind::shutdown,
+            e.context().match_elements<std::string>() ? e.context().get_as<std::string>(0) : ""};
   if (e == caf::exit_reason::kill) return {exit_kind::killed, "killed"};
-  return {exit_kind::failed, to_string(from_caf(e))};
+  const auto ours = from_caf(e);
+  return {exit_kind::failed, ours.code == ec::child_failed ? ours.message : to_string(ours)};
 }
 
 void guard(caf::scheduled_actor* self, const char* name) {
-  self->set_exception_handler([name](caf::scheduled_actor*, std::exception_ptr& x) -> caf::error {
-    std::string text = "an exception of unknown type";
-    try {
-      std::rethrow_exception(x);
-    } catch (const std::exception& e) {
-      text = type_name(e) + ": " + e.what();
-    } catch (...) {
-      // The text above says all that is known.
-    }
-    ++gauges::value("actor_exceptions");
-    log::error("actor.failed", {{"actor", name}, {"reason", text}});
-    return to_caf({ec::child_failed, std::string{name} + ": " + text, {}});
-  });
+  self->set_exception_handler(
+      [name](caf::scheduled_actor* me, std::exception_ptr& x) -> caf::error {
+        std::string text = "an exception of unknown type";
+        try {
+          std::rethrow_exception(x);
+        } catch (const std::exception& e) {
+          text = exception_text(e);
+        } catch (...) {
+          // The text above says all that is known.
+        }
+        text += " while handling " + kind_of(me->system().types(), me->current_mailbox_element());
+        static auto& exceptions = gauges::value("actor_exceptions");
+        ++exceptions;
+        log::error("actor.failed", {{"actor", name}, {"reason", text}});
+        return to_caf(error{ec::child_failed, std::string{name} + ": " + text, {}});
+      });
 }
 
 }  // namespace ntrace::supervision

@@ -1,70 +1,198 @@
 #include "supervision/facade.hpp"
 
-#include <caf/actor_ostream.hpp>
-#include <caf/event_based_actor.hpp>
-#include <caf/send.hpp>
-#include <caf/stateful_actor.hpp>
-#include <deque>
+#include <caf/actor_cast.hpp>
+#include <caf/actor_config.hpp>
+#include <caf/actor_control_block.hpp>
+#include <caf/exit_reason.hpp>
+#include <caf/make_actor.hpp>
+#include <caf/monitorable_actor.hpp>
+#include <caf/scheduler/abstract_coordinator.hpp>
+#include <mutex>
+#include <unordered_map>
 
 #include "config/gauges.hpp"
+#include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
 
 namespace ntrace::supervision {
 namespace {
 
-using point_atom = caf::atom_constant<caf::atom("fc_point")>;
-using clear_atom = caf::atom_constant<caf::atom("fc_clear")>;
-using end_atom = caf::atom_constant<caf::atom("fc_end")>;
+using tick_atom = caf::atom_constant<caf::atom("fc_tick")>;
 
-struct facade_state {
-  const char* name = "facade";
-  caf::actor target;
-  std::deque<std::pair<caf::response_promise, caf::message>> waiting;
+/// Bytes of a message as far as its types tell: texts count whole, all else as one word.
+std::size_t bytes_of(const caf::message& content) {
+  std::size_t out = 0;
+  for (std::size_t i = 0; i < content.size(); ++i)
+    out += content.match_element<std::string>(i) ? content.get_as<std::string>(i).size() : 8;
+  return out;
+}
+
+class facade final : public caf::monitorable_actor {
+public:
+  facade(caf::actor_config& cfg, facade_options options)
+      : caf::monitorable_actor(cfg), fsm_{options} {}
+
+  const char* name() const override { return "facade"; }
+
+  void enqueue(caf::mailbox_element_ptr what, caf::execution_unit* context) override {
+    if (what->mid.is_response()) return on_response(std::move(what), context);
+    // By value: all atoms are of one type.
+    const auto& content = what->content();
+    if (content.size() == 1 && content.match_element<caf::atom_value>(0) &&
+        content.get_as<caf::atom_value>(0) == tick_atom::value)
+      return locked(context, [&] { return fsm_.on_tick(now()); });
+    on_message(std::move(what), context);
+  }
+
+  void point(const caf::actor& target) {
+    locked(nullptr, [&] {
+      target_ = caf::actor_cast<caf::strong_actor_ptr>(target);
+      return fsm_.on_up(now());
+    });
+  }
+  void clear(const std::string& reason) {
+    locked(nullptr, [&] {
+      target_ = nullptr;
+      return fsm_.on_down(now(), reason);
+    });
+  }
+  void end() {
+    locked(nullptr, [&] {
+      target_ = nullptr;
+      return fsm_.on_gone();
+    });
+    cleanup(caf::exit_reason::user_shutdown, nullptr);
+  }
+  std::size_t held() {
+    const std::lock_guard lock{guard_};
+    return fsm_.held();
+  }
+
+private:
+  struct letter {
+    caf::strong_actor_ptr sender;
+    caf::message_id mid;
+    caf::message content;
+  };
+  struct delivery {
+    caf::strong_actor_ptr to, from;
+    caf::message_id mid;
+    caf::message content;
+  };
+
+  time_point now() { return home_system().clock().now(); }
+
+  void on_message(caf::mailbox_element_ptr what, caf::execution_unit* context) {
+    letter l{std::move(what->sender), what->mid, what->move_content_to_message()};
+    std::optional<time_point> deadline;
+    if (l.content.match_elements<within>()) {
+      const auto wrapped = l.content.get_as<within>(0);
+      deadline = wrapped.deadline;
+      l.content = wrapped.content;
+    }
+    locked(context, [&] {
+      const auto id = next_id_++;
+      const auto bytes = bytes_of(l.content);
+      const bool is_request = l.mid.is_request();
+      letters_.emplace(id, std::move(l));
+      return fsm_.on_message(now(), id, bytes, is_request, deadline);
+    });
+  }
+
+  /// A response without a sender is a dead mailbox giving back its content: no answer.
+  void on_response(caf::mailbox_element_ptr what, caf::execution_unit* context) {
+    if (!what->sender) return;
+    letter asked;
+    {
+      const std::lock_guard lock{guard_};
+      const auto id = what->mid.request_id().integer_value();
+      if (!fsm_.on_answer(id)) return;
+      const auto at = letters_.find(id);
+      asked = std::move(at->second);
+      letters_.erase(at);
+    }
+    if (asked.sender)
+      asked.sender->enqueue(what->sender, asked.mid.response_id(), what->move_content_to_message(),
+                            context);
+  }
+
+  /// Runs `decide` and sends to the child under the lock, which keeps the order; answers to callers
+  /// go out after it. The lock is recursive: a dead child's mailbox answers within our call.
+  template <class Decide>
+  void locked(caf::execution_unit* context, Decide decide) {
+    std::vector<delivery> answers;
+    {
+      const std::lock_guard lock{guard_};
+      perform(decide(), answers, context);
+    }
+    for (auto& a : answers) a.to->enqueue(a.from, a.mid, std::move(a.content), context);
+  }
+
+  void perform(const facade_effects& todo, std::vector<delivery>& answers,
+               caf::execution_unit* context) {
+    for (const auto& one : todo) {
+      std::visit(overload{[&](const forward& e) {
+                            const auto at = letters_.find(e.id);
+                            if (!at->second.mid.is_request()) {
+                              const auto l = std::move(at->second);
+                              letters_.erase(at);
+                              target_->enqueue(l.sender, l.mid, l.content, context);
+                            } else {
+                              const auto mid =
+                                  caf::message_id{e.id}.with_category(at->second.mid.category());
+                              target_->enqueue(ctrl(), mid, at->second.content, context);
+                            }
+                          },
+                          [&](const deny& e) {
+                            static auto& denied = gauges::value("facade_denied");
+                            ++denied;
+                            const auto at = letters_.find(e.id);
+                            auto l = std::move(at->second);
+                            letters_.erase(at);
+                            if (l.mid.is_request() && l.sender)
+                              answers.push_back({l.sender, ctrl(), l.mid.response_id(),
+                                                 caf::make_message(to_caf({e.code, e.why, {}}))});
+                          },
+                          [&](const look_again& e) {
+                            home_system().clock().schedule_message(
+                                e.at, ctrl(),
+                                caf::make_mailbox_element(nullptr, caf::make_message_id(), {},
+                                                          caf::make_message(tick_atom::value)));
+                          }},
+                 one);
+    }
+  }
+
+  std::recursive_mutex guard_;
+  facade_fsm fsm_;
+  caf::strong_actor_ptr target_;
+  std::unordered_map<std::uint64_t, letter> letters_;  ///< As many as the machine holds.
+  std::uint64_t next_id_ = 1;
 };
 
-caf::behavior facade(caf::stateful_actor<facade_state>* self,
-                     int /* keeps CAF from binding null */) {
-  guard(self, "facade");
-  self->set_default_handler(
-      [self](caf::scheduled_actor*, caf::message_view& view) -> caf::result<caf::message> {
-        auto& state = self->state;
-        auto promise = self->make_response_promise();
-        if (state.target) {
-          promise.delegate(state.target, view.move_content_to_message());
-        } else if (state.waiting.size() < facade_queue_max) {
-          state.waiting.emplace_back(promise, view.move_content_to_message());
-        } else {
-          ++gauges::value("facade_overloaded");
-          promise.deliver(to_caf({ec::overloaded, "too many requests wait for a restart", {}}));
-        }
-        return caf::delegated<caf::message>{};
-      });
-  return {[self](point_atom, const caf::actor& target) {
-            self->state.target = target;
-            while (!self->state.waiting.empty()) {
-              auto [promise, content] = std::move(self->state.waiting.front());
-              self->state.waiting.pop_front();
-              promise.delegate(target, std::move(content));
-            }
-          },
-          [self](clear_atom) { self->state.target = nullptr; },
-          [self](end_atom) {
-            for (auto& [promise, content] : self->state.waiting)
-              promise.deliver(to_caf(
-                  {ec::no_such_child, "the actor behind this address is gone for good", {}}));
-            self->state.waiting.clear();
-            self->state.target = nullptr;
-            self->quit();
-          }};
+facade* cast(const caf::actor& a) {
+  return dynamic_cast<facade*>(caf::actor_cast<caf::abstract_actor*>(a));
 }
 
 }  // namespace
 
-caf::actor spawn_facade(caf::actor_system& system) { return system.spawn(facade, 0); }
-void point_facade(const caf::actor& f, const caf::actor& target) {
-  caf::anon_send(f, point_atom::value, target);
+caf::actor spawn_facade(caf::actor_system& system, facade_options options) {
+  caf::actor_config cfg;
+  return caf::make_actor<facade, caf::actor>(system.next_actor_id(), system.node(), &system, cfg,
+                                             options);
 }
-void clear_facade(const caf::actor& f) { caf::anon_send(f, clear_atom::value); }
-void end_facade(const caf::actor& f) { caf::anon_send(f, end_atom::value); }
+void point_facade(const caf::actor& f, const caf::actor& target) {
+  if (auto* at = cast(f)) at->point(target);
+}
+void clear_facade(const caf::actor& f, const std::string& reason) {
+  if (auto* at = cast(f)) at->clear(reason);
+}
+void end_facade(const caf::actor& f) {
+  if (auto* at = cast(f)) at->end();
+}
+std::size_t held_by_facade(const caf::actor& f) {
+  auto* at = cast(f);
+  return at ? at->held() : 0;
+}
 
 }  // namespace ntrace::supervision

@@ -18,10 +18,15 @@ public:
     times_.push_back(now);
     return times_.size() <= intensity_;
   }
+  /// Restarts within the period before `now`.
+  std::size_t size(time_point now) {
+    forget(now);
+    return times_.size();
+  }
   /// Restarts that are still allowed at `now`.
   unsigned budget_left(time_point now) {
-    forget(now);
-    return times_.size() >= intensity_ ? 0 : intensity_ - static_cast<unsigned>(times_.size());
+    const auto used = size(now);
+    return used >= intensity_ ? 0 : intensity_ - static_cast<unsigned>(used);
   }
 
 private:

@@ -1,10 +1,12 @@
 #include "supervision/supervisor_actor.hpp"
 
+#include <caf/actor_ostream.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
-#include <map>
+#include <unordered_map>
 
+#include "config/gauges.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
@@ -15,6 +17,17 @@ namespace {
 
 using tick = caf::atom_constant<caf::atom("sv_tick")>;
 
+/// The façades that (ref) made; they end with the last holder.
+struct facade_set {
+  std::unordered_map<std::string, caf::actor> by_id;
+  facade_set() = default;
+  facade_set(const facade_set&) = delete;
+  facade_set& operator=(const facade_set&) = delete;
+  ~facade_set() {
+    for (const auto& [id, front] : by_id) end_facade(front);
+  }
+};
+
 struct live {
   caf::actor address;
   std::uint64_t incarnation = 0;
@@ -24,122 +37,212 @@ struct supervisor_state {
   const char* name = "supervisor";
   std::string label;
   std::optional<supervisor_fsm> fsm;
-  std::map<std::string, child> specs;
-  std::map<std::string, live> running;
-  std::map<caf::actor_addr, std::string> ids;
+  std::unordered_map<std::string, child> specs;
+  std::unordered_map<std::string, live> running;
+  std::unordered_map<caf::actor_id, std::string> ids;
+  std::shared_ptr<facade_set> fronts;
   std::vector<caf::response_promise> waiting;
-  bool is_up = false;
+  std::unordered_map<call_id, caf::response_promise> calls;
+  std::unordered_map<call_id, child> adds;  ///< Of calls to add whose turn has not come.
+  call_id next_call = 1;
+  std::deque<effects::value_type> todo;  ///< Performed one by one, so that no stack grows.
+  std::set<time_point> wakes;
+  bool is_performing = false, is_up = false;
+
+  supervisor_state() = default;
+  supervisor_state(const supervisor_state&) = delete;
+  supervisor_state& operator=(const supervisor_state&) = delete;
+  /// A supervisor that is killed, or has a bug, takes its children along.
+  ~supervisor_state() {
+    for (const auto& [id, one] : running)
+      caf::anon_send_exit(one.address, caf::exit_reason::user_shutdown);
+  }
 };
 using self_ptr = caf::stateful_actor<supervisor_state>*;
 
-void perform(self_ptr self, effects todo);
+void perform(self_ptr self, effects more);
 
-std::uint64_t incarnation_of(self_ptr self, const std::string& id) {
-  for (const auto& c : self->state.fsm->children())
-    if (c.spec.id == id) return c.incarnation;
-  return 0;
+caf::actor front_of(self_ptr self, const std::string& id) {
+  auto& s = self->state;
+  if (const auto at = s.specs.find(id); at != s.specs.end() && at->second.front)
+    return at->second.front;
+  const auto at = s.fronts->by_id.find(id);
+  return at == s.fronts->by_id.end() ? nullptr : at->second;
 }
 
-void start_one(self_ptr self, const std::string& id) {
-  auto& state = self->state;
-  auto& spec = state.specs.at(id);
-  result<caf::actor> started = fail(ec::child_failed, "threw");
+void tell_started(self_ptr self, const std::string& id, std::uint64_t incarnation,
+                  const start_outcome& outcome) {
+  perform(self, self->state.fsm->on_started(now_of(self), id, incarnation, outcome));
+}
+
+result<caf::actor> call_start(self_ptr self, const child& spec) {
   try {
-    started = spec.start(self);
+    return spec.start(self);
   } catch (const std::exception& e) {
-    started = fail(ec::child_failed, std::string{"the start function threw: "} + e.what());
+    return fail(ec::child_failed, "the start function threw " + exception_text(e));
+  } catch (...) {
+    return fail(ec::child_failed, "the start function threw an exception of unknown type");
   }
-  result<void> outcome{};
-  if (started) {
-    self->monitor(*started);
-    state.running[id] = {*started, incarnation_of(self, id)};
-    state.ids[started->address()] = id;
-    if (spec.front) point_facade(spec.front, *started);
-    log::debug("supervisor.child_started", {{"supervisor", state.label}, {"child", id}});
-  } else {
-    outcome = fail(started.error());
-    log::warn("supervisor.child_start_failed",
-              {{"supervisor", state.label}, {"child", id}, {"reason", to_string(started.error())}});
+}
+
+void start_one(self_ptr self, const std::string& id, std::uint64_t incarnation) {
+  auto& state = self->state;
+  const auto& spec = state.specs.at(id);
+  const auto started = call_start(self, spec);
+  if (!started || !*started) {
+    if (!started)
+      log::warn(
+          "supervisor.child_start_failed",
+          {{"supervisor", state.label}, {"child", id}, {"reason", to_string(started.error())}});
+    return tell_started(self, id, incarnation,
+                        started ? start_outcome{true, {}} : start_outcome{false, started.error()});
   }
-  perform(self, state.fsm->on_started(now_of(self), id, outcome));
+  self->monitor(*started);
+  state.running[id] = {*started, incarnation};
+  state.ids[(*started)->id()] = id;
+  if (const auto front = front_of(self, id)) point_facade(front, *started);
+  log::debug("supervisor.child_started",
+             {{"supervisor", state.label}, {"child", id}, {"incarnation", incarnation}});
+  if (spec.spec.kind == child_kind::worker && !spec.reports_ready)
+    return tell_started(self, id, incarnation, {});
+  self->request(*started, caf::infinite, wait_atom::value)
+      .then([=](caf::ok_atom) { tell_started(self, id, incarnation, {}); },
+            [](const caf::error&) {});  // Its end tells why.
+}
+
+/// Asks or kills a child; one that has no process has ended already.
+void end_one(self_ptr self, const std::string& id, caf::exit_reason how) {
+  const auto at = self->state.running.find(id);
+  if (at != self->state.running.end()) return self->send_exit(at->second.address, how);
+  if (const auto* known = self->state.fsm->find(id))
+    perform(self, self->state.fsm->on_exit(now_of(self), id, known->incarnation,
+                                           {exit_kind::shutdown, ""}));
 }
 
 void finish(self_ptr self, const exit_reason& reason) {
   auto& state = self->state;
   for (auto& promise : state.waiting)
-    promise.deliver(to_caf({ec::child_failed, reason.text.empty() ? "stopped" : reason.text, {}}));
+    promise.deliver(to_caf({ec::child_failed, to_string(reason), {}}));
   state.waiting.clear();
-  // The façades stay: a restarted supervisor points them at new children.
+  // The façades stay down: a restarted supervisor points them at new children.
   for (auto& [id, spec] : state.specs)
-    if (spec.front) clear_facade(spec.front);
-  if (reason.kind == exit_kind::failed)
-    self->quit(to_caf({ec::child_failed, reason.text, {}}));
-  else
-    self->quit(caf::exit_reason::user_shutdown);
-  if (!reason.text.empty())
-    log::error("supervisor.gave_up", {{"supervisor", state.label}, {"reason", reason.text}});
+    if (const auto front = front_of(self, id)) clear_facade(front, to_string(reason));
+  if (!reason.text.empty()) {
+    static auto& given_up = gauges::value("supervisor_given_up");
+    ++given_up;
+    log::error("supervisor.ended", {{"supervisor", state.label}, {"reason", reason.text}});
+  }
+  state.running.clear();
+  self->quit(to_caf(reason));
 }
 
-void perform(self_ptr self, effects todo) {
+void drop_one(self_ptr self, const std::string& id) {
   auto& state = self->state;
-  for (auto& one : todo) {
-    std::visit(
-        overload{
-            [&](const start_child& e) { start_one(self, e.id); },
-            [&](const stop_child& e) {
-              const auto& to = state.running[e.id].address;
-              // A supervisor child stops its own children first; a worker ends by its exit handler.
-              if (state.specs.at(e.id).spec.kind == child_kind::supervisor)
-                self->send(to, stop_atom::value);
-              else
-                self->send_exit(to, caf::exit_reason::user_shutdown);
-            },
-            [&](const kill_child& e) {
-              log::warn("supervisor.child_killed", {{"supervisor", state.label}, {"child", e.id}});
-              self->send_exit(state.running[e.id].address, caf::exit_reason::kill);
-            },
-            [&](const wake& e) {
-              self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
-                                 tick::value);
-            },
-            [&](const report_started&) {
-              state.is_up = true;
-              for (auto& promise : state.waiting) promise.deliver(caf::unit);
-              state.waiting.clear();
-            },
-            [&](const drop_child& e) {
-              if (const auto& front = state.specs.at(e.id).front) end_facade(front);
-              state.specs.erase(e.id);
-            },
-            [&](const end& e) { finish(self, e.reason); }},
-        one);
+  if (const auto front = front_of(self, id)) end_facade(front);
+  state.fronts->by_id.erase(id);
+  state.specs.erase(id);
+}
+
+void adopt_one(self_ptr self, const adopt_child& e) {
+  auto& state = self->state;
+  auto at = state.adds.find(e.call);
+  at->second.spec = state.fsm->find(e.id)->spec;
+  state.specs.insert_or_assign(e.id, std::move(at->second));
+}
+
+void answer_call(self_ptr self, const answer& e) {
+  auto& state = self->state;
+  state.adds.erase(e.call);
+  const auto at = state.calls.find(e.call);
+  if (at == state.calls.end()) return;
+  auto promise = std::move(at->second);
+  state.calls.erase(at);
+  if (e.outcome) return promise.deliver(e.child);
+  const auto& why = e.outcome.error();
+  const auto running =
+      why.code == ec::already_started ? state.running.find(e.child) : state.running.end();
+  promise.deliver(running == state.running.end() ? to_caf(why)
+                                                 : to_caf(why, running->second.address));
+}
+
+void wake_at(self_ptr self, time_point at) {
+  const auto now = now_of(self);
+  if (at <= now) return self->send(self, tick::value);
+  if (self->state.wakes.insert(at).second) self->delayed_send(self, at - now, tick::value);
+}
+
+void perform_one(self_ptr self, const effects::value_type& one) {
+  auto& state = self->state;
+  std::visit(
+      overload{[&](const adopt_child& e) { adopt_one(self, e); },
+               [&](const start_child& e) { start_one(self, e.id, e.incarnation); },
+               [&](const stop_child& e) { end_one(self, e.id, caf::exit_reason::user_shutdown); },
+               [&](const kill_child& e) {
+                 static auto& killed = gauges::value("supervisor_kills");
+                 ++killed;
+                 end_one(self, e.id, caf::exit_reason::kill);
+               },
+               [&](const wake& e) { wake_at(self, e.at); },
+               [&](const report_started&) {
+                 state.is_up = true;
+                 for (auto& promise : state.waiting) promise.deliver(caf::ok_atom::value);
+                 state.waiting.clear();
+               },
+               [&](const report_end& e) {
+                 log::warn("supervisor.child_ended_badly", {{"supervisor", state.label},
+                                                            {"child", e.id},
+                                                            {"reason", to_string(e.reason)}});
+               },
+               [&](const drop_child& e) { drop_one(self, e.id); },
+               [&](const answer& e) { answer_call(self, e); },
+               [&](const end& e) { finish(self, e.reason); }},
+      one);
+}
+
+void perform(self_ptr self, effects more) {
+  auto& state = self->state;
+  for (auto& one : more) state.todo.push_back(std::move(one));
+  if (std::exchange(state.is_performing, true)) return;
+  while (!state.todo.empty()) {
+    const auto one = std::move(state.todo.front());
+    state.todo.pop_front();
+    perform_one(self, one);
   }
+  state.is_performing = false;
 }
 
 void on_down(self_ptr self, const caf::down_msg& down) {
   auto& state = self->state;
-  const auto at = state.ids.find(down.source);
+  const auto at = state.ids.find(down.source.id());
   if (at == state.ids.end()) return;
   const auto id = at->second;
   state.ids.erase(at);
   const auto incarnation = state.running[id].incarnation;
   state.running.erase(id);
-  if (const auto spec = state.specs.find(id); spec != state.specs.end() && spec->second.front)
-    clear_facade(spec->second.front);
   const auto reason = exit_reason_of(down.reason);
+  if (const auto front = front_of(self, id)) clear_facade(front, to_string(reason));
   if (!reason.is_normal())
     log::warn("supervisor.child_ended",
-              {{"supervisor", state.label}, {"child", id}, {"reason", reason.text}});
+              {{"supervisor", state.label}, {"child", id}, {"reason", to_string(reason)}});
+  const auto* known = state.fsm->find(id);
+  const auto before = known ? known->restarts : 0;
   perform(self, state.fsm->on_exit(now_of(self), id, incarnation, reason));
+  known = state.fsm->find(id);
+  static auto& restarts = gauges::value("supervisor_restarts");
+  if (known) restarts += static_cast<std::int64_t>(known->restarts - before);
 }
 
 /// Trees of supervisor children are asked for one after the other and put in their places.
-void collect_tree(self_ptr self, caf::response_promise promise, nlohmann::json tree,
+void collect_tree(self_ptr self, const caf::response_promise& promise, nlohmann::json tree,
                   std::size_t from) {
   auto& children = tree["children"];
   for (auto i = from; i < children.size(); ++i) {
+    const auto id = children[i]["id"].get<std::string>();
+    const auto front = front_of(self, id);
+    children[i]["mailbox_size"] =
+        front ? nlohmann::json(held_by_facade(front)) : nlohmann::json(nullptr);
     if (children[i]["type"] != "supervisor") continue;
-    const auto at = self->state.running.find(children[i]["id"].get<std::string>());
+    const auto at = self->state.running.find(id);
     if (at == self->state.running.end()) continue;
     self->request(at->second.address, std::chrono::seconds{5}, tree_atom::value)
         .then(
@@ -151,7 +254,8 @@ void collect_tree(self_ptr self, caf::response_promise promise, nlohmann::json t
             [=](const caf::error&) { collect_tree(self, promise, tree, i + 1); });
     return;
   }
-  promise.deliver(tree.dump());
+  auto answered = promise;
+  answered.deliver(tree.dump());
 }
 
 caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
@@ -166,62 +270,148 @@ caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
   return true;
 }
 
-caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_flags flags,
-                         const std::vector<child>& children) {
-  guard(self, "supervisor");
-  auto& state = self->state;
-  state.label = label;
-  state.fsm.emplace(flags);
-  self->set_down_handler([self](const caf::down_msg& down) { on_down(self, down); });
-  self->set_exit_handler([self](const caf::exit_msg&) {
-    perform(self, self->state.fsm->on_stop(now_of(self), {exit_kind::shutdown, ""}));
+/// Registers the caller's promise and asks the machine.
+template <class Ask>
+caf::result<std::string> begin_call(self_ptr self, Ask ask) {
+  auto& s = self->state;
+  const auto id = s.next_call++;
+  auto promise = self->make_response_promise();
+  if (!promise.async()) s.calls.emplace(id, promise);  // One-way callers want no answer.
+  perform(self, ask(*s.fsm, now_of(self), id));
+  return caf::delegated<std::string>{};
+}
+
+caf::result<std::string> add(self_ptr self, const child& c) {
+  return begin_call(self, [&](supervisor_fsm& fsm, time_point now, call_id call) {
+    self->state.adds.emplace(call, c);
+    return fsm.on_start_child(now, call, c.spec);
   });
-  for (const auto& c : children) {
-    state.specs[c.spec.id] = c;
-    if (auto added = state.fsm->add_child(now_of(self), c.spec); !added)
-      self->quit(to_caf(added.error()));
-  }
-  perform(self, state.fsm->on_start(now_of(self)));
-  return {[self](wait_atom) -> caf::result<caf::unit_t> {
-            if (self->state.is_up) return caf::unit;
-            auto promise = self->make_response_promise();
-            self->state.waiting.push_back(promise);
-            return caf::delegated<caf::unit_t>{};
-          },
-          [self](add_child_atom, const child& c) -> caf::result<caf::unit_t> {
-            auto& s = self->state;
-            const auto is_new = s.specs.emplace(c.spec.id, c).second;
-            auto added = s.fsm->add_child(now_of(self), c.spec);
-            if (!added) {
-              if (is_new) s.specs.erase(c.spec.id);
-              return to_caf(added.error());
+}
+
+caf::result<std::string> terminate_address(self_ptr self, const caf::actor& who) {
+  const auto at = self->state.ids.find(who->id());
+  if (at == self->state.ids.end()) return to_caf({ec::not_found, "no child has that address", {}});
+  return begin_call(self, [id = at->second](supervisor_fsm& fsm, time_point now, call_id call) {
+    return fsm.on_terminate_child(now, call, id);
+  });
+}
+
+caf::result<caf::actor> reference(self_ptr self, const std::string& id) {
+  auto& s = self->state;
+  if (s.specs.count(id) == 0)
+    return to_caf({ec::not_found, "there is no child \"" + id + "\"", {}});
+  if (auto front = front_of(self, id)) return front;
+  auto front = spawn_facade(self->system(), s.specs.at(id).held);
+  s.fronts->by_id.emplace(id, front);
+  if (const auto at = s.running.find(id); at != s.running.end())
+    point_facade(front, at->second.address);
+  return front;
+}
+
+using method = effects (supervisor_fsm::*)(time_point, call_id, const std::string&);
+caf::result<std::string> by_id(self_ptr self, method what, const std::string& id) {
+  return begin_call(self, [&](supervisor_fsm& fsm, time_point now, call_id call) {
+    return (fsm.*what)(now, call, id);
+  });
+}
+
+caf::message_handler queries(self_ptr self) {
+  return {[self](which_atom) {
+            which_children out;
+            for (const auto& c : self->state.fsm->children()) {
+              const auto at = self->state.running.find(c.spec.id);
+              out.children.emplace_back(
+                  c, at == self->state.running.end() ? nullptr : at->second.address);
             }
-            perform(self, std::move(*added));
-            return caf::unit;
+            return out;
           },
+          [self](count_atom) { return self->state.fsm->count_children(); },
+          [self](spec_atom, const std::string& id) -> caf::result<child_spec> {
+            if (const auto* known = self->state.fsm->find(id)) return known->spec;
+            return to_caf({ec::not_found, "there is no child \"" + id + "\"", {}});
+          },
+          [self](ref_atom, const std::string& id) { return reference(self, id); },
           [self](tree_atom) -> caf::result<std::string> {
             auto promise = self->make_response_promise();
             collect_tree(self, promise, describe(*self->state.fsm, now_of(self)), 0);
             return caf::delegated<std::string>{};
-          },
-          [self](kill_atom, const std::string& path) { return kill_by_path(self, path); },
-          [self](stop_atom) {
-            perform(self, self->state.fsm->on_stop(now_of(self), {exit_kind::shutdown, ""}));
-          },
-          [self](tick) { perform(self, self->state.fsm->on_tick(now_of(self))); }};
+          }};
+}
+
+caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_flags flags,
+                         const std::vector<child>& children, const std::optional<child_spec>& of,
+                         const std::shared_ptr<facade_set>& fronts) {
+  guard(self, "supervisor");
+  auto& state = self->state;
+  state.label = label;
+  state.fronts = fronts;
+  state.fsm.emplace(flags, of, self->id());
+  self->set_down_handler([self](const caf::down_msg& down) { on_down(self, down); });
+  self->set_exit_handler([self](const caf::exit_msg& e) {
+    if (e.reason == caf::exit_reason::kill) return self->quit(e.reason);
+    auto reason = exit_reason_of(e.reason);
+    if (reason.kind == exit_kind::normal) reason.kind = exit_kind::shutdown;
+    perform(self, self->state.fsm->on_stop(now_of(self), reason));
+  });
+  self->set_error_handler([self](caf::scheduled_actor*, caf::error& e) {
+    // Somebody's stray error is no reason to end a tree.
+    log::warn("supervisor.stray_error",
+              {{"supervisor", self->state.label}, {"error", to_string(from_caf(e))}});
+  });
+  std::vector<child_spec> specs;
+  specs.reserve(children.size());
+  for (const auto& c : children) {
+    specs.push_back(c.spec);
+    state.specs.emplace(c.spec.id, c);
+  }
+  auto started = state.fsm->on_start(now_of(self), specs);
+  if (!started) {
+    log::error("supervisor.bad_spec",
+               {{"supervisor", label}, {"reason", to_string(started.error())}});
+    self->quit(to_caf(started.error()));
+    return {};
+  }
+  perform(self, std::move(*started));
+  caf::message_handler calls{
+      [self](wait_atom) -> caf::result<caf::ok_atom> {
+        if (self->state.is_up) return caf::ok_atom::value;
+        self->state.waiting.push_back(self->make_response_promise());
+        return caf::delegated<caf::ok_atom>{};
+      },
+      [self](add_child_atom, const child& c) { return add(self, c); },
+      [self](terminate_atom, const std::string& id) {
+        return by_id(self, &supervisor_fsm::on_terminate_child, id);
+      },
+      [self](terminate_atom, const caf::actor& who) { return terminate_address(self, who); },
+      [self](restart_atom, const std::string& id) {
+        return by_id(self, &supervisor_fsm::on_restart_child, id);
+      },
+      [self](delete_atom, const std::string& id) {
+        return by_id(self, &supervisor_fsm::on_delete_child, id);
+      },
+      [self](kill_atom, const std::string& path) { return kill_by_path(self, path); },
+      [self](tick) {
+        auto& s = self->state;
+        const auto now = now_of(self);
+        s.wakes.erase(s.wakes.begin(), s.wakes.upper_bound(now));
+        perform(self, s.fsm->on_tick(now));
+      }};
+  return calls.or_else(queries(self));
 }
 
 }  // namespace
 
 caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
-                            supervisor_flags flags, std::vector<child> children) {
-  return system.spawn(supervisor, name, flags, std::move(children));
+                            supervisor_flags flags, const std::vector<child>& children,
+                            const std::optional<child_spec>& of) {
+  return system.spawn(supervisor, name, flags, children, of, std::make_shared<facade_set>());
 }
 
-start_function supervisor_start(std::string name, supervisor_flags flags,
-                                std::vector<child> children) {
-  return [name, flags, children](caf::local_actor* self) -> result<caf::actor> {
-    return spawn_supervisor(self->system(), name, flags, children);
+start_function supervisor_start(const std::string& name, supervisor_flags flags,
+                                const std::vector<child>& children,
+                                const std::optional<child_spec>& of) {
+  return [=, fronts = std::make_shared<facade_set>()](caf::local_actor* by) -> result<caf::actor> {
+    return by->system().spawn(supervisor, name, flags, children, of, fronts);
   };
 }
 

@@ -12,33 +12,59 @@
 
 namespace ntrace::supervision {
 
-/// Starts one incarnation; the actor must not be linked to the supervisor.
+/// Starts one incarnation without blocking; a null actor means that the child wants no process. The
+/// actor must not be linked to the supervisor.
 using start_function = std::function<result<caf::actor>(caf::local_actor*)>;
 
 struct child {
   child_spec spec;
   start_function start;
-  caf::actor front;  ///< The façade that follows its incarnations; may be null.
+  caf::actor front{};  ///< The façade that follows its incarnations; null: (ref, id) makes one.
+  /// The start is over when the actor has answered (wait). Supervisors always do.
+  bool reports_ready = false;
+  facade_options held{};  ///< Of the façade that (ref, id) makes.
 };
 
 using add_child_atom = caf::atom_constant<caf::atom("add")>;
+using terminate_atom = caf::atom_constant<caf::atom("terminate")>;
+using restart_atom = caf::atom_constant<caf::atom("restart")>;
+using delete_atom = caf::atom_constant<caf::atom("delete")>;
+using which_atom = caf::atom_constant<caf::atom("which")>;
+using count_atom = caf::atom_constant<caf::atom("count")>;
+using spec_atom = caf::atom_constant<caf::atom("spec")>;
+using ref_atom = caf::atom_constant<caf::atom("ref")>;
 using tree_atom = caf::atom_constant<caf::atom("tree")>;
-using stop_atom = caf::atom_constant<caf::atom("stop")>;
 using wait_atom = caf::atom_constant<caf::atom("wait")>;
 using kill_atom = caf::atom_constant<caf::atom("killchild")>;
 
-/// Messages:
-///   (wait)               → unit once all children are up, or the error that kept one from starting
-///   (add, child)         → unit; starts one more
-///   (tree)               → string, describe()'s JSON with the trees of supervisor children inside
-///   (stop)               ends all children in reverse order, then itself
-///   (killchild, string)  → bool; kills a child by its path "a/b/c": for fault injection
+/// Answer of (which): the children in order, each with its living process.
+struct which_children {
+  std::vector<std::pair<child_info, caf::actor>> children;
+};
+
+/// Messages. Errors are those of supervisor_fsm; already_started carries the address, address_in().
+///   (wait)                      → ok once all children are up, or why one did not start
+///   (add, child)                → string, its id, once it runs
+///   (terminate, string|actor)   → string, its id, once it ended
+///   (restart, string), (delete, string) → string
+///   (which), (count), (spec, string) → which_children, child_counts, child_spec
+///   (ref, string)               → actor, the child's façade; valid as long as its spec is there
+///   (tree)                      → string, describe()'s JSON with the trees of supervisor children
+///   (killchild, string)         → bool; kills a child by its path "a/b/c": for fault injection
+/// It stops at an exit message: all children in reverse order, then itself.
+/// `of`: the template of a simple_one_for_one.
 caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
-                            supervisor_flags flags, std::vector<child> children);
-/// The same as a child's start function, for trees.
-start_function supervisor_start(std::string name, supervisor_flags flags,
-                                std::vector<child> children);
+                            supervisor_flags flags, const std::vector<child>& children,
+                            const std::optional<child_spec>& of = {});
+/// The same as a child's start function, for trees. The façades that its children got from (ref)
+/// live over its restarts.
+start_function supervisor_start(const std::string& name, supervisor_flags flags,
+                                const std::vector<child>& children,
+                                const std::optional<child_spec>& of = {});
 
 }  // namespace ntrace::supervision
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child_spec)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child_counts)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::which_children)

@@ -1,6 +1,7 @@
 #include "supervision/supervisor_fsm.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace ntrace::supervision {
@@ -21,185 +22,390 @@ std::string_view to_string(child_state s) {
   return "stopped";
 }
 
-child_info* supervisor_fsm::find(const std::string& id) {
-  const auto at = std::find_if(children_.begin(), children_.end(),
-                               [&](const child_info& c) { return c.spec.id == id; });
-  return at == children_.end() ? nullptr : &*at;
+child_info* supervisor_fsm::get(const std::string& id) {
+  const auto at = by_id_.find(id);
+  return at == by_id_.end() ? nullptr : &*at->second;
+}
+
+const child_info* supervisor_fsm::find(const std::string& id) const {
+  const auto at = by_id_.find(id);
+  return at == by_id_.end() ? nullptr : &*at->second;
+}
+
+bool supervisor_fsm::is_alive(const child_info& c) {
+  return c.state == child_state::starting || c.state == child_state::running ||
+         c.state == child_state::stopping;
+}
+
+bool supervisor_fsm::is_busy() const {
+  return !stopping_.empty() || !starting_.empty() || !stops_.empty() || !starts_.empty() ||
+         current_;
+}
+
+bool supervisor_fsm::demands_restart(const child_info& c, const exit_reason& reason) {
+  return c.spec.restart == restart_type::permanent ||
+         (c.spec.restart == restart_type::transient && !reason.is_normal());
 }
 
 void supervisor_fsm::set(child_info& c, child_state s, time_point now) {
+  if (is_alive(c)) --alive_;
   c.state = s;
   c.since = now;
+  if (is_alive(c)) ++alive_;
+}
+
+void supervisor_fsm::insert(time_point now, const child_spec& spec) {
+  child_info c;
+  c.spec = spec;
+  c.since = now;
+  by_id_[spec.id] = children_.insert(children_.end(), std::move(c));
 }
 
 void supervisor_fsm::forget(const std::string& id, effects& out) {
-  std::erase_if(children_, [&](const child_info& c) { return c.spec.id == id; });
+  const auto at = by_id_.find(id);
+  if (is_alive(*at->second)) --alive_;
   out.push_back(drop_child{id});
+  children_.erase(at->second);
+  by_id_.erase(at);
 }
 
-result<effects> supervisor_fsm::add_child(time_point now, child_spec spec) {
-  if (spec.id.empty()) return fail(ec::bad_argument, "a child needs an id");
-  if (find(spec.id))
-    return fail(ec::bad_argument, "the supervisor has a child " + spec.id + " already");
-  if (is_ending_) return fail(ec::draining, "the supervisor is stopping");
-  children_.push_back({spec, child_state::stopped, 0, 0, now, ""});
-  effects out;
-  if (!is_starting_) {
-    to_start_.push_back(spec.id);
-    advance(now, out);
+child_counts supervisor_fsm::count_children() const {
+  child_counts out;
+  for (const auto& c : children_) {
+    ++out.specs;
+    if (is_alive(c)) ++out.active;
+    ++(c.spec.kind == child_kind::supervisor ? out.supervisors : out.workers);
   }
   return out;
 }
 
-effects supervisor_fsm::on_start(time_point now) {
+result<effects> supervisor_fsm::on_start(time_point now, const std::vector<child_spec>& children) {
+  if (auto fine = check(flags_); !fine) return fail(fine.error());
+  if (is_dynamic() != template_.has_value() || (is_dynamic() && !children.empty()))
+    return fail(
+        {ec::bad_spec,
+         "simple_one_for_one takes one template and no children; other strategies the reverse",
+         {{"field", "strategy"}}});
+  if (template_)
+    if (auto fine = check(*template_, flags_); !fine) return fail(fine.error());
+  std::set<std::string> ids;
+  for (const auto& spec : children) {
+    if (auto fine = check(spec, flags_); !fine) return fail(fine.error());
+    if (!ids.insert(spec.id).second)
+      return fail({ec::bad_spec,
+                   "child \"" + spec.id + "\": id is there twice",
+                   {{"field", "id"}, {"child", spec.id}}});
+  }
   effects out;
-  for (const auto& c : children_) to_start_.push_back(c.spec.id);
+  for (const auto& spec : children) {
+    insert(now, spec);
+    starts_.push_back(spec.id);
+  }
   advance(now, out);
   return out;
 }
 
 /// Goes on with the plan until it has to wait for a child.
 void supervisor_fsm::advance(time_point now, effects& out) {
-  while (waiting_for_.empty() && !has_ended_) {
-    if (!to_stop_.empty()) {
-      const auto id = to_stop_.front();
-      to_stop_.pop_front();
-      auto* c = find(id);
-      if (!c || (c->state != child_state::running && c->state != child_state::stopping)) continue;
-      set(*c, child_state::stopping, now);
-      waiting_for_ = id;
-      const auto& deadline = c->spec.shutdown.deadline;
-      kill_at_ = deadline ? now + *deadline : time_point::max();
-      if (deadline && deadline->count() == 0) {
-        out.push_back(kill_child{id});
-      } else {
-        out.push_back(stop_child{id, c->spec.shutdown});
-        if (deadline) out.push_back(wake{kill_at_});
-      }
+  while (!has_ended_ && stopping_.empty() && starting_.empty()) {
+    if (!stops_.empty()) {
+      const auto id = std::move(stops_.front());
+      stops_.pop_front();
+      auto* c = get(id);
+      if (!c || !is_alive(*c) || c->state == child_state::stopping) continue;
+      // A dynamic supervisor ends its children together: nothing orders them.
+      if (!(is_ending_ && is_dynamic())) stopping_ = id;
+      ask_to_stop(*c, now, out);
     } else if (is_ending_) {
+      if (alive_ > 0) return;
       has_ended_ = true;
       out.push_back(end{end_reason_});
-    } else if (!to_start_.empty()) {
-      auto* c = find(to_start_.front());
-      if (!c || c->state == child_state::running || c->state == child_state::starting) {
-        if (c && c->state == child_state::starting) return;  // on_started() goes on.
-        to_start_.pop_front();
-        continue;
-      }
-      set(*c, child_state::starting, now);
-      ++c->incarnation;
-      out.push_back(start_child{c->spec.id});
-      return;
-    } else if (!died_meanwhile_.empty()) {
-      const auto id = died_meanwhile_.front();
-      died_meanwhile_.erase(died_meanwhile_.begin());
-      if (const auto* c = find(id); c && c->state == child_state::restarting)
-        plan_restart(now, id, out);
+    } else if (!starts_.empty()) {
+      auto* c = get(starts_.front());
+      if (!c || is_alive(*c))
+        starts_.pop_front();
+      else
+        begin_start(*c, now, out);
+    } else if (current_) {
+      end_call({}, out);
+    } else if (!deaths_.empty()) {
+      const auto id = std::move(deaths_.front());
+      deaths_.pop_front();
+      auto* c = get(id);
+      if (c && c->state == child_state::restarting && !c->retry_at && !c->comes_back)
+        plan_restart(*c, now, out);
+    } else if (is_starting_) {
+      is_starting_ = false;
+      out.push_back(report_started{});
+    } else if (!calls_.empty()) {
+      auto next = std::move(calls_.front());
+      calls_.pop_front();
+      begin_call(now, std::move(next), out);
     } else {
-      if (std::exchange(is_starting_, false)) out.push_back(report_started{});
       return;
     }
   }
 }
 
-effects supervisor_fsm::on_started(time_point now, const std::string& id,
-                                   const result<void>& outcome) {
+void supervisor_fsm::ask_to_stop(child_info& c, time_point now, effects& out) {
+  set(c, child_state::stopping, now);
+  c.is_hit = false;
+  const auto& deadline = c.spec.shutdown.deadline;
+  c.kill_at = time_point::max();
+  if (deadline && deadline->count() == 0) {
+    c.kill_at = time_point::min();
+    out.push_back(kill_child{c.spec.id});
+    return;
+  }
+  out.push_back(stop_child{c.spec.id});
+  if (!deadline) return;
+  c.kill_at = now + *deadline;
+  out.push_back(wake{c.kill_at});
+}
+
+void supervisor_fsm::begin_start(child_info& c, time_point now, effects& out) {
+  set(c, child_state::starting, now);
+  starting_ = c.spec.id;
+  c.is_hit = c.comes_back = false;
+  c.kill_at = time_point::max();
+  out.push_back(start_child{c.spec.id, ++c.incarnation});
+  if (!c.spec.start_deadline) return;
+  c.kill_at = now + *c.spec.start_deadline;
+  out.push_back(wake{c.kill_at});
+}
+
+effects supervisor_fsm::on_started(time_point now, const std::string& id, std::uint64_t incarnation,
+                                   const start_outcome& outcome) {
   effects out;
-  auto* c = find(id);
-  if (!c || c->state != child_state::starting || to_start_.empty() || to_start_.front() != id)
-    return out;
-  if (outcome) {
-    to_start_.pop_front();
-    set(*c, child_state::running, now);
-    advance(now, out);
+  auto* c = get(id);
+  if (!c || c->incarnation != incarnation || c->state != child_state::starting) return out;
+  if (outcome.failed.code != ec::none) {
+    on_start_failed(*c, now, outcome.failed, out);
     return out;
   }
-  c->last_reason = to_string(outcome.error());
-  if (is_starting_) {
-    set(*c, child_state::stopped, now);
-    give_up(now, {exit_kind::failed, "child " + id + " did not start: " + c->last_reason}, out);
-    return out;
-  }
-  // A failed restart is another restart, tried again from the child that failed.
-  set(*c, child_state::restarting, now);
-  ++c->restarts;
-  if (!window_.count(now)) {
-    give_up(now, {exit_kind::shutdown, "restart intensity reached: " + c->last_reason}, out);
-    return out;
-  }
-  // Through a timer, not at once: other inputs are served in between.
-  out.push_back(wake{now});
+  if (start_timed_out_) return out;  // Its kill is on its way.
+  starting_.clear();
+  starts_.pop_front();
+  c->kill_at = time_point::max();
+  set(*c, outcome.ignored ? child_state::stopped : child_state::running, now);
+  if (outcome.ignored && (c->spec.restart == restart_type::temporary || is_dynamic()))
+    forget(id, out);
+  advance(now, out);
   return out;
+}
+
+void supervisor_fsm::on_start_failed(child_info& c, time_point now, const error& why,
+                                     effects& out) {
+  const auto id = c.spec.id;
+  const error seen = std::exchange(start_timed_out_, false)
+                         ? error{ec::timed_out, "the start did not end within its deadline", {}}
+                         : why;
+  starting_.clear();
+  c.kill_at = time_point::max();
+  note_end(c, now, to_string(seen));
+  if (is_starting_) {
+    set(c, child_state::stopped, now);
+    give_up(now, {exit_kind::failed, "child " + id + " did not start: " + c.last_reason}, out);
+    return;
+  }
+  if (current_ && current_->spec.id == id) {  // Asked for: the asker decides what next.
+    starts_.pop_front();
+    set(c, child_state::stopped, now);
+    if (current_->what == verb::start) forget(id, out);
+    end_call(fail(seen), out);
+    advance(now, out);
+    return;
+  }
+  // A failed restart is another restart, tried again from the child that failed; through a timer,
+  // so that other inputs are served in between.
+  set(c, child_state::restarting, now);
+  if (!count_restart(c, now, out)) return;
+  if (flags_.how == strategy::one_for_one || is_dynamic()) {
+    starts_.pop_front();
+  } else {
+    suspended_ = std::exchange(starts_, {});
+    for (const auto& other : suspended_)
+      if (auto* o = get(other)) o->comes_back = true;
+  }
+  set_retry(c, now + next_wait(c), out);
+  advance(now, out);
 }
 
 effects supervisor_fsm::on_exit(time_point now, const std::string& id, std::uint64_t incarnation,
-                                exit_reason reason) {
+                                const exit_reason& reason) {
   effects out;
-  auto* c = find(id);
-  if (!c || c->incarnation != incarnation || c->state == child_state::stopped) return out;
-  c->last_reason = reason.text.empty() ? (reason.is_normal() ? "normal" : "killed") : reason.text;
-  if (waiting_for_ == id) {
-    waiting_for_.clear();
-    kill_at_ = time_point::max();
-    set(*c, child_state::stopped, now);
-    const bool comes_back = std::find(to_start_.begin(), to_start_.end(), id) != to_start_.end();
-    if (!comes_back && c->spec.restart == restart_type::temporary) forget(id, out);
-    advance(now, out);
-    return out;
-  }
-  const bool restart = c->spec.restart == restart_type::permanent ||
-                       (c->spec.restart == restart_type::transient && !reason.is_normal());
-  if (is_ending_ || !restart) {
-    set(*c, child_state::stopped, now);
-    if (c->spec.restart == restart_type::temporary) forget(id, out);
-    return out;
-  }
-  set(*c, child_state::restarting, now);
-  if (!to_stop_.empty() || !to_start_.empty() || !waiting_for_.empty()) {
-    if (std::find(to_start_.begin(), to_start_.end(), id) == to_start_.end())
-      died_meanwhile_.push_back(id);
-    return out;
-  }
-  plan_restart(now, id, out);
-  advance(now, out);
+  auto* c = get(id);
+  if (!c || c->incarnation != incarnation || !is_alive(*c)) return out;
+  if (c->state == child_state::stopping)
+    on_stopped(*c, now, reason, out);
+  else if (c->state == child_state::starting)
+    on_start_failed(*c, now, {ec::child_failed, to_string(reason), {}}, out);
+  else
+    on_own_end(*c, now, reason, out);
   return out;
 }
 
-void supervisor_fsm::plan_restart(time_point now, const std::string& id, effects& out) {
-  auto* dead = find(id);
-  ++dead->restarts;
-  if (!window_.count(now)) {
-    give_up(now, {exit_kind::shutdown, "restart intensity reached: " + dead->last_reason}, out);
-    return;
-  }
-  const bool alone =
-      flags_.how == strategy::one_for_one || flags_.how == strategy::simple_one_for_one;
-  bool after = flags_.how == strategy::one_for_all;
-  std::vector<std::string> hit;
-  for (const auto& c : children_) {
-    if (c.spec.id == id) {
-      after = !alone;
-      hit.push_back(id);
-    } else if (after) {
-      hit.push_back(c.spec.id);
-    }
-  }
-  for (const auto& other : hit) {
-    const auto* c = find(other);
-    if (other != id) to_stop_.push_front(other);
-    if (other == id || c->spec.restart != restart_type::temporary) to_start_.push_back(other);
-  }
+void supervisor_fsm::note_end(child_info& c, time_point now, std::string reason) {
+  c.last_reason = std::move(reason);
+  c.last_exit_at = now;
 }
 
-void supervisor_fsm::give_up(time_point now, exit_reason reason, effects& out) {
-  if (is_ending_) return;
-  is_ending_ = true;
-  end_reason_ = std::move(reason);
-  to_start_.clear();
-  died_meanwhile_.clear();
-  to_stop_.clear();
-  for (const auto& c : children_) to_stop_.push_front(c.spec.id);
+void supervisor_fsm::on_stopped(child_info& c, time_point now, const exit_reason& reason,
+                                effects& out) {
+  note_end(c, now, to_string(reason));
+  if (stopping_ == c.spec.id) stopping_.clear();
+  const bool was_killed = c.kill_at == time_point::min();
+  if (reason.kind == exit_kind::failed || (reason.kind == exit_kind::killed && !was_killed))
+    out.push_back(report_end{c.spec.id, reason});
+  c.kill_at = time_point::max();
+  set(c, c.comes_back ? child_state::restarting : child_state::stopped, now);
+  if (!c.comes_back && !is_ending_ && (c.spec.restart == restart_type::temporary || is_dynamic()))
+    forget(std::string{c.spec.id}, out);
   advance(now, out);
+}
+
+void supervisor_fsm::on_own_end(child_info& c, time_point now, const exit_reason& reason,
+                                effects& out) {
+  note_end(c, now, to_string(reason));
+  if (now - c.since >= c.spec.backoff.stable_for) c.backoff_step = 0;
+  const bool restart = demands_restart(c, reason);
+  const bool is_temporary = c.spec.restart == restart_type::temporary || is_dynamic();
+  if (is_ending_) {
+    set(c, child_state::stopped, now);
+  } else if (c.is_hit) {
+    // The round under way restarts it anyhow; its own end counts all the same.
+    set(c, c.comes_back ? child_state::restarting : child_state::stopped, now);
+    if (restart && !count_restart(c, now, out)) return;
+    if (!c.comes_back && is_temporary) forget(std::string{c.spec.id}, out);
+  } else if (!restart) {
+    set(c, child_state::stopped, now);
+    const auto spec = c.spec;
+    if (is_temporary) forget(spec.id, out);
+    check_significant(spec, now, out);
+  } else {
+    set(c, child_state::restarting, now);
+    if (is_busy())
+      deaths_.push_back(c.spec.id);
+    else
+      plan_restart(c, now, out);
+  }
+  advance(now, out);
+}
+
+void supervisor_fsm::check_significant(const child_spec& ended, time_point now, effects& out) {
+  if (!ended.significant || flags_.ends == auto_shutdown::never) return;
+  const auto still_on = [&](const child_info& c) {
+    return c.spec.significant && c.spec.id != ended.id && c.state != child_state::stopped;
+  };
+  if (flags_.ends == auto_shutdown::any_significant ||
+      std::none_of(children_.begin(), children_.end(), still_on))
+    give_up(now, {exit_kind::shutdown, "significant child " + ended.id + " ended"}, out);
+}
+
+bool supervisor_fsm::count_restart(child_info& c, time_point now, effects& out) {
+  ++c.restarts;
+  if (window_.count(now)) return true;
+  give_up(now,
+          {exit_kind::shutdown,
+           "restart intensity reached: child " + c.spec.id + " ended: " + c.last_reason},
+          out);
+  return false;
+}
+
+milliseconds supervisor_fsm::next_wait(child_info& c) {
+  const auto& b = c.spec.backoff;
+  if (b.min.count() == 0) return milliseconds{0};
+  const auto max = static_cast<double>(b.max.count());
+  auto wait = static_cast<double>(b.min.count());
+  for (unsigned i = 0; i < c.backoff_step && wait < max; ++i) wait *= b.factor;
+  ++c.backoff_step;
+  constexpr std::uint64_t grain = 1u << 20;
+  const auto share = static_cast<double>(random_.below(2 * grain + 1)) / grain - 1;  // -1 to 1
+  return milliseconds{std::llround(std::min(wait, max) * (1 + b.jitter * share))};
+}
+
+void supervisor_fsm::set_retry(child_info& c, time_point at, effects& out) {
+  c.retry_at = at;
+  retries_.emplace(at, c.spec.id);
+  out.push_back(wake{at});
+}
+
+void supervisor_fsm::cancel_retry(child_info& c) {
+  if (c.retry_at) retries_.erase({*c.retry_at, c.spec.id});
+  c.retry_at.reset();
+}
+
+void supervisor_fsm::plan_restart(child_info& dead, time_point now, effects& out) {
+  if (!count_restart(dead, now, out)) return;
+  const auto wait = next_wait(dead);
+  if (flags_.how == strategy::one_for_all || flags_.how == strategy::rest_for_one)
+    plan_round(dead, now, wait, out);
+  else if (wait.count() > 0)
+    set_retry(dead, now + wait, out);
+  else
+    starts_.push_back(dead.spec.id);
+}
+
+bool supervisor_fsm::precedes(const std::string& a, const std::string& b) const {
+  for (const auto& c : children_) {
+    if (c.spec.id == a) return a != b;
+    if (c.spec.id == b) return false;
+  }
+  return false;
+}
+
+/// one_for_all and rest_for_one: stops those hit at once, in reverse order, and starts them after
+/// `wait`. A round that was waiting for its retry is part of the new one, or takes the dead in.
+void supervisor_fsm::plan_round(child_info& dead, time_point now, milliseconds wait, effects& out) {
+  const auto id = dead.spec.id;
+  if (!suspended_.empty() && flags_.how == strategy::rest_for_one &&
+      precedes(suspended_.front(), id)) {
+    dead.comes_back = true;
+    suspended_.push_back(id);
+    return;
+  }
+  for (const auto& other : suspended_)
+    if (auto* o = get(other)) cancel_retry(*o);
+  suspended_.clear();
+  std::deque<std::string> back;
+  auto at = flags_.how == strategy::one_for_all ? children_.begin() : by_id_.at(id);
+  for (; at != children_.end(); ++at) {
+    if (at->state == child_state::running) {
+      stops_.push_front(at->spec.id);
+      at->is_hit = true;
+    }
+    if (at->spec.restart == restart_type::temporary) continue;
+    if (at->state == child_state::stopped) set(*at, child_state::restarting, now);
+    at->comes_back = true;
+    back.push_back(at->spec.id);
+  }
+  (wait.count() > 0 ? suspended_ : starts_) = std::move(back);
+  if (wait.count() > 0) set_retry(dead, now + wait, out);
+}
+
+effects supervisor_fsm::on_tick(time_point now) {
+  effects out;
+  const auto kill_late = [&](child_info& c) {
+    if (c.kill_at == time_point::min() || now < c.kill_at) return;
+    start_timed_out_ = start_timed_out_ || c.state == child_state::starting;
+    c.kill_at = time_point::min();
+    out.push_back(kill_child{c.spec.id});
+  };
+  if (const auto& slow = stopping_.empty() ? starting_ : stopping_; !slow.empty())
+    kill_late(*get(slow));
+  if (is_ending_ && is_dynamic())
+    for (auto& c : children_)
+      if (c.state == child_state::stopping) kill_late(c);
+  while (!retries_.empty() && retries_.begin()->first <= now) {
+    auto* c = get(retries_.begin()->second);
+    cancel_retry(*c);
+    if (flags_.how == strategy::one_for_one || is_dynamic())
+      starts_.push_back(c->spec.id);
+    else
+      starts_ = std::exchange(suspended_, {});
+  }
+  advance(now, out);
+  return out;
 }
 
 effects supervisor_fsm::on_stop(time_point now, exit_reason reason) {
@@ -208,14 +414,28 @@ effects supervisor_fsm::on_stop(time_point now, exit_reason reason) {
   return out;
 }
 
-effects supervisor_fsm::on_tick(time_point now) {
-  effects out;
-  if (!waiting_for_.empty() && now >= kill_at_) {
-    out.push_back(kill_child{waiting_for_});
-    kill_at_ = time_point::max();
+void supervisor_fsm::give_up(time_point now, exit_reason reason, effects& out) {
+  if (std::exchange(is_ending_, true)) return;
+  end_reason_ = std::move(reason);
+  start_timed_out_ = false;
+  starts_.clear();
+  suspended_.clear();
+  deaths_.clear();
+  stops_.clear();
+  retries_.clear();
+  starting_.clear();  // It is stopped like the others.
+  if (is_dynamic()) stopping_.clear();
+  for (auto& c : children_) {
+    c.is_hit = c.comes_back = false;
+    c.retry_at.reset();
+    if (c.state == child_state::restarting) set(c, child_state::stopped, now);
+    if (c.state != child_state::stopping && is_alive(c)) stops_.push_front(c.spec.id);
   }
-  if (waiting_for_.empty()) advance(now, out);
-  return out;
+  const error stopping{ec::draining, "the supervisor is stopping", {}};
+  if (current_) end_call(fail(stopping), out);
+  for (const auto& c : std::exchange(calls_, {}))
+    out.push_back(answer{c.id, c.spec.id, fail(stopping)});
+  advance(now, out);
 }
 
 }  // namespace ntrace::supervision

@@ -2,46 +2,28 @@
 
 namespace ntrace::supervision {
 
-std::string_view to_string(strategy s) {
-  switch (s) {
-    case strategy::one_for_one:
-      return "one_for_one";
-    case strategy::one_for_all:
-      return "one_for_all";
-    case strategy::rest_for_one:
-      return "rest_for_one";
-    case strategy::simple_one_for_one:
-      return "simple_one_for_one";
-  }
-  return "one_for_one";
-}
-
-std::string_view to_string(restart_type r) {
-  switch (r) {
-    case restart_type::permanent:
-      return "permanent";
-    case restart_type::transient:
-      return "transient";
-    case restart_type::temporary:
-      return "temporary";
-  }
-  return "permanent";
-}
-
 nlohmann::json describe(supervisor_fsm& fsm, time_point now) {
   nlohmann::json children = nlohmann::json::array();
+  const auto ms = [](time_point::duration d) {
+    return std::chrono::duration_cast<milliseconds>(d).count();
+  };
   for (const auto& c : fsm.children()) {
-    const auto uptime = std::chrono::duration_cast<milliseconds>(now - c.since).count();
     children.push_back({{"id", c.spec.id},
                         {"type", c.spec.kind == child_kind::worker ? "worker" : "supervisor"},
                         {"restart", to_string(c.spec.restart)},
                         {"state", to_string(c.state)},
                         {"incarnation", c.incarnation},
                         {"restarts", c.restarts},
-                        {"uptime_ms", c.state == child_state::running ? uptime : 0},
+                        {"uptime_ms", c.state == child_state::running ? ms(now - c.since) : 0},
                         {"last_reason", c.last_reason}});
+    auto& child = children.back();
+    if (!c.last_reason.empty()) child["last_exit_ms_ago"] = ms(now - c.last_exit_at);
+    if (c.retry_at) child["retry_in_ms"] = ms(*c.retry_at - now);
   }
   return {{"strategy", to_string(fsm.flags().how)},
+          {"intensity", fsm.flags().intensity},
+          {"period_ms", fsm.flags().period.count()},
+          {"restarts_in_window", fsm.restarts_in_window(now)},
           {"budget_left", fsm.budget_left(now)},
           {"children", children}};
 }

@@ -6,12 +6,11 @@
 
 namespace ntrace::supervision {
 
-std::string_view to_string(strategy s);
-std::string_view to_string(restart_type r);
-
-/// {"strategy", "budget_left", "children": [{"id", "type", "restart", "state", "incarnation",
-/// "restarts", "uptime_ms", "last_reason"}…]}; the caller puts a supervisor child's own tree below
-/// "children" of its entry.
+/// {"strategy", "intensity", "period_ms", "restarts_in_window", "budget_left", "children": [{"id",
+/// "type", "restart", "state", "incarnation", "restarts", "uptime_ms", "last_reason",
+/// "last_exit_ms_ago", "retry_in_ms"}…]}; the last two only where they say something. The actor
+/// adds to each child "mailbox_size" (messages that its façade holds; null without one), and to
+/// supervisors "tree".
 nlohmann::json describe(supervisor_fsm& fsm, time_point now);
 
 /// The tree as indented text, one child a line.

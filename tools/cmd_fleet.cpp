@@ -38,7 +38,7 @@ int workers(const fleet_args& a) {
 
 void add_fleet(CLI::App& app, outcome& out) {
   const auto add = [&](const char* name, const char* help, const char* server, bool with_uuid,
-                       std::function<int(const fleet_args&)> run) {
+                       const std::function<int(const fleet_args&)>& run) {
     auto* sub = app.add_subcommand(name, help);
     auto a = std::make_shared<fleet_args>();
     a->server.add(sub, server,

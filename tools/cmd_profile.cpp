@@ -59,10 +59,14 @@ constexpr supervisor_flags tree_flags{strategy::one_for_one, 20, milliseconds{60
 wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privileged_helper>& helper,
                 runner::solo_spec spec) {
   wired out;
-  const auto front = [&] { return out.fronts.emplace_back(spawn_facade(system)); };
-  spec.zone = front();
-  spec.attempt_sup = front();
-  spec.self = out.runner = front();
+  const auto front = [&](bool resend) {
+    facade_options options;
+    options.resend = resend;
+    return out.fronts.emplace_back(spawn_facade(system, options));
+  };
+  spec.zone = front(false);  // What ran in a zone that died is not begun again behind its back.
+  spec.attempt_sup = front(true);
+  spec.self = out.runner = front(false);
   const auto uuid = spec.worker;
   child zone_child{{"zone", restart_type::permanent, {}, child_kind::worker},
                    [helper, uuid](caf::local_actor* by) -> result<caf::actor> {
@@ -72,7 +76,8 @@ wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privilege
                    spec.zone};
   child attempts{
       {"attempt_sup", restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
-      supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, milliseconds{60'000}}, {}),
+      supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, milliseconds{60'000}}, {},
+                       runner::attempt_template()),
       spec.attempt_sup};
   child solo{{"solo", restart_type::temporary, {}, child_kind::worker},
              [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); },

@@ -18,7 +18,7 @@ result<json> follow(const push_args& a, const std::string& run) {
   std::uint64_t after = 0;
   for (;;) {
     // A new connection for each question: the dispatcher may restart meanwhile, the run goes on.
-    const auto got = a.server.call(
+    auto got = a.server.call(
         "logs",
         json::array({run, json{{"after", after}, {"stream", "events"}, {"wait_ms", 20'000}}}),
         milliseconds{40'000});

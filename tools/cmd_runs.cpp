@@ -127,8 +127,7 @@ int logs(const run_args& a) {
     for (const auto& chunk : (*got)["chunks"]) {
       const auto stream = chunk.value("stream", "");
       if (a.server.as_json) {
-        auto line = chunk;
-        std::cout << line.dump() << "\n";
+        std::cout << chunk.dump() << "\n";
       } else if (stream == "result" && a.stream.empty()) {
         continue;  // Binary; `ntrace flame` shows it.
       } else if (stream == "events") {
@@ -157,7 +156,7 @@ int one_word(const run_args& a, const char* method) {
 
 void add_runs(CLI::App& app, outcome& out) {
   const auto add = [&](const char* name, const char* help, bool with_run,
-                       std::function<int(const run_args&)> run) {
+                       const std::function<int(const run_args&)>& run) {
     auto* sub = app.add_subcommand(name, help);
     auto a = std::make_shared<run_args>();
     a->server.add(sub, "dispatcher", "127.0.0.1:9181");

@@ -102,7 +102,7 @@ void add_zone(CLI::App& app, outcome& out) {
   auto* zone = app.add_subcommand("zone", "Linux zones on this machine");
   zone->require_subcommand(1);
   const auto add = [&](const char* name, const char* help, bool with_uuid,
-                       std::function<int(const zone_args&)> run) {
+                       const std::function<int(const zone_args&)>& run) {
     auto* sub = zone->add_subcommand(name, help);
     auto a = std::make_shared<zone_args>();
     a->flags = std::make_shared<setting_flags>(sub);

@@ -59,11 +59,21 @@ std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
   return out;
 }
 
+error reason_of(const caf::down_msg& down) {
+  return {ec::child_failed, to_string(supervision::exit_reason_of(down.reason)), {}};
+}
+
 error wait_until_up(caf::actor_system& system, const caf::actor& root, const wired& w) {
   caf::scoped_actor self{system};
   error out;
   const auto failed = [&](const caf::error& e) { out = supervision::from_caf(e); };
-  self->request(root, start_deadline, supervision::wait_atom::value).receive([] {}, failed);
+  self->monitor(root);
+  self->request(root, start_deadline, supervision::wait_atom::value)
+      .receive([](caf::ok_atom) {}, failed);
+  // A root that ended before it was asked left its reason with its end.
+  if (out.code != ec::none)
+    self->receive([&](const caf::down_msg& d) { out = reason_of(d); },
+                  caf::after(std::chrono::seconds{1}) >> [] {});
   if (out.code == ec::none && w.runner)
     self->request(w.runner, start_deadline, runner::ready_atom::value).receive([] {}, failed);
   return out;
@@ -126,7 +136,7 @@ void watch_root(caf::actor_system& system, const caf::actor& root) {
 
 void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w) {
   caf::scoped_actor self{system};
-  self->send(root, supervision::stop_atom::value);
+  self->send_exit(root, caf::exit_reason::user_shutdown);
   self->wait_for(root);
   for (const auto& front : w.fronts) supervision::end_facade(front);
 }

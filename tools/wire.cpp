@@ -22,8 +22,11 @@ class builder {
 public:
   builder(caf::actor_system& system, wired& out) : system_{system}, out_{out} {}
 
-  caf::actor front() {
-    out_.fronts.push_back(spawn_facade(system_));
+  /// `resend` is for what may be asked twice: see facade_options.
+  caf::actor front(bool resend = true) {
+    facade_options options;
+    options.resend = resend;
+    out_.fronts.push_back(spawn_facade(system_, options));
     return out_.fronts.back();
   }
   static child worker(const char* id, caf::actor front, start_function start) {
@@ -31,9 +34,10 @@ public:
         {id, restart_type::permanent, {}, child_kind::worker}, std::move(start), std::move(front)};
   }
   static child supervisor(const char* id, caf::actor front, supervisor_flags flags,
-                          std::vector<child> children) {
+                          const std::vector<child>& children,
+                          const std::optional<child_spec>& of = {}) {
     return {{id, restart_type::permanent, shutdown_policy::infinity(), child_kind::supervisor},
-            supervisor_start(id, flags, std::move(children)),
+            supervisor_start(id, flags, children, of),
             std::move(front)};
   }
 
@@ -52,10 +56,10 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
   parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
   parts.options.source_template = s.text("source_template");
-  parts.journal = make.front();
+  parts.journal = make.front(false);
   parts.reader = make.front();
   parts.server = out.dispatcher_server = make.front();
-  out.dispatcher = make.front();
+  out.dispatcher = make.front(false);
   const auto served = out.dispatcher;
   return builder::supervisor(
       "dispatcher_sup", nullptr, role_flags,
@@ -110,8 +114,9 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
                        [parts](caf::local_actor* by) {
                          return runner::spawn_outbox(by->system(), parts.link, parts.self);
                        }),
-       builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}),
-       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {}),
+       builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}, runner::zone_template()),
+       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {},
+                           runner::attempt_template()),
        builder::worker(
            "runner", out.runner,
            [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),

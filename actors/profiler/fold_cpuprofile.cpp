@@ -173,7 +173,7 @@ std::uint64_t duration_of(const json& profile, const json& deltas, std::size_t i
   }
   if (i < deltas.size()) elapsed += number(deltas[i]);
   if (delta < 0) ++report.negative_deltas;
-  return delta > 0 ? static_cast<std::uint64_t>(delta + 0.5) : 0;
+  return delta > 0 ? static_cast<std::uint64_t>(std::llround(delta)) : 0;
 }
 
 }  // namespace

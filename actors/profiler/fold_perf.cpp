@@ -1,6 +1,7 @@
 // Folds what `perf script` prints, and captures of it. Rules R1–R17 of docs/profiling.md.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "actors/profiler/fold_perf.hpp"
@@ -233,7 +234,7 @@ std::uint64_t perf_folder::weight() {
   const double delta = last_seconds_ < 0 ? 0 : seconds_ - last_seconds_;
   last_seconds_ = seconds_;
   if (delta < 0) ++out_.report.negative_deltas;
-  return delta > 0 ? static_cast<std::uint64_t>(delta * 1e6 + 0.5) : 0;
+  return delta > 0 ? static_cast<std::uint64_t>(std::llround(delta * 1e6)) : 0;
 }
 
 result<void> perf_feed::on_bytes(std::string_view bytes) {

@@ -22,10 +22,11 @@ std::vector<std::pair<std::vector<stack_set::frame_id>, std::uint64_t>> stacks_i
     std::reverse(path.begin(), path.end());
     std::string key;
     for (const auto frame : path) key += stacks.name(frame) + ";";
-    all.push_back({std::move(key), {std::move(path), nodes[n].self}});
+    all.emplace_back(std::move(key), std::pair{std::move(path), nodes[n].self});
   }
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<std::pair<std::vector<stack_set::frame_id>, std::uint64_t>> out;
+  out.reserve(all.size());
   for (auto& [key, value] : all) out.push_back(std::move(value));
   return out;
 }

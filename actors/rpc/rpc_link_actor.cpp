@@ -105,7 +105,7 @@ void on_answer(link_self self, net::rpc_answer answer) {
     promise.deliver(supervision::to_caf(answer.value.error()));
 }
 
-void on_request(link_self self, net::rpc_request request) {
+void on_request(link_self self, const net::rpc_request& request) {
   self->request(self->state.owner, caf::infinite, call{0, request.method, request.args})
       .then(
           [self, request](const served& s) {

@@ -384,6 +384,13 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
 
 }  // namespace
 
+supervision::child_spec attempt_template() {
+  return {"attempt",
+          supervision::restart_type::temporary,
+          {milliseconds{30'000}},
+          supervision::child_kind::worker};
+}
+
 result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options,
                                  const attempt_spec& spec) {
   return system.spawn(attempt, options, spec);

@@ -6,6 +6,7 @@
 #include "actors/runner/attempt_fsm.hpp"
 #include "actors/runner/source.hpp"
 #include "actors/zone/zone_actor.hpp"
+#include "supervision/child_spec.hpp"
 
 namespace ntrace::runner {
 
@@ -47,6 +48,9 @@ struct attempt_finished {
   nlohmann::json receipt;
   bool zone_is_broken = false;
 };
+
+/// What attempts have in common under their supervisor: temporary, and 30 s to end in.
+supervision::child_spec attempt_template();
 
 /// Message (cancel, string): end as soon as may be, with that reason.
 result<caf::actor> spawn_attempt(caf::actor_system& system, const attempt_options& options,

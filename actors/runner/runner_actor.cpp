@@ -35,8 +35,6 @@ using born_atom = caf::atom_constant<caf::atom("born")>;
 constexpr int protocol_version = 1;
 constexpr backoff_policy repair{milliseconds{1000},
                                 milliseconds{300'000}};  // docs/zones.md, "Repair"
-constexpr supervision::shutdown_policy attempt_shutdown{milliseconds{30'000}};
-constexpr supervision::shutdown_policy zone_shutdown{milliseconds{60'000}};
 
 struct held_attempt {
   std::string run, worker;
@@ -50,7 +48,7 @@ struct runner_state {
   runner_parts parts;
   zone_pool_fsm pool{repair, random_seed()};
   std::map<std::uint64_t, held_attempt> attempts;  ///< By token.
-  std::map<std::string, caf::actor> zones;  ///< Façades by uuid; kept for a worker that comes back.
+  std::map<std::string, caf::actor> zones;         ///< Façades by uuid.
   std::vector<caf::response_promise> waiting;
   milliseconds heartbeat{10'000};
   bool is_up = false, is_ready = false, is_draining = false;
@@ -95,6 +93,14 @@ void wake_for_repair(runner_self self) {
                        tick_atom::value);
 }
 
+std::string zone_id(const std::string& uuid) { return "zone_" + uuid; }
+
+/// A worker that is enrolled no more needs no actor.
+void remove_zone(runner_self self, const std::string& uuid) {
+  if (self->state.pool.find(uuid) || self->state.zones.erase(uuid) == 0) return;
+  self->send(self->state.parts.zone_sup, supervision::terminate_atom::value, zone_id(uuid));
+}
+
 /// The zone is emptied first; only then is its worker free.
 void release(runner_self self, const std::string& worker, bool broken) {
   const auto zone = self->state.zones.find(worker);
@@ -103,6 +109,7 @@ void release(runner_self self, const std::string& worker, bool broken) {
   const auto then = [self, worker](bool is_broken) {
     auto& s = self->state;
     s.pool.on_release(now_of(self), worker, is_broken);
+    remove_zone(self, worker);
     wake_for_repair(self);
     beat(self);
   };
@@ -133,8 +140,7 @@ void start_attempt(runner_self self, const json& offer, const std::string& worke
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;
-  child.spec = {"attempt_" + std::to_string(token), supervision::restart_type::temporary,
-                attempt_shutdown, supervision::child_kind::worker};
+  child.spec.id = "attempt_" + std::to_string(token);
   child.start = [options, spec, me, token](caf::local_actor* by) -> result<caf::actor> {
     auto made = spawn_attempt(by->system(), options, spec);
     if (made) caf::anon_send(me, born_atom::value, token, *made);
@@ -143,7 +149,7 @@ void start_attempt(runner_self self, const json& offer, const std::string& worke
   s.attempts[token] = {spec.run, worker, {}, {}, false};
   self->request(s.parts.attempt_sup, std::chrono::seconds{10}, supervision::add_child_atom::value,
                 child)
-      .then([] {},
+      .then([](const std::string&) {},
             [self, token](const caf::error& e) {
               self->send(
                   self->state.parts.outbox,
@@ -176,19 +182,34 @@ void on_offer(runner_self self, const json& offer) {
             });
 }
 
-void add_zone(runner_self self, const std::string& uuid) {
+/// Makes sure that the zone's actor runs, and calls `then` with its façade.
+void add_zone(runner_self self, const std::string& uuid,
+              const std::function<void(const result<caf::unit_t>&)>& then) {
   auto& s = self->state;
-  if (s.zones.count(uuid) != 0) return;
   supervision::child child;
-  child.spec = {"zone_" + uuid, supervision::restart_type::permanent, zone_shutdown,
-                supervision::child_kind::worker};
-  child.front = supervision::spawn_facade(self->system());
+  child.spec.id = zone_id(uuid);
+  child.held.resend = false;  // What ran in a zone that died is not begun again behind its back.
   const auto helper = s.parts.helper;
   child.start = [helper, uuid](caf::local_actor* by) -> result<caf::actor> {
     return zone::spawn_zone(by->system(), std::make_shared<zone::zone_linux>(helper, uuid));
   };
-  s.zones[uuid] = child.front;
-  self->send(s.parts.zone_sup, supervision::add_child_atom::value, child);
+  const auto failed = [then](const caf::error& e) { then(fail(supervision::from_caf(e))); };
+  const auto refer = [self, uuid, then, failed] {
+    self->request(self->state.parts.zone_sup, caf::infinite, supervision::ref_atom::value,
+                  zone_id(uuid))
+        .then(
+            [self, uuid, then](const caf::actor& front) {
+              self->state.zones[uuid] = front;
+              then(caf::unit);
+            },
+            failed);
+  };
+  self->request(s.parts.zone_sup, caf::infinite, supervision::add_child_atom::value, child)
+      .then([refer](const std::string&) { refer(); },
+            [refer, failed](const caf::error& e) {
+              // A runner that was restarted finds its zones running.
+              supervision::from_caf(e).code == ec::already_started ? refer() : failed(e);
+            });
 }
 
 void enroll(runner_self self, const std::string& uuid, const caf::response_promise& promise) {
@@ -215,11 +236,13 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
       },
       [self, uuid, at, promise, answer](const result<caf::unit_t>& done) {
         if (!done) return deny(promise, to_caf(done.error()));
-        self->state.pool.on_enroll(uuid, at);
-        add_zone(self, uuid);
-        log::info("worker.enrolled", {{"worker", uuid}});
-        answer();
-        beat(self);
+        add_zone(self, uuid, [self, uuid, at, promise, answer](const result<caf::unit_t>& added) {
+          if (!added) return deny(promise, to_caf(added.error()));
+          self->state.pool.on_enroll(uuid, at);
+          log::info("worker.enrolled", {{"worker", uuid}});
+          answer();
+          beat(self);
+        });
       });
 }
 
@@ -242,6 +265,7 @@ void expel(runner_self self, const std::string& uuid, bool abort,
       [self, uuid, promise](const result<caf::unit_t>& done) {
         if (!done) return deny(promise, to_caf(done.error()));
         log::info("worker.expelled", {{"worker", uuid}});
+        remove_zone(self, uuid);
         give(promise, json{{"uuid", uuid}, {"expelled", true}});
         beat(self);
       });
@@ -296,6 +320,14 @@ caf::result<served> serve(runner_self self, const call& c) {
                  {}});
 }
 
+void serve_from_now(runner_self self) {
+  auto& s = self->state;
+  s.is_ready = true;
+  for (auto& promise : s.waiting) promise.deliver(caf::unit);
+  s.waiting.clear();
+  self->send(s.parts.link, rpc::start_atom::value, s.parts.self, rpc::hello_args{state_of(self)});
+}
+
 void start(runner_self self) {
   const auto helper = self->state.parts.helper;
   const auto data = self->state.parts.data;
@@ -309,17 +341,15 @@ void start(runner_self self) {
         return std::make_shared<std::vector<worker>>(std::move(*all));
       },
       [self](const result<std::shared_ptr<std::vector<worker>>>& all) {
-        auto& s = self->state;
         if (!all) return self->quit(to_caf(all.error()));
-        for (const auto& w : **all) {
-          s.pool.on_enroll(w.uuid, w.enrolled_ms);
-          add_zone(self, w.uuid);
-        }
-        s.is_ready = true;
-        for (auto& promise : s.waiting) promise.deliver(caf::unit);
-        s.waiting.clear();
-        self->send(s.parts.link, rpc::start_atom::value, s.parts.self,
-                   rpc::hello_args{state_of(self)});
+        auto left = std::make_shared<std::size_t>((*all)->size());
+        for (const auto& w : **all)
+          add_zone(self, w.uuid, [self, w, left](const result<caf::unit_t>& added) {
+            if (!added) return self->quit(to_caf(added.error()));
+            self->state.pool.on_enroll(w.uuid, w.enrolled_ms);
+            if (--*left == 0) serve_from_now(self);
+          });
+        if ((*all)->empty()) serve_from_now(self);
       });
 }
 
@@ -389,6 +419,13 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
 }
 
 }  // namespace
+
+supervision::child_spec zone_template() {
+  return {"zone",
+          supervision::restart_type::permanent,
+          {milliseconds{60'000}},
+          supervision::child_kind::worker};
+}
 
 result<caf::actor> spawn_runner(caf::actor_system& system, const runner_parts& parts) {
   return system.spawn(runner, parts);

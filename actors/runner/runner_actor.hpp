@@ -27,6 +27,9 @@ struct runner_parts {
 ///   (idle)         → number of attempts under way
 result<caf::actor> spawn_runner(caf::actor_system& system, const runner_parts& parts);
 
+/// What zones have in common under their supervisor: permanent, and 60 s to be rolled back in.
+supervision::child_spec zone_template();
+
 using ready_atom = caf::atom_constant<caf::atom("ready")>;
 using drain_atom = caf::atom_constant<caf::atom("drain")>;
 using idle_atom = caf::atom_constant<caf::atom("idle")>;

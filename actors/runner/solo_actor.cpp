@@ -31,10 +31,7 @@ void start(solo_self self) {
   const attempt_spec spec{"profile",     token,       token,      s.spec.source,
                           s.spec.worker, s.spec.zone, s.spec.self};
   supervision::child child;
-  child.spec = {"attempt_" + std::to_string(token),
-                supervision::restart_type::temporary,
-                {},
-                supervision::child_kind::worker};
+  child.spec.id = "attempt_" + std::to_string(token);
   child.start = [options = s.spec.options, spec, me = s.spec.self,
                  token](caf::local_actor* by) -> result<caf::actor> {
     auto made = spawn_attempt(by->system(), options, spec);

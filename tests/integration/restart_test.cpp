@@ -73,7 +73,9 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
     config.set("scheduler.policy", caf::atom("sharing"));
     caf::actor_system system{config};
     std::vector<caf::actor> fronts;
-    const auto front = [&] { return fronts.emplace_back(spawn_facade(system)); };
+    facade_options options;
+    options.resend = false;
+    const auto front = [&] { return fronts.emplace_back(spawn_facade(system, options)); };
     runner::solo_spec spec;
     spec.options.scratch = spec.options.source.scratch = dir / "scratch";
     spec.source = package;
@@ -93,7 +95,8 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
           spec.zone},
          {{"attempt_sup", restart_type::permanent, shutdown_policy::infinity(),
            child_kind::supervisor},
-          supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, 60s}, {}),
+          supervisor_start("attempt_sup", {strategy::simple_one_for_one, 3, 60s}, {},
+                           runner::attempt_template()),
           spec.attempt_sup},
          {{"solo", restart_type::temporary, {}, child_kind::worker},
           [spec](caf::local_actor* by) { return runner::spawn_solo(by->system(), spec); },
@@ -112,7 +115,7 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
                   std::string::npos);
             },
             [](const caf::error& e) { ADD_FAILURE() << to_string(from_caf(e)); });
-    self->send(root, stop_atom::value);
+    self->send_exit(root, caf::exit_reason::user_shutdown);
     self->wait_for(root);
     for (const auto& f : fronts) end_facade(f);
   }

@@ -121,6 +121,7 @@ std::vector<std::string> zone_store::snapshots() const {
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> out;
+  out.reserve(found.size());
   for (auto& [at, name] : found) out.push_back(std::move(name));
   return out;
 }

@@ -1,0 +1,32 @@
+#pragma once
+// Benchmarks: ours and the peer's in one run on one machine, so that their ratio means something.
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "config/result.hpp"
+
+namespace ntrace::bench {
+
+/// Sorted times in microseconds.
+struct sample {
+  std::vector<double> us;
+  /// `share` 0.5 is the median, 0.99 the p99; 0 when there is none.
+  double at(double share) const {
+    if (us.empty()) return 0;
+    const auto last = static_cast<double>(us.size() - 1);
+    return us[static_cast<std::size_t>(share * last + 0.5)];
+  }
+};
+
+/// Restart of a failed child, failure to first message served, at 1, 100 and 10,000 children,
+/// beside Erlang's supervisor and gen_server. `restarts`: measured ones per size. JSON:
+/// {"rows": [{"children", "side", "median_us", "p99_us", "spawn_us", "bytes_per_child"}…],
+///  "ratios": [{"children", "median", "p99"}…], "peer": "erlang 25" or why there is none}.
+result<nlohmann::json> supervision(unsigned restarts);
+
+/// The same as a table for people.
+std::string supervision_table(const nlohmann::json& figures);
+
+}  // namespace ntrace::bench
