@@ -3,72 +3,20 @@
 #include <caf/actor_ostream.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
-#include <caf/stateful_actor.hpp>
-#include <unordered_map>
 
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
-#include "supervision/tree.hpp"
+#include "supervision/supervisor_state.hpp"
 
 namespace ntrace::supervision {
 namespace {
 
+using self_ptr = supervisor_self;
 using tick = caf::atom_constant<caf::atom("sv_tick")>;
 
-/// The façades that (ref) made; they end with the last holder.
-struct facade_set {
-  std::unordered_map<std::string, caf::actor> by_id;
-  facade_set() = default;
-  facade_set(const facade_set&) = delete;
-  facade_set& operator=(const facade_set&) = delete;
-  ~facade_set() {
-    for (const auto& [id, front] : by_id) end_facade(front);
-  }
-};
-
-struct live {
-  caf::actor address;
-  std::uint64_t incarnation = 0;
-};
-
-struct supervisor_state {
-  const char* name = "supervisor";
-  std::string label;
-  std::optional<supervisor_fsm> fsm;
-  std::unordered_map<std::string, child> specs;
-  std::unordered_map<std::string, live> running;
-  std::unordered_map<caf::actor_id, std::string> ids;
-  std::shared_ptr<facade_set> fronts;
-  std::vector<caf::response_promise> waiting;
-  std::unordered_map<call_id, caf::response_promise> calls;
-  std::unordered_map<call_id, child> adds;  ///< Of calls to add whose turn has not come.
-  call_id next_call = 1;
-  std::deque<effects::value_type> todo;  ///< Performed one by one, so that no stack grows.
-  std::set<time_point> wakes;
-  bool is_performing = false, is_up = false;
-
-  supervisor_state() = default;
-  supervisor_state(const supervisor_state&) = delete;
-  supervisor_state& operator=(const supervisor_state&) = delete;
-  /// A supervisor that is killed, or has a bug, takes its children along.
-  ~supervisor_state() {
-    for (const auto& [id, one] : running)
-      caf::anon_send_exit(one.address, caf::exit_reason::user_shutdown);
-  }
-};
-using self_ptr = caf::stateful_actor<supervisor_state>*;
-
 void perform(self_ptr self, effects more);
-
-caf::actor front_of(self_ptr self, const std::string& id) {
-  auto& s = self->state;
-  if (const auto at = s.specs.find(id); at != s.specs.end() && at->second.front)
-    return at->second.front;
-  const auto at = s.fronts->by_id.find(id);
-  return at == s.fronts->by_id.end() ? nullptr : at->second;
-}
 
 void tell_started(self_ptr self, const std::string& id, std::uint64_t incarnation,
                   const start_outcome& outcome) {
@@ -232,32 +180,6 @@ void on_down(self_ptr self, const caf::down_msg& down) {
   if (known) restarts += static_cast<std::int64_t>(known->restarts - before);
 }
 
-/// Trees of supervisor children are asked for one after the other and put in their places.
-void collect_tree(self_ptr self, const caf::response_promise& promise, nlohmann::json tree,
-                  std::size_t from) {
-  auto& children = tree["children"];
-  for (auto i = from; i < children.size(); ++i) {
-    const auto id = children[i]["id"].get<std::string>();
-    const auto front = front_of(self, id);
-    children[i]["mailbox_size"] =
-        front ? nlohmann::json(held_by_facade(front)) : nlohmann::json(nullptr);
-    if (children[i]["type"] != "supervisor") continue;
-    const auto at = self->state.running.find(id);
-    if (at == self->state.running.end()) continue;
-    self->request(at->second.address, std::chrono::seconds{5}, tree_atom::value)
-        .then(
-            [=](const std::string& text) {
-              auto next = tree;
-              next["children"][i]["tree"] = nlohmann::json::parse(text, nullptr, false);
-              collect_tree(self, promise, std::move(next), i + 1);
-            },
-            [=](const caf::error&) { collect_tree(self, promise, tree, i + 1); });
-    return;
-  }
-  auto answered = promise;
-  answered.deliver(tree.dump());
-}
-
 caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
   const auto slash = path.find('/');
   const auto at = self->state.running.find(path.substr(0, slash));
@@ -296,46 +218,11 @@ caf::result<std::string> terminate_address(self_ptr self, const caf::actor& who)
   });
 }
 
-caf::result<caf::actor> reference(self_ptr self, const std::string& id) {
-  auto& s = self->state;
-  if (s.specs.count(id) == 0)
-    return to_caf({ec::not_found, "there is no child \"" + id + "\"", {}});
-  if (auto front = front_of(self, id)) return front;
-  auto front = spawn_facade(self->system(), s.specs.at(id).held);
-  s.fronts->by_id.emplace(id, front);
-  if (const auto at = s.running.find(id); at != s.running.end())
-    point_facade(front, at->second.address);
-  return front;
-}
-
 using method = effects (supervisor_fsm::*)(time_point, call_id, const std::string&);
 caf::result<std::string> by_id(self_ptr self, method what, const std::string& id) {
   return begin_call(self, [&](supervisor_fsm& fsm, time_point now, call_id call) {
     return (fsm.*what)(now, call, id);
   });
-}
-
-caf::message_handler queries(self_ptr self) {
-  return {[self](which_atom) {
-            which_children out;
-            for (const auto& c : self->state.fsm->children()) {
-              const auto at = self->state.running.find(c.spec.id);
-              out.children.emplace_back(
-                  c, at == self->state.running.end() ? nullptr : at->second.address);
-            }
-            return out;
-          },
-          [self](count_atom) { return self->state.fsm->count_children(); },
-          [self](spec_atom, const std::string& id) -> caf::result<child_spec> {
-            if (const auto* known = self->state.fsm->find(id)) return known->spec;
-            return to_caf({ec::not_found, "there is no child \"" + id + "\"", {}});
-          },
-          [self](ref_atom, const std::string& id) { return reference(self, id); },
-          [self](tree_atom) -> caf::result<std::string> {
-            auto promise = self->make_response_promise();
-            collect_tree(self, promise, describe(*self->state.fsm, now_of(self)), 0);
-            return caf::delegated<std::string>{};
-          }};
 }
 
 caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_flags flags,
@@ -396,7 +283,7 @@ caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_fla
         s.wakes.erase(s.wakes.begin(), s.wakes.upper_bound(now));
         perform(self, s.fsm->on_tick(now));
       }};
-  return calls.or_else(queries(self));
+  return calls.or_else(supervisor_queries(self));
 }
 
 }  // namespace
