@@ -40,7 +40,10 @@ public:
     const auto& content = what->content();
     if (content.size() == 1 && content.match_element<caf::atom_value>(0) &&
         content.get_as<caf::atom_value>(0) == tick_atom::value)
-      return locked(context, [&] { return fsm_.on_tick(now()); });
+      return locked(context, [&] {
+        tick_at_ = time_point::max();
+        return fsm_.on_tick(now());
+      });
     on_message(std::move(what), context);
   }
 
@@ -154,6 +157,9 @@ private:
                                                  caf::make_message(to_caf({e.code, e.why, {}}))});
                           },
                           [&](const look_again& e) {
+                // A tick that is under way looks as well, and each one wakes the clock's thread.
+                if (tick_at_ <= e.at) return;
+                tick_at_ = e.at;
                             home_system().clock().schedule_message(
                                 e.at, ctrl(),
                                 caf::make_mailbox_element(nullptr, caf::make_message_id(), {},
@@ -168,6 +174,7 @@ private:
   caf::strong_actor_ptr target_;
   std::unordered_map<std::uint64_t, letter> letters_;  ///< As many as the machine holds.
   std::uint64_t next_id_ = 1;
+  time_point tick_at_ = time_point::max();
 };
 
 facade* cast(const caf::actor& a) {

@@ -129,8 +129,10 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
 }  // namespace
 
 system_config::system_config() {
-  set("scheduler.policy",
-      caf::atom("sharing"));  // Stealing polls, which costs idle CPU and latency.
+  // Stealing polls, which costs idle CPU and latency. One worker, because a hand-over between two
+  // costs more than what our actors compute: all that blocks or takes long has a thread of its own.
+  set("scheduler.policy", caf::atom("sharing"));
+  set("scheduler.max-threads", std::size_t{1});
   set("middleman.enable-automatic-connections", false);
   load<caf::io::middleman>();
 }

@@ -1,0 +1,30 @@
+// bench: benchmarks, each with its peer in the same run where the peer is installed.
+#include <iostream>
+
+#include "tests/bench/bench.hpp"
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+
+void add_bench(CLI::App& app, outcome& out) {
+  auto* bench = app.add_subcommand("bench", "Benchmarks beside their peers; prints ratios");
+  bench->require_subcommand(1);
+  auto* sub = bench->add_subcommand(
+      "supervision", "Restart of a failed child, beside Erlang (package erlang-base)");
+  auto as_json = std::make_shared<bool>(false);
+  auto restarts = std::make_shared<unsigned>(5'000);
+  sub->add_flag("--json", *as_json, "print JSON");
+  sub->add_option("--restarts", *restarts, "measured restarts for each number of children")
+      ->check(CLI::Range(100u, 1'000'000u))
+      ->capture_default_str();
+  sub->callback([&out, as_json, restarts] {
+    out.run = [as_json, restarts] {
+      const auto figures = bench::supervision(*restarts);
+      if (!figures) return report(figures.error(), *as_json);
+      std::cout << (*as_json ? figures->dump() + "\n" : bench::supervision_table(*figures));
+      return 0;
+    };
+  });
+}
+
+}  // namespace ntrace::tools
