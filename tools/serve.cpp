@@ -160,6 +160,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
     const auto root = supervision::spawn_supervisor(
         system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
     watch_root(system, root);
+    supervision::point_facade(w->root, root);
     if (const auto failed = wait_until_up(system, root, *w); failed.code != ec::none) {
       code = report(failed, as_json);
     } else {

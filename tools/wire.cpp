@@ -56,6 +56,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
   parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
   parts.options.source_template = s.text("source_template");
+  parts.root = out.root;
   parts.journal = make.front(false);
   parts.reader = make.front();
   parts.server = out.dispatcher_server = make.front();
@@ -97,6 +98,7 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
     parts.name = host;
   }
   parts.helper = helper;
+  parts.root = out.root;
   parts.link = make.front();
   parts.outbox = make.front();
   parts.zone_sup = make.front();
@@ -173,6 +175,7 @@ result<wired> wire(caf::actor_system& system, const settings& s, role_set roles,
                    const std::shared_ptr<zone::privileged_helper>& helper) {
   wired out;
   builder make{system, out};
+  out.root = make.front();
   const auto add = [&](result<child> role) -> result<void> {
     if (role) {
       out.children.push_back(std::move(*role));

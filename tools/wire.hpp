@@ -24,6 +24,7 @@ struct wired {
   std::vector<caf::actor> fronts;            ///< All façades, to be ended last.
   caf::actor dispatcher, dispatcher_server;  ///< Façades; null without the role.
   caf::actor runner, runner_server;
+  caf::actor root;  ///< To be pointed at the root supervisor.
 };
 
 /// The children of the root for the roles. `helper` is needed for the runner.

@@ -15,6 +15,7 @@
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/supervisor_actor.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -259,6 +260,11 @@ const std::map<std::string, method>& methods() {
       {"resume", [](dispatcher_self self, const caf::response_promise& p, const call&) {
          perform(self, self->state.fsm->on_drain(now_of(self), false));
          settle(self, remember(self, p), json{{"draining", false}});
+       }},
+      {"tree", [](dispatcher_self self, const caf::response_promise& p, const call&) {
+         self->request(self->state.parts.root, std::chrono::seconds{5}, supervision::tree_atom::value)
+             .then([p](const std::string& tree) { rpc::give(p, json::parse(tree, nullptr, false)); },
+                   [p](const caf::error& e) { rpc::deny(p, e); });
        }},
       {"status", [](dispatcher_self self, const caf::response_promise& p, const call&) {
          auto status = self->state.fsm->status(now_of(self));

@@ -13,6 +13,7 @@ struct dispatcher_parts {
   caf::actor journal;  ///< Façade of journal::journal_actor.
   caf::actor reader;   ///< Façade of journal::journal_reader.
   caf::actor server;   ///< Façade of the RPC server, for calls to runners.
+  caf::actor root;     ///< Façade of the root supervisor, for `tree`.
 };
 
 /// Serves `call` (docs/protocol.md, "Dispatcher"), `peer_gone`, and

@@ -299,6 +299,14 @@ caf::result<served> serve(runner_self self, const call& c) {
     out["gauges"] = gauges::snapshot();
     return served{std::move(out)};
   }
+  if (c.method == "tree") {
+    auto promise = self->make_response_promise();
+    self->request(s.parts.root, std::chrono::seconds{5}, supervision::tree_atom::value)
+        .then([promise](
+                  const std::string& tree) { give(promise, json::parse(tree, nullptr, false)); },
+              [promise](const caf::error& e) { deny(promise, e); });
+    return caf::delegated<served>{};
+  }
   if (c.method == "drain" || c.method == "resume") {
     set_draining(self, c.method == "drain");
     return served{json{{"draining", s.is_draining}}};
@@ -316,7 +324,7 @@ caf::result<served> serve(runner_self self, const call& c) {
   }
   return to_caf({ec::no_such_method,
                  "no method " + c.method.substr(0, 64) +
-                     "; there are enroll, expel, workers, status, drain, resume",
+                     "; there are enroll, expel, workers, status, tree, drain, resume",
                  {}});
 }
 

@@ -18,6 +18,7 @@ struct runner_parts {
   std::shared_ptr<zone::privileged_helper> helper;
   caf::actor link, outbox, zone_sup, attempt_sup;  ///< Façades.
   caf::actor self;                                 ///< The runner's own façade.
+  caf::actor root;                                 ///< Façade of the root supervisor, for `tree`.
 };
 
 /// Serves `call` (from the dispatcher: offer, abort; from people: enroll, expel, workers, status,
