@@ -50,7 +50,7 @@ effects queue_fsm::on_recovered(time_point now, std::vector<run_row> rows) {
     e.journalled_seq = e.sent_seq = e.row.last_seq;
     if (e.row.state != run_state::queued) {
       e.at = phase::held;
-      e.deadline = now + options_.lease;
+      e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
       tokens_[e.row.token] = e.row.id;
       out.push_back(wake{e.deadline});
     }
@@ -87,6 +87,8 @@ effects queue_fsm::on_push(time_point, request_id request, const push_request& p
   const auto key = push.key.empty() ? e.row.id : push.key;
   journal::batch ops{journal::insert_run{e.row, key, push.payload},
                      story(e, "intake", "queued", {{"source", e.row.source}})};
+  if (mutated(mutation::ack_before_commit))
+    out.push_back(answer{request, to_json(receipt{e.row.id, run_state::queued, false, 0})});
   write(out, std::move(ops),
         [this, request, e](time_point then, const result<journal::committed>& done, effects& next) {
           if (!done) {

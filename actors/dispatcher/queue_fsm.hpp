@@ -11,6 +11,7 @@
 #include "actors/dispatcher/run_types.hpp"
 #include "actors/journal/journal_types.hpp"
 #include "config/backoff.hpp"
+#include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {
 
@@ -52,7 +53,9 @@ using effects = std::vector<std::variant<commit, answer, offer, abort_attempt, w
 class queue_fsm {
 public:
   queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed)
-      : options_{std::move(options)}, last_token_{highest_token}, random_{seed} {}
+      : options_{std::move(options)},
+        last_token_{mutated(mutation::token_counter_in_memory) ? 0 : highest_token},
+        random_{seed} {}
 
   /// The journal's open runs at start; leases get one whole term from now.
   effects on_recovered(time_point now, std::vector<run_row> runs);

@@ -193,7 +193,8 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   auto* e = live(request, args, out);
   if (!e) return out;
   const auto last = number(args, "last_seq");
-  if (last != e->journalled_seq) {  // A verdict never overtakes the chunks that it names.
+  if (last != e->journalled_seq &&
+      !mutated(mutation::finish_before_last_chunk)) {  // A verdict never overtakes the chunks that it names.
     error gap{ec::gap,
               "the verdict names " + std::to_string(last) + " chunks, " +
                   std::to_string(e->journalled_seq) + " are stored",
@@ -217,8 +218,12 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
 void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& reason,
                             nlohmann::json receipt, const char* actor, request_id request,
                             effects& out) {
-  const bool retry = v == verdict::infrastructure && !e.is_cancelled;
-  const bool again = retry && e.row.attempts < options_.attempts;
+  const bool retry = !e.is_cancelled &&
+                     (v == verdict::infrastructure ||
+                      (mutated(mutation::script_failure_retried) && v == verdict::script_failed));
+  const auto attempts_max =
+      options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
+  const bool again = retry && e.row.attempts < attempts_max;
   run_state next = run_state::queued;
   if (e.is_cancelled)
     next = run_state::cancelled;
@@ -289,6 +294,10 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
     return out;
   }
   e.is_cancelled = true;
+  if (mutated(mutation::cancel_in_memory) && e.at == phase::waiting) {
+    out.push_back(answer{request, nlohmann::json{{"run", run}, {"state", "cancelled"}}});
+    return out;
+  }
   if (e.at == phase::held) {
     end_attempt(now, e, verdict::infrastructure, "cancelled by request", {}, "queue", request, out);
     return out;
@@ -324,7 +333,9 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   e.row.attempts = 0;
   write(
       out,
-      {journal::set_run{e.row.id, run_state::queued, 0, 0, "", ""}, story(e, "queue", "requeued")},
+      {journal::set_run{e.row.id, run_state::queued, 0, 0,
+                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
+       story(e, "queue", "requeued")},
       [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
         if (!done) {
           next.push_back(answer{request, fail(done.error())});

@@ -3,10 +3,11 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/journal/group_commit_fsm.hpp"
 #include "actors/journal/journal_sqlite.hpp"
 #include "config/gauges.hpp"
-#include "config/limits.hpp"
 #include "config/log.hpp"
+#include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
 
 namespace ntrace::journal {
@@ -17,32 +18,38 @@ using supervision::to_caf;
 struct writer_state {
   const char* name = "journal";
   std::shared_ptr<journal_sqlite> db;
-  std::vector<batch> batches;
-  std::vector<caf::typed_response_promise<committed>> promises;
-  bool flush_sent = false;
+  group_commit_fsm fsm;
+  std::map<std::uint64_t, caf::typed_response_promise<committed>> promises;
+  std::uint64_t next_tag = 1;
 };
 using writer_self = journal_actor::stateful_pointer<writer_state>;
 
-void flush(writer_self self) {
+void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
-  state.flush_sent = false;
-  auto batches = std::move(state.batches);
-  auto promises = std::move(state.promises);
-  state.batches.clear();
-  state.promises.clear();
-  static auto& queued = gauges::value("journal_queued");
-  queued = 0;
-  const auto done = state.db->commit(batches);
-  if (!done)
-    log::error("journal.commit_failed",
-               {{"batches", batches.size()}, {"reason", to_string(done.error())}});
-  for (std::size_t i = 0; i < promises.size(); ++i) {
-    if (done)
-      promises[i].deliver((*done)[i]);
-    else
-      promises[i].deliver(to_caf(done.error()));
+  for (auto& one : todo) {
+    std::visit(
+        overload{// What is in the mailbox before this message shares the transaction.
+                 [&](const flush_soon&) { self->send(self, flush_atom::value); },
+                 [&](const write_batches& e) {
+                   const auto done = state.db->commit(e.batches);
+                   if (!done)
+                     log::error("journal.commit_failed", {{"batches", e.batches.size()},
+                                                          {"reason", to_string(done.error())}});
+                   ++gauges::value("journal_commits");
+                   perform(self, state.fsm.on_written(done));
+                 },
+                 [&](tell_writer& e) {
+                   const auto at = state.promises.find(e.tag);
+                   if (e.outcome)
+                     at->second.deliver(std::move(*e.outcome));
+                   else
+                     at->second.deliver(to_caf(e.outcome.error()));
+                   state.promises.erase(at);
+                 }},
+        one);
   }
-  ++gauges::value("journal_commits");
+  static auto& queued = gauges::value("journal_queued");
+  queued = static_cast<std::int64_t>(state.fsm.waiting());
 }
 
 journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db) {
@@ -50,17 +57,10 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
   self->state.db = db;
   return {[self](const write_request& w) -> caf::result<committed> {
             auto& state = self->state;
-            if (state.batches.size() >= limits::journal_queue_max)
-              return to_caf({ec::overloaded, "the journal's queue is full; try again later", {}});
+            const auto tag = state.next_tag++;
             auto promise = self->make_response_promise<committed>();
-            state.batches.push_back(w.ops);
-            state.promises.push_back(promise);
-            gauges::value("journal_queued") = static_cast<std::int64_t>(state.batches.size());
-            // What is in the mailbox before this message shares the transaction and its fsync.
-            if (state.batches.size() >= limits::batch_max)
-              flush(self);
-            else if (!std::exchange(state.flush_sent, true))
-              self->send(self, flush_atom::value);
+            state.promises.emplace(tag, promise);
+            perform(self, state.fsm.on_write(tag, w.ops));
             return promise;
           },
           [self](recover_atom) -> caf::result<recovery> {
@@ -69,9 +69,7 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
             if (!runs || !token) return to_caf(runs ? token.error() : runs.error());
             return recovery{std::move(*runs), *token};
           },
-          [self](flush_atom) {
-            if (!self->state.batches.empty()) flush(self);
-          }};
+          [self](flush_atom) { perform(self, self->state.fsm.on_flush()); }};
 }
 
 struct reader_state {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "actors/runner/source_spec.hpp"
+#include "config/mutation.hpp"
 
 namespace ntrace::runner {
 namespace {
@@ -85,9 +86,9 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
   }
   switch (what) {
     case step::rollback:
-      if (!ok) {
+      if (!ok && !mutated(mutation::rollback_error_ignored)) {
         end("infrastructure", outcome.failed, true, out);
-      } else if (!outcome.receipt.value("ok", false)) {  // No proof, no run.
+      } else if (ok && !outcome.receipt.value("ok", false)) {  // No proof, no run.
         end("infrastructure",
             {ec::zone_dirty, "zone " + zone_ + " came up without a proof of clean", {}}, true, out);
       } else {

@@ -1,44 +1,87 @@
 #pragma once
-// What one attempt has produced and the dispatcher has not acknowledged: numbered chunks, then the
-// verdict. Go-back-N with a window; a cumulative acknowledgement frees. Pure.
-#include <deque>
+// What the attempts of this runner have produced and the dispatcher has not acknowledged: for each
+// fencing token the word that it started, its numbered chunks, and at last its verdict. Pure.
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
-#include "config/limits.hpp"
+#include "actors/runner/chunk_queue.hpp"
+#include "config/clock.hpp"
+#include "config/error.hpp"
 
 namespace ntrace::runner {
 
-struct outbox_chunk {
-  std::uint64_t seq = 0;
-  std::string stream, data;
+enum class outbox_word { started, chunk, finish };
+
+/// Say it to the dispatcher; answer by on_stored or on_refused.
+struct say {
+  std::uint64_t token = 0;
+  outbox_word what = outbox_word::chunk;
+  nlohmann::json args;  ///< Of `started` and `finish`.
+  chunk piece;          ///< Of `chunk`.
 };
+/// The dispatcher holds no lease of that token any more: its parts here are dropped.
+struct drop_stale {
+  std::uint64_t token;
+  std::string reason;
+};
+/// The attempt is over as far as its zone is concerned; `clean`: its proof, null without one.
+struct attempt_done {
+  std::uint64_t token;
+  bool zone_is_broken;
+  nlohmann::json clean;
+};
+/// A chunk did not fit: it is lost, and counted.
+struct chunk_dropped {
+  std::uint64_t token;
+  bool is_first;
+};
+/// Call on_tick() then.
+struct say_again {
+  time_point at;
+};
+using outbox_effects =
+    std::vector<std::variant<say, drop_stale, attempt_done, chunk_dropped, say_again>>;
 
 class outbox_fsm {
 public:
-  /// Numbers and keeps the data, cut into chunks of at most limits::chunk_bytes_max. False when the
-  /// outbox is full and nothing was taken.
-  [[nodiscard]] bool on_append(const std::string& stream, std::string_view data);
-  /// Chunks that may be sent now; each is given once until on_rewind().
-  std::vector<outbox_chunk> take_sendable();
-  /// Everything up to `seq` is stored.
-  void on_ack(std::uint64_t seq);
-  /// Send again from the first unacknowledged chunk (the link was lost, or there was a gap).
-  void on_rewind();
-  /// No more appends; then the verdict may go once everything before it is stored.
-  void on_close() { is_closed_ = true; }
+  /// Wait after an answer that may be better next time.
+  static constexpr milliseconds retry_wait{500};
 
-  bool may_finish() const { return is_closed_ && chunks_.empty(); }
-  std::uint64_t last_seq() const { return last_seq_; }
-  std::size_t bytes() const { return bytes_; }
+  // From attempts.
+  outbox_effects on_started(std::uint64_t token, nlohmann::json args, nlohmann::json clean);
+  outbox_effects on_chunk(std::uint64_t token, const std::string& stream, std::string_view data);
+  /// `args`: {"verdict", "reason", "receipt"}; the token and the number of chunks are added.
+  outbox_effects on_finished(std::uint64_t token, nlohmann::json args, bool zone_is_broken);
+
+  // From the dispatcher.
+  outbox_effects on_link_up();
+  void on_link_lost();
+  /// `ack`: of a chunk, the highest number up to which everything is stored.
+  outbox_effects on_stored(std::uint64_t token, outbox_word what, std::uint64_t ack);
+  outbox_effects on_refused(time_point now, std::uint64_t token, const error& why);
+  outbox_effects on_tick(time_point now);
+
+  std::size_t bytes() const;
+  std::size_t size() const { return entries_.size(); }
 
 private:
-  static constexpr std::size_t window = 32;  // chunks in flight; one fsync serves many
-  std::deque<outbox_chunk> chunks_;          ///< Unacknowledged, in order.
-  std::size_t sent_ = 0;                     ///< Of them, how many are on their way.
-  std::size_t bytes_ = 0;
-  std::uint64_t last_seq_ = 0;
-  bool is_closed_ = false;
+  struct entry {
+    chunk_queue chunks;
+    nlohmann::json started, clean;  ///< `started` is null once acknowledged, or before.
+    std::optional<nlohmann::json> finish;
+    bool is_started_sent = false, is_finish_sent = false, was_full = false;
+    std::optional<time_point> retry_at;
+  };
+  entry* find(std::uint64_t token);
+  void pump(std::uint64_t token, outbox_effects& out);
+
+  std::map<std::uint64_t, entry> entries_;
+  bool is_up_ = false;
 };
 
 }  // namespace ntrace::runner

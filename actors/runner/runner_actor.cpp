@@ -8,12 +8,13 @@
 
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/runner/outbox_actor.hpp"
+#include "actors/runner/runner_fsm.hpp"
 #include "actors/runner/worker_store.hpp"
-#include "actors/runner/zone_pool_fsm.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/gauges.hpp"
 #include "config/ids.hpp"
 #include "config/log.hpp"
+#include "config/overload.hpp"
 #include "supervision/blocking_worker.hpp"
 #include "supervision/supervisor_actor.hpp"
 
@@ -29,113 +30,72 @@ using supervision::now_of;
 using supervision::run_blocking;
 using supervision::to_caf;
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
-using beat_atom = caf::atom_constant<caf::atom("beat")>;
 using born_atom = caf::atom_constant<caf::atom("born")>;
 
-constexpr int protocol_version = 1;
 constexpr backoff_policy repair{milliseconds{1000},
                                 milliseconds{300'000}};  // docs/zones.md, "Repair"
-
-struct held_attempt {
-  std::string run, worker;
-  caf::actor address;
-  caf::actor_addr addr;
-  bool is_over = false;
-};
 
 struct runner_state {
   const char* name = "runner";
   runner_parts parts;
-  zone_pool_fsm pool{repair, random_seed()};
-  std::map<std::uint64_t, held_attempt> attempts;  ///< By token.
-  std::map<std::string, caf::actor> zones;         ///< Façades by uuid.
+  std::optional<runner_fsm> fsm;
+  std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
+  std::map<caf::actor_id, std::uint64_t> tokens;
+  std::map<std::string, caf::actor> zones;  ///< Façades by uuid.
   std::vector<caf::response_promise> waiting;
-  milliseconds heartbeat{10'000};
-  bool is_up = false, is_ready = false, is_draining = false;
+  bool is_ready = false;
 };
 using runner_self = caf::stateful_actor<runner_state>*;
 
-json state_of(runner_self self) {
-  const auto& s = self->state;
-  json attempts = json::array();
-  for (const auto& [token, a] : s.attempts)
-    if (!a.is_over) attempts.push_back({{"token", token}, {"run", a.run}, {"worker", a.worker}});
-  return {{"version", protocol_version}, {"name", s.parts.name},
-          {"workers", s.pool.size()},    {"free", s.is_draining ? 0 : s.pool.free()},
-          {"text", s.pool.text()},       {"attempts", attempts}};
-}
-
-void cancel(runner_self self, std::uint64_t token, const std::string& reason) {
-  const auto at = self->state.attempts.find(token);
-  if (at != self->state.attempts.end() && at->second.address)
-    self->send(at->second.address, cancel_atom::value, reason);
-}
-
-void beat(runner_self self) {
-  auto& s = self->state;
-  self->send(s.parts.link, rpc::hello_atom::value, rpc::hello_args{state_of(self)});
-  if (!s.is_up) return;
-  self->request(s.parts.link, caf::infinite, call{0, "heartbeat", json::array({state_of(self)})})
-      .then(
-          [self](const served& a) {
-            for (const auto& token : a.value.value("stale", json::array()))
-              if (token.is_number_unsigned())
-                cancel(self, token.get<std::uint64_t>(), "the dispatcher gave the lease away");
-          },
-          [](const caf::error&) {
-            ++gauges::value("runner_heartbeats_failed");
-          });  // The link says why.
-}
-
-void wake_for_repair(runner_self self) {
-  if (const auto at = self->state.pool.next_wake())
-    self->delayed_send(self, std::max(time_point::duration{0}, *at - now_of(self)),
-                       tick_atom::value);
-}
+void perform(runner_self self, const runner_effects& todo);
 
 std::string zone_id(const std::string& uuid) { return "zone_" + uuid; }
 
-/// A worker that is enrolled no more needs no actor.
-void remove_zone(runner_self self, const std::string& uuid) {
-  if (self->state.pool.find(uuid) || self->state.zones.erase(uuid) == 0) return;
-  self->send(self->state.parts.zone_sup, supervision::terminate_atom::value, zone_id(uuid));
+/// Calls a method of the dispatcher with one object.
+template <class Good, class Bad>
+void ask_dispatcher(runner_self self, const char* method, json args, Good good, Bad bad) {
+  self->request(self->state.parts.link, caf::infinite,
+                call{0, method, json::array({std::move(args)})})
+      .then([good](const served& a) { good(a.value); }, [bad](const caf::error&) { bad(); });
 }
 
-/// The zone is emptied first; only then is its worker free.
-void release(runner_self self, const std::string& worker, bool broken) {
-  const auto zone = self->state.zones.find(worker);
-  if (zone == self->state.zones.end())
-    return self->state.pool.on_release(now_of(self), worker, broken);
-  const auto then = [self, worker](bool is_broken) {
-    auto& s = self->state;
-    s.pool.on_release(now_of(self), worker, is_broken);
-    remove_zone(self, worker);
-    wake_for_repair(self);
-    beat(self);
-  };
-  self->request(zone->second, std::chrono::minutes{2}, zone::end_atom::value)
-      .then([then, broken](caf::ok_atom) { then(broken); },
-            [then](const caf::error&) { then(true); });
+void accept(runner_self self, std::uint64_t token) {
+  ask_dispatcher(
+      self, "accept", {{"token", token}},
+      [self, token](const json&) { perform(self, self->state.fsm->on_accepted(token)); },
+      [self, token] { perform(self, self->state.fsm->on_not_accepted(now_of(self), token)); });
 }
 
-void on_over(runner_self self, std::uint64_t token, bool broken, const json& clean) {
-  const auto at = self->state.attempts.find(token);
-  if (at == self->state.attempts.end() || std::exchange(at->second.is_over, true)) return;
-  if (!clean.is_null()) self->state.pool.on_proved(at->second.worker, clean);
-  const auto worker = at->second.worker;
-  self->state.attempts.erase(at);
-  release(self, worker, broken);
+void refuse(runner_self self, const refuse_offer& e) {
+  ++gauges::value("runner_offers_refused");
+  ask_dispatcher(
+      self, "refuse", {{"token", e.token}, {"reason", e.reason}}, [](const json&) {},
+      [] {});  // An offer unanswered runs out by itself.
 }
 
-void start_attempt(runner_self self, const json& offer, const std::string& worker) {
+void tell(runner_self self, const tell_state& e) {
+  self->send(self->state.parts.link, rpc::hello_atom::value, rpc::hello_args{e.state});
+  if (!e.is_heartbeat) return;
+  ask_dispatcher(
+      self, "heartbeat", e.state,
+      [self](const json& answer) {
+        std::vector<std::uint64_t> stale;
+        for (const auto& token : answer.value("stale", json::array()))
+          if (token.is_number_unsigned()) stale.push_back(token.get<std::uint64_t>());
+        perform(self, self->state.fsm->on_heartbeat(stale));
+      },
+      [] { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
+}
+
+void begin(runner_self self, const begin_attempt& e) {
   auto& s = self->state;
-  const auto token = offer.value("token", std::uint64_t{0});
-  attempt_spec spec{offer.value("run", ""),
-                    offer.value("attempt", std::uint64_t{1}),
+  const auto token = e.offer.value("token", std::uint64_t{0});
+  attempt_spec spec{e.offer.value("run", ""),
+                    e.offer.value("attempt", std::uint64_t{1}),
                     token,
-                    offer.value("source", ""),
-                    worker,
-                    s.zones.at(worker),
+                    e.offer.value("source", ""),
+                    e.worker,
+                    s.zones.at(e.worker),
                     s.parts.outbox};
   const auto options = s.parts.options;
   const auto me = s.parts.self;
@@ -146,40 +106,50 @@ void start_attempt(runner_self self, const json& offer, const std::string& worke
     if (made) caf::anon_send(me, born_atom::value, token, *made);
     return made;
   };
-  s.attempts[token] = {spec.run, worker, {}, {}, false};
-  self->request(s.parts.attempt_sup, std::chrono::seconds{10}, supervision::add_child_atom::value,
-                child)
+  self->request(s.parts.attempt_sup, caf::infinite, supervision::add_child_atom::value, child)
       .then([](const std::string&) {},
-            [self, token](const caf::error& e) {
-              self->send(
-                  self->state.parts.outbox,
-                  attempt_finished{token, "infrastructure", to_string(supervision::from_caf(e)),
-                                   json::object(), false});
+            [self, token](const caf::error& why) {
+              perform(self, self->state.fsm->on_attempt_died(
+                                token, to_string(supervision::from_caf(why))));
             });
 }
 
-void on_offer(runner_self self, const json& offer) {
-  auto& s = self->state;
-  const auto token = offer.value("token", std::uint64_t{0});
-  const auto refuse = [&](const std::string& reason) {
-    ++gauges::value("runner_offers_refused");
-    self->request(s.parts.link, caf::infinite,
-                  call{0, "refuse", json::array({json{{"token", token}, {"reason", reason}}})})
-        .then([](const served&) {},
-              [](const caf::error&) {});  // An offer unanswered runs out by itself.
+void empty_zone(runner_self self, const std::string& worker) {
+  const auto done = [self, worker](bool is_broken) {
+    perform(self, self->state.fsm->on_zone_ended(now_of(self), worker, is_broken));
   };
-  if (s.is_draining) return refuse("draining");
-  const auto worker = s.pool.on_acquire(offer.value("run", ""));
-  if (!worker) return refuse("no worker is free: " + s.pool.text());
-  const auto& uuid = *worker;
-  // The zone starts only after the dispatcher has confirmed the lease.
-  self->request(s.parts.link, caf::infinite,
-                call{0, "accept", json::array({json{{"token", token}}})})
-      .then([self, offer, uuid](const served&) { start_attempt(self, offer, uuid); },
-            [self, uuid](const caf::error&) {
-              self->state.pool.on_release(now_of(self), uuid, false);
-              beat(self);
-            });
+  self->request(self->state.zones.at(worker), std::chrono::minutes{2}, zone::end_atom::value)
+      .then([done](caf::ok_atom) { done(false); }, [done](const caf::error&) { done(true); });
+}
+
+void perform(runner_self self, const runner_effects& todo) {
+  auto& s = self->state;
+  for (const auto& one : todo) {
+    std::visit(
+        overload{[&](const accept_offer& e) { accept(self, e.token); },
+                 [&](const refuse_offer& e) { refuse(self, e); },
+                 [&](const begin_attempt& e) { begin(self, e); },
+                 [&](const cancel_attempt& e) {
+                   if (const auto at = s.attempts.find(e.token); at != s.attempts.end())
+                     self->send(at->second, cancel_atom::value, e.reason);
+                 },
+                 [&](const lose_attempt& e) {
+                   self->send(s.parts.outbox, attempt_finished{e.token, "infrastructure", e.reason,
+                                                               json::object(), false});
+                 },
+                 [&](const end_zone& e) { empty_zone(self, e.worker); },
+                 [&](const forget_zone& e) {
+                   if (s.zones.erase(e.worker) != 0)
+                     self->send(s.parts.zone_sup, supervision::terminate_atom::value,
+                                zone_id(e.worker));
+                 },
+                 [&](const tell_state& e) { tell(self, e); },
+                 [&](const look_again& e) {
+                   self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
+                                      tick_atom::value);
+                 }},
+        one);
+  }
 }
 
 /// Makes sure that the zone's actor runs, and calls `then` with its façade.
@@ -215,17 +185,17 @@ void add_zone(runner_self self, const std::string& uuid,
 void enroll(runner_self self, const std::string& uuid, const caf::response_promise& promise) {
   auto& s = self->state;
   const auto answer = [self, uuid, promise] {
-    give(promise, to_json(*self->state.pool.find(uuid)));
+    give(promise, to_json(*self->state.fsm->pool().find(uuid)));
   };
   if (!is_uuid(uuid))
     return deny(promise,
                 to_caf({ec::bad_argument,
                         "\"" + uuid + "\" is not a zone's uuid; `ntrace zone list` shows them",
                         {}}));
-  if (const auto* known = s.pool.find(uuid); known && !known->is_leaving) return answer();
+  if (const auto* known = s.fsm->pool().find(uuid); known && !known->is_leaving) return answer();
   const auto helper = s.parts.helper;
   const auto data = s.parts.data;
-  auto enrolled = s.pool.list();
+  auto enrolled = s.fsm->pool().list();
   const auto at = wall_ms();
   run_blocking<caf::unit_t>(
       self, "enroll",
@@ -238,10 +208,9 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
         if (!done) return deny(promise, to_caf(done.error()));
         add_zone(self, uuid, [self, uuid, at, promise, answer](const result<caf::unit_t>& added) {
           if (!added) return deny(promise, to_caf(added.error()));
-          self->state.pool.on_enroll(uuid, at);
+          perform(self, self->state.fsm->on_enrolled(uuid, at));
           log::info("worker.enrolled", {{"worker", uuid}});
           answer();
-          beat(self);
         });
       });
 }
@@ -249,11 +218,10 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
 void expel(runner_self self, const std::string& uuid, bool abort,
            const caf::response_promise& promise) {
   auto& s = self->state;
-  if (auto out = s.pool.on_expel(uuid); !out) return deny(promise, to_caf(out.error()));
-  if (abort)
-    for (const auto& [token, a] : s.attempts)
-      if (a.worker == uuid) cancel(self, token, "the worker was expelled");
-  auto rest = s.pool.list();
+  auto todo = s.fsm->on_expel(uuid, abort);
+  if (!todo) return deny(promise, to_caf(todo.error()));
+  perform(self, *todo);
+  auto rest = s.fsm->pool().list();
   std::erase_if(rest, [](const worker& w) { return w.is_leaving; });
   const auto data = s.parts.data;
   run_blocking<caf::unit_t>(
@@ -265,37 +233,31 @@ void expel(runner_self self, const std::string& uuid, bool abort,
       [self, uuid, promise](const result<caf::unit_t>& done) {
         if (!done) return deny(promise, to_caf(done.error()));
         log::info("worker.expelled", {{"worker", uuid}});
-        remove_zone(self, uuid);
         give(promise, json{{"uuid", uuid}, {"expelled", true}});
-        beat(self);
       });
-}
-
-void set_draining(runner_self self, bool draining) {
-  self->state.is_draining = draining;
-  beat(self);
 }
 
 caf::result<served> serve(runner_self self, const call& c) {
   auto& s = self->state;
   const auto first = c.args.empty() ? json() : c.args[0];
   if (c.method == "offer" && first.is_object()) {
-    on_offer(self, first);
+    perform(self, s.fsm->on_offer(first));
     return served{json{{"received", true}}};
   }
   if (c.method == "abort" && first.is_object()) {
-    cancel(self, first.value("token", std::uint64_t{0}), "the dispatcher took the lease back");
+    perform(self, s.fsm->on_stale(first.value("token", std::uint64_t{0}),
+                                  "the dispatcher took the lease back"));
     return served{json{{"received", true}}};
   }
   if (c.method == "workers") {
     auto list = json::array();
-    for (const auto& w : s.pool.list()) list.push_back(to_json(w));
+    for (const auto& w : s.fsm->pool().list()) list.push_back(to_json(w));
     return served{std::move(list)};
   }
   if (c.method == "status") {
-    auto out = state_of(self);
-    out["draining"] = s.is_draining;
-    out["linked"] = s.is_up;
+    auto out = s.fsm->state();
+    out["draining"] = s.fsm->is_draining();
+    out["linked"] = s.fsm->is_up();
     out["gauges"] = gauges::snapshot();
     return served{std::move(out)};
   }
@@ -308,8 +270,8 @@ caf::result<served> serve(runner_self self, const call& c) {
     return caf::delegated<served>{};
   }
   if (c.method == "drain" || c.method == "resume") {
-    set_draining(self, c.method == "drain");
-    return served{json{{"draining", s.is_draining}}};
+    perform(self, s.fsm->on_drain(c.method == "drain"));
+    return served{json{{"draining", s.fsm->is_draining()}}};
   }
   if (c.method == "enroll" || c.method == "expel") {
     if (!first.is_string())
@@ -333,7 +295,7 @@ void serve_from_now(runner_self self) {
   s.is_ready = true;
   for (auto& promise : s.waiting) promise.deliver(caf::unit);
   s.waiting.clear();
-  self->send(s.parts.link, rpc::start_atom::value, s.parts.self, rpc::hello_args{state_of(self)});
+  self->send(s.parts.link, rpc::start_atom::value, s.parts.self, rpc::hello_args{s.fsm->state()});
 }
 
 void start(runner_self self) {
@@ -354,7 +316,7 @@ void start(runner_self self) {
         for (const auto& w : **all)
           add_zone(self, w.uuid, [self, w, left](const result<caf::unit_t>& added) {
             if (!added) return self->quit(to_caf(added.error()));
-            self->state.pool.on_enroll(w.uuid, w.enrolled_ms);
+            perform(self, self->state.fsm->on_enrolled(w.uuid, w.enrolled_ms));
             if (--*left == 0) serve_from_now(self);
           });
         if ((*all)->empty()) serve_from_now(self);
@@ -364,17 +326,17 @@ void start(runner_self self) {
 caf::behavior runner(runner_self self, const runner_parts& parts) {
   supervision::guard(self, "runner");
   self->state.parts = parts;
+  self->state.fsm.emplace(parts.name, repair, random_seed());
   self->set_down_handler([self](const caf::down_msg& down) {
-    for (const auto& [token, a] : self->state.attempts) {
-      if (a.addr != down.source || a.is_over) continue;
-      // It ended without a verdict: that is one, and the dispatcher tries again.
-      const auto reason = supervision::exit_reason_of(down.reason);
-      if (!reason.is_normal())
-        self->send(
-            self->state.parts.outbox,
-            attempt_finished{token, "infrastructure", "the attempt's actor ended: " + reason.text,
-                             json::object(), false});
-    }
+    auto& s = self->state;
+    const auto at = s.tokens.find(down.source.id());
+    if (at == s.tokens.end()) return;
+    const auto token = at->second;
+    s.tokens.erase(at);
+    s.attempts.erase(token);
+    // One that ended normally has sent its verdict, which is on its way through the outbox.
+    const auto reason = supervision::exit_reason_of(down.reason);
+    if (!reason.is_normal()) perform(self, s.fsm->on_attempt_died(token, to_string(reason)));
   });
   start(self);
   return {[self](const call& c) -> caf::result<served> {
@@ -387,43 +349,35 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
           [](const rpc::peer_gone&) {},
           [self](const rpc::link_up& up) {
             auto& s = self->state;
-            s.heartbeat = milliseconds{
-                std::max<std::int64_t>(up.hello.value("heartbeat_ms", std::int64_t{10'000}), 20)};
-            s.is_up = true;
             self->send(s.parts.outbox, up);
-            beat(self);
-            self->delayed_send(self, s.heartbeat, beat_atom::value);
+            perform(self, s.fsm->on_link_up(
+                              now_of(self),
+                              milliseconds{std::max<std::int64_t>(
+                                  up.hello.value("heartbeat_ms", std::int64_t{10'000}), 20)}));
           },
           [self](const rpc::link_lost& lost) {
-            self->state.is_up = false;
+            self->state.fsm->on_link_lost();
             self->send(self->state.parts.outbox, lost);
           },
           [self](born_atom, std::uint64_t token, const caf::actor& who) {
-            const auto at = self->state.attempts.find(token);
-            if (at == self->state.attempts.end()) return;
-            at->second.address = who;
-            at->second.addr = who->address();
+            self->state.attempts[token] = who;
+            self->state.tokens[who->id()] = token;
             self->monitor(who);
           },
-          [self](const attempt_over& m) { on_over(self, m.token, m.zone_is_broken, m.clean); },
-          [self](const attempt_stale& m) { cancel(self, m.token, "the lease is stale"); },
-          [self](beat_atom) {
-            if (!self->state.is_up) return;
-            beat(self);
-            self->delayed_send(self, self->state.heartbeat, beat_atom::value);
+          [self](const attempt_over& m) {
+            perform(self, self->state.fsm->on_attempt_over(m.token, m.zone_is_broken, m.clean));
           },
-          [self](tick_atom) {
-            self->state.pool.on_tick(now_of(self));
-            wake_for_repair(self);
-            beat(self);
+          [self](const attempt_stale& m) {
+            perform(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
           },
+          [self](tick_atom) { perform(self, self->state.fsm->on_tick(now_of(self))); },
           [self](ready_atom) -> caf::result<caf::unit_t> {
             if (self->state.is_ready) return caf::unit;
             self->state.waiting.push_back(self->make_response_promise());
             return caf::delegated<caf::unit_t>{};
           },
-          [self](drain_atom, bool draining) { set_draining(self, draining); },
-          [self](idle_atom) -> std::uint64_t { return self->state.attempts.size(); }};
+          [self](drain_atom, bool draining) { perform(self, self->state.fsm->on_drain(draining)); },
+          [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "actors/runner/attempt_fsm.hpp"
-#include "actors/runner/outbox_fsm.hpp"
+#include "actors/runner/chunk_queue.hpp"
 #include "actors/runner/zone_pool_fsm.hpp"
 #include "config/limits.hpp"
 #include "config/overload.hpp"
@@ -15,8 +15,8 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 using test::code_of;
 
-TEST(outbox_fsm, numbers_without_gaps_and_cuts_large_data) {
-  outbox_fsm uut;
+TEST(chunk_queue, numbers_without_gaps_and_cuts_large_data) {
+  chunk_queue uut;
   EXPECT_TRUE(uut.on_append("stdout", "a"));
   EXPECT_TRUE(uut.on_append("result", std::string(limits::chunk_bytes_max + 1, 'x')));
   const auto sent = uut.take_sendable();
@@ -26,8 +26,8 @@ TEST(outbox_fsm, numbers_without_gaps_and_cuts_large_data) {
   EXPECT_TRUE(uut.take_sendable().empty());
 }
 
-TEST(outbox_fsm, lets_the_verdict_go_only_after_everything_is_acknowledged) {
-  outbox_fsm uut;
+TEST(chunk_queue, lets_the_verdict_go_only_after_everything_is_acknowledged) {
+  chunk_queue uut;
   EXPECT_TRUE(uut.on_append("stdout", "a"));
   EXPECT_TRUE(uut.on_append("stdout", "b"));
   uut.on_close();
@@ -42,8 +42,8 @@ TEST(outbox_fsm, lets_the_verdict_go_only_after_everything_is_acknowledged) {
   EXPECT_FALSE(uut.on_append("stdout", "late"));
 }
 
-TEST(outbox_fsm, refuses_above_its_bound_and_takes_again_after_acks) {
-  outbox_fsm uut;
+TEST(chunk_queue, refuses_above_its_bound_and_takes_again_after_acks) {
+  chunk_queue uut;
   EXPECT_TRUE(uut.on_append("stdout", std::string(limits::outbox_bytes_max, 'x')));
   EXPECT_FALSE(uut.on_append("stdout", "y"));
   uut.on_ack(1);
@@ -51,10 +51,10 @@ TEST(outbox_fsm, refuses_above_its_bound_and_takes_again_after_acks) {
 }
 
 /// Over a link that loses, doubles and breaks, a receiver that keeps only what follows gets all.
-TEST(outbox_fsm, delivers_everything_once_in_order_over_a_faulty_link) {
+TEST(chunk_queue, delivers_everything_once_in_order_over_a_faulty_link) {
   test::seeded s;
   for (int round = 0; round < 100; ++round) {
-    outbox_fsm uut;
+    chunk_queue uut;
     std::vector<std::string> stored;
     std::size_t made = 0;
     for (int step = 0; step < 5000 && (made < 100 || !uut.may_finish()); ++step) {

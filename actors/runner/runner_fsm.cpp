@@ -1,0 +1,171 @@
+#include "actors/runner/runner_fsm.hpp"
+
+#include <utility>
+
+#include "config/mutation.hpp"
+
+namespace ntrace::runner {
+namespace {
+
+constexpr int protocol_version = 1;
+
+}  // namespace
+
+nlohmann::json runner_fsm::state() const {
+  nlohmann::json attempts = nlohmann::json::array();
+  for (const auto& [token, a] : attempts_)
+    if (a.is_accepted)
+      attempts.push_back(
+          {{"token", token}, {"run", a.offer.value("run", "")}, {"worker", a.worker}});
+  return {{"version", protocol_version}, {"name", name_},
+          {"workers", pool_.size()},     {"free", is_draining_ ? 0 : pool_.free()},
+          {"text", pool_.text()},        {"attempts", attempts}};
+}
+
+void runner_fsm::tell(runner_effects& out) const { out.push_back(tell_state{state(), is_up_}); }
+
+void runner_fsm::wake_for_repair(runner_effects& out) const {
+  if (const auto at = pool_.next_wake()) out.push_back(look_again{*at});
+}
+
+void runner_fsm::forget_if_left(const std::string& worker, runner_effects& out) const {
+  if (!pool_.find(worker)) out.push_back(forget_zone{worker});
+}
+
+runner_effects runner_fsm::on_link_up(time_point now, milliseconds heartbeat) {
+  runner_effects out;
+  is_up_ = true;
+  heartbeat_ = heartbeat;
+  beat_at_ = now + heartbeat_;
+  tell(out);
+  out.push_back(look_again{beat_at_});
+  return out;
+}
+
+runner_effects runner_fsm::on_offer(const nlohmann::json& offer) {
+  runner_effects out;
+  const auto token = offer.value("token", std::uint64_t{0});
+  if (attempts_.count(token) != 0) return out;  // Heard twice.
+  if (is_draining_) return {refuse_offer{token, "draining"}};
+  const auto worker = pool_.on_acquire(offer.value("run", ""));
+  if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text()}};
+  attempts_[token] = {offer, *worker, false};
+  out.push_back(accept_offer{token});
+  if (mutated(mutation::offer_counts_as_accepted)) {
+    attempts_[token].is_accepted = true;
+    out.push_back(begin_attempt{offer, *worker});
+  }
+  return out;
+}
+
+/// The zone starts only now that the dispatcher has confirmed the lease.
+runner_effects runner_fsm::on_accepted(std::uint64_t token) {
+  runner_effects out;
+  const auto at = attempts_.find(token);
+  if (at == attempts_.end() || std::exchange(at->second.is_accepted, true)) return out;
+  out.push_back(begin_attempt{at->second.offer, at->second.worker});
+  return out;
+}
+
+runner_effects runner_fsm::on_not_accepted(time_point now, std::uint64_t token) {
+  runner_effects out;
+  const auto at = attempts_.find(token);
+  if (at == attempts_.end() || at->second.is_accepted) return out;
+  const auto worker = at->second.worker;
+  attempts_.erase(at);
+  if (!mutated(mutation::pending_counter_leaks)) pool_.on_release(now, worker, false);
+  forget_if_left(worker, out);
+  tell(out);
+  return out;
+}
+
+runner_effects runner_fsm::on_heartbeat(const std::vector<std::uint64_t>& stale) {
+  runner_effects out;
+  for (const auto token : stale)
+    for (auto& one : on_stale(token, "the dispatcher gave the lease away"))
+      out.push_back(std::move(one));
+  return out;
+}
+
+runner_effects runner_fsm::on_stale(std::uint64_t token, const std::string& reason) {
+  runner_effects out;
+  if (const auto at = attempts_.find(token); at != attempts_.end() && at->second.is_accepted)
+    out.push_back(cancel_attempt{token, reason});
+  return out;
+}
+
+runner_effects runner_fsm::on_attempt_over(std::uint64_t token, bool zone_is_broken,
+                                           nlohmann::json clean) {
+  runner_effects out;
+  const auto at = attempts_.find(token);
+  if (at == attempts_.end()) return out;
+  const auto worker = at->second.worker;
+  attempts_.erase(at);
+  if (!clean.is_null()) pool_.on_proved(worker, std::move(clean));
+  // The zone is emptied first; only then is its worker free.
+  ending_[worker] = zone_is_broken;
+  out.push_back(end_zone{worker});
+  return out;
+}
+
+runner_effects runner_fsm::on_attempt_died(std::uint64_t token, const std::string& reason) {
+  runner_effects out;
+  if (attempts_.count(token) != 0)
+    out.push_back(lose_attempt{token, "the attempt's actor ended: " + reason});
+  return out;
+}
+
+runner_effects runner_fsm::on_zone_ended(time_point now, const std::string& worker,
+                                         bool is_broken) {
+  runner_effects out;
+  const auto at = ending_.find(worker);
+  if (at == ending_.end()) return out;
+  pool_.on_release(now, worker, at->second || is_broken);
+  ending_.erase(at);
+  forget_if_left(worker, out);
+  wake_for_repair(out);
+  tell(out);
+  return out;
+}
+
+runner_effects runner_fsm::on_enrolled(const std::string& worker, std::int64_t at_ms) {
+  runner_effects out;
+  pool_.on_enroll(worker, at_ms);
+  tell(out);
+  return out;
+}
+
+result<runner_effects> runner_fsm::on_expel(const std::string& worker, bool abort) {
+  if (auto gone = pool_.on_expel(worker); !gone) return fail(gone.error());
+  runner_effects out;
+  if (abort)
+    for (const auto& [token, a] : attempts_)
+      if (a.worker == worker && a.is_accepted)
+        out.push_back(cancel_attempt{token, "the worker was expelled"});
+  forget_if_left(worker, out);
+  tell(out);
+  return out;
+}
+
+runner_effects runner_fsm::on_drain(bool draining) {
+  runner_effects out;
+  is_draining_ = draining;
+  tell(out);
+  return out;
+}
+
+runner_effects runner_fsm::on_tick(time_point now) {
+  runner_effects out;
+  const auto before = pool_.free();
+  pool_.on_tick(now);
+  const bool beats = is_up_ && now >= beat_at_;
+  if (beats) {
+    beat_at_ = now + heartbeat_;
+    out.push_back(look_again{beat_at_});
+  }
+  if (beats || pool_.free() != before) tell(out);
+  if (pool_.free() != before) wake_for_repair(out);
+  return out;
+}
+
+}  // namespace ntrace::runner

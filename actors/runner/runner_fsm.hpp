@@ -1,0 +1,112 @@
+#pragma once
+// The runner's decisions: which offer is accepted on which worker, what is told to the dispatcher,
+// when a zone is emptied and its worker free again. Pure.
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "actors/runner/zone_pool_fsm.hpp"
+
+namespace ntrace::runner {
+
+/// Call the dispatcher's `accept`; answer by on_accepted or on_not_accepted.
+struct accept_offer {
+  std::uint64_t token;
+};
+struct refuse_offer {
+  std::uint64_t token;
+  std::string reason;
+};
+/// Start the attempt's actor on that worker; the lease is held.
+struct begin_attempt {
+  nlohmann::json offer;
+  std::string worker;
+};
+/// End the attempt as soon as may be; its end follows.
+struct cancel_attempt {
+  std::uint64_t token;
+  std::string reason;
+};
+/// It ended without a verdict: give the outbox one of infrastructure.
+struct lose_attempt {
+  std::uint64_t token;
+  std::string reason;
+};
+/// Empty the worker's zone; answer by on_zone_ended.
+struct end_zone {
+  std::string worker;
+};
+/// The worker is enrolled no more: its zone needs no actor.
+struct forget_zone {
+  std::string worker;
+};
+/// What the next hello says; and with `is_heartbeat` the heartbeat call, answered by on_heartbeat.
+struct tell_state {
+  nlohmann::json state;
+  bool is_heartbeat;
+};
+/// Call on_tick() then.
+struct look_again {
+  time_point at;
+};
+using runner_effects =
+    std::vector<std::variant<accept_offer, refuse_offer, begin_attempt, cancel_attempt,
+                             lose_attempt, end_zone, forget_zone, tell_state, look_again>>;
+
+class runner_fsm {
+public:
+  /// `name`: in hello. `repair`: waits of a worker whose zone broke.
+  runner_fsm(std::string name, backoff_policy repair, std::uint64_t seed)
+      : name_{std::move(name)}, pool_{repair, seed} {}
+
+  /// `heartbeat`: what the dispatcher's hello asked for.
+  runner_effects on_link_up(time_point now, milliseconds heartbeat);
+  void on_link_lost() { is_up_ = false; }
+  /// {"token", "run", "source", …}; docs/protocol.md, "Runner's calls".
+  runner_effects on_offer(const nlohmann::json& offer);
+  runner_effects on_accepted(std::uint64_t token);
+  runner_effects on_not_accepted(time_point now, std::uint64_t token);
+  /// Tokens whose lease the dispatcher does not hold.
+  runner_effects on_heartbeat(const std::vector<std::uint64_t>& stale);
+  /// The dispatcher, or the outbox, says that the lease is gone.
+  runner_effects on_stale(std::uint64_t token, const std::string& reason);
+  /// The attempt has its verdict; `clean`: its proof, null without one.
+  runner_effects on_attempt_over(std::uint64_t token, bool zone_is_broken, nlohmann::json clean);
+  /// The attempt's actor is gone, and has perhaps left no verdict.
+  runner_effects on_attempt_died(std::uint64_t token, const std::string& reason);
+  runner_effects on_zone_ended(time_point now, const std::string& worker, bool is_broken);
+  runner_effects on_enrolled(const std::string& worker, std::int64_t at_ms);
+  /// With `abort` what runs there is ended. ec::not_enrolled.
+  result<runner_effects> on_expel(const std::string& worker, bool abort);
+  runner_effects on_drain(bool draining);
+  runner_effects on_tick(time_point now);
+
+  /// What hello, heartbeat and status say.
+  nlohmann::json state() const;
+  const zone_pool_fsm& pool() const { return pool_; }
+  std::size_t attempts() const { return attempts_.size(); }
+  bool is_up() const { return is_up_; }
+  bool is_draining() const { return is_draining_; }
+
+private:
+  struct held_attempt {
+    nlohmann::json offer;
+    std::string worker;
+    bool is_accepted = false;
+  };
+  void tell(runner_effects& out) const;
+  void wake_for_repair(runner_effects& out) const;
+  void forget_if_left(const std::string& worker, runner_effects& out) const;
+
+  std::string name_;
+  zone_pool_fsm pool_;
+  std::map<std::uint64_t, held_attempt> attempts_;  ///< By token.
+  std::map<std::string, bool> ending_;  ///< Workers whose zone is being emptied; was it broken?
+  milliseconds heartbeat_{10'000};
+  time_point beat_at_ = time_point::max();
+  bool is_up_ = false, is_draining_ = false;
+};
+
+}  // namespace ntrace::runner

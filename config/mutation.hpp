@@ -1,0 +1,37 @@
+#pragma once
+// Planted bugs, to show that the simulator finds them. Only a build with NTRACE_MUTATIONS has them;
+// in all others mutated() is false at compile time and nothing of them is left.
+
+namespace ntrace {
+
+/// Numbered as in docs/simulator.md, "Planted bugs".
+enum class mutation {
+  none = 0,
+  ack_before_commit = 1,
+  token_counter_in_memory = 2,
+  expiry_not_durable = 3,
+  chunk_without_token_check = 4,
+  finish_before_last_chunk = 5,
+  dedupe_forgets = 6,
+  offer_counts_as_accepted = 7,
+  outbox_deletes_on_send = 8,
+  no_lease_after_restart = 9,
+  cancel_in_memory = 10,
+  pending_counter_leaks = 11,
+  rollback_error_ignored = 12,
+  backoff_never_reset = 13,
+  resend_without_id = 14,
+  fsync_error_ignored = 16,
+  attempts_off_by_one = 17,
+  script_failure_retried = 18,
+  requeue_keeps_epoch = 20,
+};
+
+#ifdef NTRACE_MUTATIONS
+inline mutation planted = mutation::none;  ///< Set once, before anything runs.
+inline bool mutated(mutation m) { return planted == m; }
+#else
+constexpr bool mutated(mutation) { return false; }
+#endif
+
+}  // namespace ntrace
