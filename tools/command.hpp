@@ -30,6 +30,7 @@ void add_profile(CLI::App& app, outcome& out);
 void add_doctor(CLI::App& app, outcome& out);
 void add_config(CLI::App& app, outcome& out);
 void add_bench(CLI::App& app, outcome& out);
+void add_sim(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {

@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   add_doctor(app, out);
   add_config(app, out);
   add_bench(app, out);
+  add_sim(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

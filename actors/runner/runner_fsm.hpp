@@ -87,6 +87,7 @@ public:
   nlohmann::json state() const;
   const zone_pool_fsm& pool() const { return pool_; }
   std::size_t attempts() const { return attempts_.size(); }
+  std::size_t zones_ending() const { return ending_.size(); }
   bool is_up() const { return is_up_; }
   bool is_draining() const { return is_draining_; }
 

@@ -1,0 +1,109 @@
+#include "tests/sim/sim_disk.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "config/mutation.hpp"
+#include "config/overload.hpp"
+
+namespace ntrace::sim {
+
+using namespace journal;
+
+std::vector<committed> sim_disk::write(const std::vector<batch>& batches) {
+  written_ = durable_;
+  unsynced_.clear();
+  std::vector<committed> out;
+  for (const auto& b : batches) {
+    auto next = *written_;
+    auto done = apply(next, b);
+    if (!done.duplicate_of && !done.is_stale) {
+      written_ = std::move(next);
+      unsynced_.insert(unsynced_.end(), b.begin(), b.end());
+    }
+    out.push_back(std::move(done));
+  }
+  return out;
+}
+
+committed sim_disk::apply(image& to, const batch& b) {
+  committed out;
+  for (const auto& op : b) {
+    std::visit(
+        overload{[&](const insert_run& o) {
+                   const auto known = to.run_of_key.find(o.key);
+                   if (known != to.run_of_key.end()) {
+                     out.duplicate_of = to.runs.at(known->second).row;
+                     return;
+                   }
+                   to.run_of_key[o.key] = o.run.id;
+                   to.runs[o.run.id] = {o.run, o.key, "", ""};
+                 },
+                 [&](const set_run& o) {
+                   auto& r = to.runs[o.run];
+                   r.row.state = o.state;
+                   r.row.attempts = o.attempts;
+                   r.row.token = o.token;
+                   r.verdict = o.verdict;
+                   r.reason = o.reason;
+                 },
+                 [&](const put_attempt& o) {
+                   to.highest_token = std::max(to.highest_token, o.token);
+                 },
+                 [](const end_attempt&) {},
+                 [&](const append_chunk& o) {
+                   const auto& r = to.runs[o.run].row;
+                   const bool is_live = r.token == o.token && (r.state == run_state::leased ||
+                                                               r.state == run_state::running);
+                   if (!is_live && !mutated(mutation::chunk_without_token_check))
+                     out.is_stale = true;
+                   else
+                     to.chunks[o.token] = std::max(to.chunks[o.token], o.seq);
+                 },
+                 [&](const event&) { ++to.events; }},
+        op);
+    if (out.duplicate_of || out.is_stale) return out;
+  }
+  out.seq = to.events;
+  return out;
+}
+
+std::vector<operation> sim_disk::sync() {
+  if (written_) durable_ = std::move(*written_);
+  written_.reset();
+  return std::exchange(unsynced_, {});
+}
+
+void sim_disk::roll_back() {
+  written_.reset();
+  unsynced_.clear();
+}
+
+std::vector<operation> sim_disk::crash(bool is_kept) {
+  std::vector<operation> out;
+  if (is_kept)
+    out = sync();
+  else
+    roll_back();
+  if (mutated(mutation::dedupe_forgets)) durable_.run_of_key.clear();
+  return out;
+}
+
+std::vector<run_row> sim_disk::open_runs() const {
+  std::vector<run_row> out;
+  for (const auto& [id, r] : durable_.runs) {
+    if (is_terminal(r.row.state)) continue;
+    out.push_back(r.row);
+    const auto at = durable_.chunks.find(r.row.token);
+    out.back().last_seq = at == durable_.chunks.end() ? 0 : at->second;
+  }
+  return out;
+}
+
+std::optional<run_row> sim_disk::find(const std::string& run) const {
+  const auto at = durable_.runs.find(run);
+  if (at == durable_.runs.end()) return {};
+  return at->second.row;
+}
+
+}  // namespace ntrace::sim

@@ -1,0 +1,46 @@
+#pragma once
+// The journal as SQLite keeps it, on a disk that can lose what was not synced: same batches, same
+// answers, in memory. journal_conformance_test holds it against the real file.
+#include <map>
+#include <optional>
+
+#include "actors/journal/journal_types.hpp"
+
+namespace ntrace::sim {
+
+class sim_disk {
+public:
+  struct run_record {
+    journal::run_row row;
+    std::string key, verdict, reason;
+  };
+  struct image {
+    std::map<std::string, run_record> runs;
+    std::map<std::string, std::string> run_of_key;
+    std::map<std::uint64_t, std::uint64_t> chunks;  ///< Token → highest number.
+    std::uint64_t highest_token = 0, events = 0;
+  };
+
+  /// Writes the batches, not yet synced. A duplicate or stale batch leaves nothing, as in SQLite.
+  std::vector<journal::committed> write(const std::vector<journal::batch>& batches);
+  /// What was written is durable; gives its operations in order.
+  std::vector<journal::operation> sync();
+  /// The write is undone.
+  void roll_back();
+  /// Power is gone. What was written and not synced is there whole when `is_kept`, else not at all:
+  /// the log's checksums drop a torn tail. Gives the operations that turned out to be there.
+  std::vector<journal::operation> crash(bool is_kept);
+
+  std::vector<journal::run_row> open_runs() const;
+  std::uint64_t highest_token() const { return durable_.highest_token; }
+  const image& durable() const { return durable_; }
+  std::optional<journal::run_row> find(const std::string& run) const;
+
+private:
+  journal::committed apply(image& to, const journal::batch& b);
+  image durable_;
+  std::optional<image> written_;
+  std::vector<journal::operation> unsynced_;
+};
+
+}  // namespace ntrace::sim

@@ -1,0 +1,181 @@
+#include "tests/sim/sim_dispatcher.hpp"
+
+#include <cstdio>
+
+#include "config/overload.hpp"
+
+namespace ntrace::sim {
+
+using namespace dispatcher;
+using nlohmann::json;
+
+void sim_dispatcher::start() {
+  is_alive_ = true;
+  ++life_;
+  group_ = {};
+  askers_.clear();
+  sessions_.clear();
+  queue_.emplace(options_, disk_.highest_token(), world_.random.next());
+  fact f;
+  f.kind = fact_kind::recovered;
+  f.runs = disk_.open_runs();
+  world_.note(f);
+  perform(queue_->on_recovered(world_.now(), f.runs));
+}
+
+void sim_dispatcher::crash(milliseconds wait) {
+  if (!is_alive_) return;
+  is_alive_ = false;
+  ++life_;
+  net_.cut_everything();
+  fact f;
+  f.kind = fact_kind::crashed;
+  f.who = "dispatcher";
+  world_.note(f);
+  const bool is_kept = world_.random.below(2) == 0;
+  if (std::exchange(has_unsynced_, false))
+    world_.met(is_kept ? "disk.unsynced_kept" : "disk.unsynced_lost");
+  note_durable(disk_.crash(is_kept));
+  world_.after(wait, [this] { start(); });
+}
+
+void sim_dispatcher::note_durable(const std::vector<journal::operation>& ops) {
+  for (const auto& op : ops) {
+    fact f;
+    f.kind = fact_kind::committed;
+    f.op = op;
+    world_.note(std::move(f));
+  }
+}
+
+void sim_dispatcher::perform(effects todo) {
+  for (auto& one : todo) {
+    std::visit(
+        overload{
+            [&](commit& e) { perform_journal(group_.on_write(e.tag, std::move(e.ops))); },
+            [&](const dispatcher::answer& e) { answer(e); },
+            [&](offer& e) {
+              world_.met("queue.offer");
+              if (const auto at = sessions_.find(e.session); at != sessions_.end())
+                net_.send(at->second, false, {message::kind::notify, 0, "offer", e.run, {}, {}});
+            },
+            [&](const abort_attempt& e) {
+              world_.met("queue.abort");
+              if (const auto at = sessions_.find(e.session); at != sessions_.end())
+                net_.send(at->second, false,
+                          {message::kind::notify, 0, "abort", {{"token", e.token}}, {}, {}});
+            },
+            [&](const wake& e) {
+              after(std::max(time_point::duration{0}, e.at - world_.now()),
+                    [this] { perform(queue_->on_tick(world_.now())); });
+            },
+            [](const changed&) {}},
+        one);
+  }
+}
+
+void sim_dispatcher::perform_journal(journal::group_effects todo) {
+  for (auto& one : todo) {
+    std::visit(overload{[&](const journal::flush_soon&) {
+                          after_between(0, 200, [this] { perform_journal(group_.on_flush()); });
+                        },
+                        [&](journal::write_batches& e) { write(std::move(e.batches)); },
+                        [&](const journal::tell_writer& e) {
+                          perform(queue_->on_committed(world_.now(), e.tag, e.outcome));
+                        }},
+               one);
+  }
+}
+
+/// Two moments: the write, and the sync that makes it count. A crash may come between them.
+void sim_dispatcher::write(std::vector<journal::batch> batches) {
+  const std::uint64_t slow = world_.now() < slow_until_ ? 400'000 : 0;
+  after_between(20, 500 + slow, [this, slow, batches = std::move(batches)] {
+    if (world_.now() < full_until_) {
+      world_.met("disk.refused_full");
+      return synced(fail(ec::journal_full, "no room on the journal's disk"));
+    }
+    const auto done = disk_.write(batches);
+    has_unsynced_ = true;
+    after_between(100, 3000 + slow, [this, done] {
+      has_unsynced_ = false;
+      if (world_.now() < failing_until_) {
+        world_.met("disk.sync_failed");
+        disk_.roll_back();
+        return synced(fail(ec::journal_failed, "fsync failed"));
+      }
+      note_durable(disk_.sync());
+      synced(done);
+    });
+  });
+}
+
+void sim_dispatcher::synced(const result<std::vector<journal::committed>>& done) {
+  perform_journal(group_.on_written(done));
+}
+
+void sim_dispatcher::push(const push_request& p, on_answer then) {
+  if (!is_alive_) return;
+  char id[16];
+  std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
+  const auto request = remember({nullptr, 0, "push", std::move(then)});
+  const auto ms = std::chrono::duration_cast<milliseconds>(world_.now().time_since_epoch());
+  perform(queue_->on_push(world_.now(), request, p, id, ms.count() + wall_offset_ms_));
+}
+
+void sim_dispatcher::cancel(const std::string& run, on_answer then) {
+  if (is_alive_)
+    perform(queue_->on_cancel(world_.now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
+}
+
+void sim_dispatcher::requeue(const std::string& run, on_answer then) {
+  const auto row = disk_.find(run);
+  if (is_alive_ && row)
+    perform(queue_->on_requeue(world_.now(), remember({nullptr, 0, "requeue", std::move(then)}),
+                               *row));
+}
+
+void sim_dispatcher::answer(const dispatcher::answer& e) {
+  const auto at = askers_.find(e.request);
+  if (at == askers_.end()) return;
+  const auto a = std::move(at->second);
+  askers_.erase(at);
+  world_.met(a.method + (e.value ? ".ok" : "." + std::string{to_string(e.value.error().code)}));
+  if (a.client) return a.client(e.value);
+  if (sessions_.count(a.from->session) != 0)
+    net_.send(a.from, false, {message::kind::reply, a.id, "", nullptr, {}, e.value});
+}
+
+void sim_dispatcher::on_message(const std::shared_ptr<stream>& s, const message& m) {
+  if (!is_alive_) return;
+  const auto now = world_.now();
+  if (m.method == "hello") sessions_[s->session] = s;
+  if (sessions_.count(s->session) == 0) return;
+  const auto request = remember({s, m.id, m.method, {}});
+  const auto note_alive = [&](std::uint64_t token) {
+    fact f;
+    f.kind = fact_kind::renewed;
+    f.token = token;
+    world_.note(std::move(f));
+  };
+  if (m.method == "hello") return perform(queue_->on_hello(now, s->session, request, m.args));
+  if (m.method == "accept") return perform(queue_->on_accept(now, s->session, request, m.args));
+  if (m.method == "refuse") return perform(queue_->on_refuse(now, s->session, request, m.args));
+  if (m.method == "started") {
+    note_alive(m.args.value("token", std::uint64_t{0}));
+    return perform(queue_->on_started(now, request, m.args));
+  }
+  if (m.method == "heartbeat") {
+    for (const auto& a : m.args["attempts"]) note_alive(a["token"].get<std::uint64_t>());
+    return perform(queue_->on_heartbeat(now, s->session, request, m.args));
+  }
+  if (m.method == "append") return perform(queue_->on_append(now, request, m.args, m.data));
+  perform(queue_->on_finish(now, request, m.args));
+}
+
+void sim_dispatcher::on_stream_end(const std::shared_ptr<stream>& s) {
+  if (!is_alive_ || sessions_.erase(s->session) == 0) return;
+  perform(queue_->on_session_gone(world_.now(), s->session));
+}
+
+}  // namespace ntrace::sim

@@ -1,0 +1,246 @@
+#include "tests/sim/simulation.hpp"
+
+#include <algorithm>
+
+#include "tests/sim/sim_dispatcher.hpp"
+#include "tests/sim/sim_runner.hpp"
+
+namespace ntrace::sim {
+namespace {
+
+constexpr milliseconds fault_phase{60'000};
+constexpr milliseconds quiet_phase{240'000};  // Liveness must hold by then.
+constexpr milliseconds client_timeout{5000};
+
+dispatcher::queue_options queue_options() {
+  dispatcher::queue_options out;
+  out.lease = milliseconds{6000};
+  out.offer = milliseconds{1000};
+  out.backoff = {milliseconds{200}, milliseconds{3000}};
+  return out;
+}
+
+test::check_options check_options() {
+  return {queue_options().lease, milliseconds{30'000}, queue_options().attempts};
+}
+
+/// The whole system, its clients, and what befalls it.
+class system {
+public:
+  explicit system(const run_options& options)
+      : options_{options},
+        world_{options.seed, check_options(), options.keeps_history},
+        runner_count_{1 + static_cast<unsigned>(world_.random.below(3))},
+        net_{world_, runner_count_},
+        dispatcher_{world_, net_, queue_options()} {
+    for (unsigned i = 0; i < runner_count_; ++i)
+      runners_.push_back(std::make_unique<sim_runner>(
+          world_, net_, i, 1 + static_cast<unsigned>(world_.random.below(3)),
+          [this] { return dispatcher_.is_alive(); }));
+    net_.to_dispatcher = [this](const auto& s, const auto& m) { dispatcher_.on_message(s, m); };
+    net_.to_runner = [this](const auto& s, const auto& m) {
+      runners_[s->runner]->on_message(s, m);
+    };
+    net_.dispatcher_hears_end = [this](const auto& s) { dispatcher_.on_stream_end(s); };
+    net_.runner_hears_end = [this](const auto& s) { runners_[s->runner]->on_stream_end(s); };
+  }
+
+  run_outcome run() {
+    run_outcome out;
+    dispatcher_.start();
+    for (auto& r : runners_) r->start();
+    plan_pushes(out);
+    // The plan is drawn whole whichever of it is used, so that leaving faults out changes no other.
+    for (const auto& f : draw_faults(world_.random, fault_phase, runner_count_)) {
+      if (options_.faults && std::find(options_.faults->begin(), options_.faults->end(),
+                                       f.number) == options_.faults->end())
+        continue;
+      out.faults.push_back(f);
+      world_.after(f.at, [this, f] { strike(f); });
+    }
+    world_.run_until(time_point{} + fault_phase);
+    fact quiet;
+    quiet.kind = fact_kind::quiet;
+    world_.note(quiet);
+    world_.run_until(time_point{} + fault_phase + quiet_phase);
+    note_end();
+    out.violations = world_.checker.violations();
+    out.steps = world_.steps;
+    out.digest = world_.digest.hex();
+    out.seen = world_.seen;
+    for (const auto& [name, n] : world_.checker.met()) out.seen["invariant." + name] += n;
+    for (const auto& [name, n] : world_.checker.transitions()) out.seen["run." + name] += n;
+    out.history = std::move(world_.history);
+    return out;
+  }
+
+private:
+  void plan_pushes(run_outcome& out) {
+    const auto pushes = 1 + static_cast<unsigned>(world_.random.below(12));
+    for (unsigned i = 0; i < pushes; ++i) {
+      dispatcher::push_request p;
+      p.owner = "o" + std::to_string(world_.random.below(3));
+      p.repo = "r";
+      p.sha = "s";
+      p.key = "key" + std::to_string(i);
+      p.priority = static_cast<std::int64_t>(world_.random.below(2));
+      const auto at = milliseconds{world_.random.below(50'000)};
+      const bool twice = world_.random.below(5) == 0;
+      const bool is_cancelled = world_.random.below(6) == 0;
+      const bool is_requeued = world_.random.below(6) == 0;
+      const auto wish = milliseconds{world_.random.below(8000)};
+      if (i >= options_.pushes_max) continue;
+      ++out.pushes;
+      world_.after(at, [this, p] { push(p); });
+      if (twice) world_.after(at + milliseconds{wish.count() % 50}, [this, p] { push(p); });
+      if (is_cancelled) world_.after(at + wish, [this, p] { cancel(p.key); });
+      if (is_cancelled && twice) world_.after(at + wish, [this, p] { cancel(p.key); });
+      if (is_requeued) world_.after(at + wish * 2, [this, p] { requeue(p.key); });
+    }
+  }
+
+  /// Sends until there is an answer that says yes, with the same key.
+  void push(const dispatcher::push_request& p) {
+    fact sent;
+    sent.kind = fact_kind::sent;
+    sent.text = p.key;
+    world_.note(std::move(sent));
+    auto answered = std::make_shared<bool>(false);
+    dispatcher_.push(p, [this, p, answered](const result<nlohmann::json>& a) {
+      *answered = true;
+      if (!a) return world_.after(milliseconds{500}, [this, p] { push(p); });
+      const auto run = a->value("run", "");
+      runs_[p.key] = run;
+      fact acked;
+      acked.kind = fact_kind::acked;
+      acked.run = run;
+      acked.text = p.key;
+      world_.note(std::move(acked));
+    });
+    world_.after(client_timeout, [this, p, answered] {
+      if (!*answered) push(p);
+    });
+  }
+
+  void cancel(const std::string& key) {
+    const auto at = runs_.find(key);
+    if (at == runs_.end()) return;
+    dispatcher_.cancel(at->second, [this, run = at->second](const result<nlohmann::json>& a) {
+      if (!a || a->value("state", "") != "cancelled") return;
+      fact f;
+      f.kind = fact_kind::cancel_acked;
+      f.run = run;
+      world_.note(std::move(f));
+    });
+  }
+
+  void requeue(const std::string& key) {
+    if (const auto at = runs_.find(key); at != runs_.end())
+      dispatcher_.requeue(at->second, [](const result<nlohmann::json>&) {});
+  }
+
+  void strike(const fault& f) {
+    world_.met("fault." + std::string{to_string(f.kind)});
+    auto& runner = *runners_[f.target];
+    switch (f.kind) {
+      case fault_kind::crash_dispatcher:
+        return dispatcher_.crash(f.lasts);
+      case fault_kind::crash_runner:
+        return runner.crash(f.lasts);
+      case fault_kind::break_link:
+        return net_.cut_all(f.target, milliseconds{5});
+      case fault_kind::half_open:
+        return net_.cut_all(f.target, f.lasts * 2);
+      case fault_kind::partition:
+        return net_.partition(f.target, f.lasts);
+      case fault_kind::disk_full:
+        return dispatcher_.fill_disk(f.lasts);
+      case fault_kind::sync_error:
+        return dispatcher_.fail_syncs(f.lasts);
+      case fault_kind::slow_disk:
+        return dispatcher_.slow_disk(f.lasts);
+      case fault_kind::kill_zone:
+        return runner.kill_zone();
+      case fault_kind::kill_attempt:
+        return runner.kill_attempt();
+      case fault_kind::wall_jump:
+        return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
+                                     (f.number % 2 == 0 ? 1 : -1));
+    }
+  }
+
+  void note_end() {
+    fact f;
+    f.kind = fact_kind::finished;
+    f.n = {0, 0, 0};
+    for (const auto& r : runners_) {
+      f.n[0] += r->outbox_entries();
+      f.n[1] += r->is_linked() ? 0 : 1;
+      f.n[2] += r->workers_not_free();
+    }
+    world_.note(std::move(f));
+  }
+
+  run_options options_;
+  world world_;
+  unsigned runner_count_;
+  network net_;
+  sim_dispatcher dispatcher_;
+  std::vector<std::unique_ptr<sim_runner>> runners_;
+  std::map<std::string, std::string> runs_;  ///< Key → acknowledged run.
+};
+
+}  // namespace
+
+run_outcome simulate(const run_options& options) { return system{options}.run(); }
+
+campaign simulate_many(std::uint64_t seed, std::uint64_t runs, bool stop_at_first) {
+  campaign out;
+  for (std::uint64_t i = 0; i < runs; ++i) {
+    run_options options;
+    options.seed = seed + i;
+    const auto one = simulate(options);
+    ++out.runs;
+    out.steps += one.steps;
+    for (const auto& [what, n] : one.seen) out.seen[what] += n;
+    if (one.violations.empty()) continue;
+    ++out.failed;
+    if (!out.first_failing) out.first_failing = options.seed;
+    if (stop_at_first) break;
+  }
+  return out;
+}
+
+run_options shrink(const run_options& failing, const std::string& invariant, unsigned tries) {
+  const auto still_fails = [&](const run_options& o) {
+    if (tries == 0) return false;
+    --tries;
+    const auto seen = simulate(o).violations;
+    return std::any_of(seen.begin(), seen.end(),
+                       [&](const auto& v) { return v.invariant == invariant; });
+  };
+  auto best = failing;
+  best.faults.emplace();
+  for (const auto& f : simulate(failing).faults) best.faults->push_back(f.number);
+  for (auto piece = best.faults->size(); piece > 0; piece /= 2) {
+    for (std::size_t at = 0; at < best.faults->size();) {
+      auto smaller = best;
+      const auto end = std::min(at + piece, best.faults->size());
+      smaller.faults->erase(smaller.faults->begin() + static_cast<std::ptrdiff_t>(at),
+                            smaller.faults->begin() + static_cast<std::ptrdiff_t>(end));
+      if (still_fails(smaller))
+        best = std::move(smaller);
+      else
+        at = end;
+    }
+  }
+  for (auto pushes = simulate(best).pushes; pushes > 1; --pushes) {
+    auto smaller = best;
+    smaller.pushes_max = pushes - 1;
+    if (!still_fails(smaller)) break;
+    best = std::move(smaller);
+  }
+  return best;
+}
+
+}  // namespace ntrace::sim

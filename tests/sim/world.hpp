@@ -1,0 +1,91 @@
+#pragma once
+// The ground that the simulated processes stand on: virtual time, one order of events, chance from
+// one seed, the history with its checker, and the count of what was met.
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/digest.hpp"
+#include "config/random.hpp"
+#include "tests/support/invariants.hpp"
+
+namespace ntrace::sim {
+
+using test::fact;
+using test::fact_kind;
+using coverage = std::map<std::string, std::uint64_t>;
+
+class world {
+public:
+  world(std::uint64_t seed, test::check_options options, bool keeps_history)
+      : random{seed}, checker{options}, keeps_history_{keeps_history} {}
+
+  time_point now() const { return now_; }
+  /// Calls `what` after `wait`; events of the same time in the order in which they were asked for.
+  void after(time_point::duration wait, std::function<void()> what) {
+    events_.emplace(std::pair{now_ + wait, next_++}, std::move(what));
+  }
+  void after_between(std::uint64_t from_us, std::uint64_t to_us, std::function<void()> what) {
+    after(std::chrono::microseconds{from_us + random.below(to_us - from_us + 1)},
+          std::move(what));
+  }
+  void run_until(time_point end) {
+    while (!events_.empty() && events_.begin()->first.first <= end) {
+      now_ = events_.begin()->first.first;
+      const auto what = std::move(events_.begin()->second);
+      events_.erase(events_.begin());
+      what();
+      ++steps;
+    }
+    now_ = end;
+  }
+
+  /// Adds to the history, and holds it against the invariants.
+  void note(fact f) {
+    f.at = now_;
+    const auto line = test::to_line(f);
+    digest.add(line + "\n");
+    if (keeps_history_) history.push_back(line);
+    checker.on(f);
+  }
+  void met(const std::string& what) { ++seen[what]; }
+
+  random_source random;
+  test::invariant_checker checker;
+  sha256 digest;
+  std::vector<std::string> history;
+  coverage seen;
+  std::uint64_t steps = 0;
+
+private:
+  bool keeps_history_;
+  time_point now_{};
+  std::uint64_t next_ = 0;
+  std::map<std::pair<time_point, std::uint64_t>, std::function<void()>> events_;
+};
+
+/// Something that lives, dies and lives again: what it asked for in an earlier life is not done.
+class process {
+public:
+  explicit process(world& w) : world_{w} {}
+  bool is_alive() const { return is_alive_; }
+
+protected:
+  std::function<void()> mine(std::function<void()> what) {
+    return [this, life = life_, what = std::move(what)] {
+      if (is_alive_ && life_ == life) what();
+    };
+  }
+  void after(time_point::duration wait, std::function<void()> what) {
+    world_.after(wait, mine(std::move(what)));
+  }
+  void after_between(std::uint64_t from_us, std::uint64_t to_us, std::function<void()> what) {
+    world_.after_between(from_us, to_us, mine(std::move(what)));
+  }
+  world& world_;
+  bool is_alive_ = false;
+  std::uint64_t life_ = 0;
+};
+
+}  // namespace ntrace::sim

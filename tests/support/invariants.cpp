@@ -1,0 +1,275 @@
+#include "tests/support/invariants.hpp"
+
+#include "config/overload.hpp"
+
+namespace ntrace::test {
+namespace {
+
+using namespace dispatcher;
+
+constexpr const char* names[] = {"sent",        "acked",       "committed",  "recovered",
+                                 "renewed",     "lease_begun", "zone_begun", "zone_proved",
+                                 "zone_used",   "zone_ended",  "told_stale", "cancel_acked",
+                                 "workers",     "held_bytes",  "crashed",    "quiet",
+                                 "finished"};
+
+std::string to_line(const journal::operation& op) {
+  return std::visit(
+      overload{[](const journal::insert_run& o) { return "insert_run " + o.run.id + " " + o.key; },
+               [](const journal::set_run& o) {
+                 return "set_run " + o.run + " " + std::string{to_string(o.state)} + " attempts " +
+                        std::to_string(o.attempts) + " token " + std::to_string(o.token) + " " +
+                        o.verdict + " " + o.reason;
+               },
+               [](const journal::put_attempt& o) {
+                 return "put_attempt " + o.run + " " + std::to_string(o.number) + " token " +
+                        std::to_string(o.token) + " " + o.runner;
+               },
+               [](const journal::end_attempt& o) {
+                 return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " +
+                        o.verdict + " " + o.reason;
+               },
+               [](const journal::append_chunk& o) {
+                 return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
+                        std::to_string(o.seq) + " " + o.stream + " " + o.data;
+               },
+               [](const journal::event& o) {
+                 return "event " + o.run + " " + o.actor + " " + o.what;
+               }},
+      op);
+}
+
+/// The state that a story's line leads to; nullopt for lines that change none.
+std::optional<run_state> state_after(const journal::event& e) {
+  if (e.what == "queued" || e.what == "requeued" || e.what == "attempt_ended")
+    return run_state::queued;
+  if (e.what == "accepted") return run_state::leased;
+  if (e.what == "started") return run_state::running;
+  if (e.what == "cancelled") return run_state::cancelled;
+  if (e.what == "ended") return run_state_from(e.detail.value("state", ""));
+  return {};
+}
+
+}  // namespace
+
+std::string to_line(const fact& f) {
+  const auto ms = std::chrono::duration_cast<milliseconds>(f.at.time_since_epoch()).count();
+  std::string out = std::to_string(ms) + " " + names[static_cast<std::size_t>(f.kind)];
+  for (const auto* part : {&f.who, &f.run, &f.zone, &f.text})
+    if (!part->empty()) out += " " + *part;
+  if (f.token != 0) out += " token " + std::to_string(f.token);
+  for (const auto n : f.n) out += " " + std::to_string(n);
+  if (f.kind == fact_kind::committed) out += " " + to_line(f.op);
+  for (const auto& r : f.runs)
+    out += " [" + r.id + " " + std::string{to_string(r.state)} + " " + std::to_string(r.token) + "]";
+  return out;
+}
+
+void invariant_checker::fail(const char* invariant, std::string what) {
+  if (violations_.size() < 100) violations_.push_back({invariant, std::move(what)});
+}
+
+void invariant_checker::check(const char* invariant, bool holds, const std::string& what) {
+  ++met_[invariant];
+  if (!holds) fail(invariant, what);
+}
+
+void invariant_checker::on(const fact& f) {
+  switch (f.kind) {
+    case fact_kind::sent:
+      break;
+    case fact_kind::acked:
+      check("S1", runs_.count(f.run) != 0, "acknowledged run " + f.run + " is not on the disk");
+      if (const auto at = run_of_key_.find(f.text); at != run_of_key_.end())
+        check("S3", at->second == f.run,
+              "key " + f.text + " was answered with " + f.run + ", it belongs to " + at->second);
+      acked_.insert(f.run);
+      break;
+    case fact_kind::committed:
+      on_operation(f);
+      break;
+    case fact_kind::recovered: {
+      std::map<std::string, const journal::run_row*> seen;
+      for (const auto& r : f.runs) seen[r.id] = &r;
+      for (const auto& [id, r] : runs_) {
+        const auto at = seen.find(id);
+        const bool is_open = !is_terminal(r.row.state);
+        check("S2",
+              is_open == (at != seen.end()) &&
+                  (!is_open || (at->second->state == r.row.state &&
+                                at->second->attempts == r.row.attempts &&
+                                at->second->last_seq == r.chunks)),
+              "run " + id + " came back otherwise than it was committed");
+        if (r.is_cancelled)
+          check("S15", r.row.state == dispatcher::run_state::cancelled,
+                "the acknowledged cancel of " + id + " is gone after a restart");
+      }
+      for (auto& [token, at] : alive_at_) at = f.at;
+      break;
+    }
+    case fact_kind::renewed:
+      if (const auto at = alive_at_.find(f.token); at != alive_at_.end()) at->second = f.at;
+      break;
+    case fact_kind::lease_begun:
+      begun_.insert(f.token);
+      break;
+    case fact_kind::zone_begun:
+    case fact_kind::zone_proved:
+    case fact_kind::zone_used:
+    case fact_kind::zone_ended:
+      on_zone(f);
+      break;
+    case fact_kind::told_stale:
+      stale_at_.try_emplace(f.token, f.at);
+      break;
+    case fact_kind::cancel_acked:
+      runs_[f.run].is_cancelled = true;
+      check("S15", runs_[f.run].row.state == dispatcher::run_state::cancelled,
+            "the cancel of " + f.run + " was acknowledged and is not on the disk");
+      break;
+    case fact_kind::workers:
+      check("S17", f.n[0] == f.n[1] + f.n[2] + f.n[3] && f.n[2] == f.n[4],
+            f.who + " has " + std::to_string(f.n[0]) + " workers: " + std::to_string(f.n[1]) +
+                " free, " + std::to_string(f.n[2]) + " busy (" + std::to_string(f.n[4]) +
+                " with an attempt), " + std::to_string(f.n[3]) + " repairing");
+      break;
+    case fact_kind::held_bytes:
+      check("S16", f.n[0] <= f.n[1], f.text + " of " + f.who + " is above its bound");
+      break;
+    case fact_kind::crashed:
+      std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });
+      break;
+    case fact_kind::quiet:
+      break;
+    case fact_kind::finished:
+      for (const auto& id : acked_)
+        check("L1", is_terminal(runs_[id].row.state),
+              "run " + id + " is " + std::string{to_string(runs_[id].row.state)} +
+                  " long after the last fault");
+      for (const auto& [id, r] : runs_) {
+        ++met_["S18"];
+        if (r.last_event != to_string(r.row.state))
+          fail("S18", "the story of " + id + " ends with " + r.last_event + ", its state is " +
+                          std::string{to_string(r.row.state)});
+      }
+      check("L5", f.n[0] == 0, std::to_string(f.n[0]) + " outbox entries are left");
+      check("L3", f.n[1] == 0, std::to_string(f.n[1]) + " links are down");
+      check("L2", f.n[2] == 0, std::to_string(f.n[2]) + " workers are not free");
+      ++met_["L4"];
+      break;
+  }
+}
+
+void invariant_checker::on_operation(const fact& f) {
+  std::visit(
+      overload{
+          [&](const journal::insert_run& o) {
+            const auto [at, is_new] = run_of_key_.emplace(o.key, o.run.id);
+            check("S3", is_new, "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
+            runs_[o.run.id].row = o.run;
+            runs_[o.run.id].key = o.key;
+          },
+          [&](const journal::set_run& o) { on_set_run(f, o); },
+          [&](const journal::put_attempt& o) {
+            check("S5", o.token > last_token_,
+                  "token " + std::to_string(o.token) + " follows " + std::to_string(last_token_));
+            last_token_ = std::max(last_token_, o.token);
+            run_of_token_[o.token] = o.run;
+          },
+          [&](const journal::end_attempt& o) {
+            const auto& r = runs_[o.run];
+            check("S6", r.row.token == o.token,
+                  "a verdict of token " + std::to_string(o.token) + " was stored, live is " +
+                      std::to_string(r.row.token));
+            // The receipt names how many chunks the verdict speaks of.
+            if (o.receipt.is_object() && o.receipt.contains("chunks"))
+              check("S9", o.receipt["chunks"] == r.chunks,
+                    "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
+                        " chunks, stored are " + std::to_string(r.chunks));
+            if (o.reason.starts_with("the lease expired"))
+              check("S4", f.at - alive_at_[o.token] >= options_.lease / 2,
+                    "the lease of token " + std::to_string(o.token) +
+                        " expired early: its holder was heard less than a term ago");
+          },
+          [&](const journal::append_chunk& o) {
+            auto& r = runs_[o.run];
+            check("S6", r.row.token == o.token && o.data.starts_with(std::to_string(o.token) + ":"),
+                  "chunk \"" + o.data + "\" was stored for token " + std::to_string(o.token) +
+                      ", live is " + std::to_string(r.row.token));
+            check("S8", o.seq == r.chunks + 1,
+                  "chunk " + std::to_string(o.seq) + " of " + o.run + " follows " +
+                      std::to_string(r.chunks));
+            r.chunks = o.seq;
+          },
+          [&](const journal::event& o) {
+            if (const auto s = state_after(o)) runs_[o.run].last_event = to_string(*s);
+          }},
+      f.op);
+}
+
+void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
+  using dispatcher::run_state;
+  auto& r = runs_[o.run];
+  const auto before = r.row.state;
+  ++transitions_[std::string{to_string(before)} + ">" + std::string{to_string(o.state)}];
+  if (o.state == run_state::leased) {
+    check("S4", before == run_state::queued,
+          "run " + o.run + " was leased again while it was " + std::string{to_string(before)});
+    ++r.accepted;
+    check("S13", o.attempts <= options_.attempts,
+          "run " + o.run + " is at attempt " + std::to_string(o.attempts));
+    alive_at_[o.token] = f.at;
+  }
+  if (o.state == run_state::quarantined)
+    check("S13", !o.reason.empty(), "run " + o.run + " was quarantined without a reason");
+  if (is_terminal(o.state))
+    check("S7", !is_terminal(before), "run " + o.run + " got a second verdict");
+  if (o.state == run_state::queued) {
+    check("S7", o.verdict.empty(), "run " + o.run + " is queued and keeps a verdict");
+    check("S14", !o.reason.starts_with("script_failed"),
+          "run " + o.run + " is retried though its script failed");
+    if (is_terminal(before)) {
+      r.accepted = 0;  // Requeued: a new epoch.
+      r.is_cancelled = false;
+    }
+  }
+  if (o.state == run_state::queued || is_terminal(o.state)) {
+    if (o.token == 0) alive_at_.erase(r.row.token);
+  }
+  if (o.token != r.row.token) r.chunks = 0;
+  r.row.state = o.state;
+  r.row.attempts = o.attempts;
+  r.row.token = o.token;
+  r.verdict = o.verdict;
+}
+
+void invariant_checker::on_zone(const fact& f) {
+  auto& z = zones_[f.zone];
+  switch (f.kind) {
+    case fact_kind::zone_begun:
+      check("S10", begun_.count(f.token) != 0,
+            "zone " + f.zone + " was begun for token " + std::to_string(f.token) +
+                " before its accept was answered");
+      check("S11", z.token == 0,
+            "zone " + f.zone + " was begun for token " + std::to_string(f.token) +
+                " while it belongs to " + std::to_string(z.token));
+      z = {f.token, false};
+      break;
+    case fact_kind::zone_proved:
+      z.is_proved = true;
+      break;
+    case fact_kind::zone_used:
+      check("S11", z.token == f.token && z.is_proved,
+            "token " + std::to_string(f.token) + " works in zone " + f.zone +
+                " without a proof of clean");
+      break;
+    default:
+      if (const auto at = stale_at_.find(z.token); at != stale_at_.end())
+        check("S12", f.at - at->second <= options_.kill_deadline,
+              "token " + std::to_string(z.token) + " ran on after its runner knew it was stale");
+      z = {};
+      break;
+  }
+}
+
+}  // namespace ntrace::test

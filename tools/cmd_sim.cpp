@@ -1,0 +1,131 @@
+// sim: the whole system in virtual time under faults, held against every invariant.
+#include <iostream>
+#include <thread>
+
+#include "tests/sim/simulation.hpp"
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+struct sim_args {
+  std::uint64_t seed = 1, runs = 1;
+  double minutes = 0;
+  std::string faults;
+  unsigned pushes = ~0u, processes = 0;
+  bool as_json = false, shows_history = false, shows_coverage = false;
+};
+
+std::vector<unsigned> numbers_in(const std::string& list) {
+  std::vector<unsigned> out;
+  std::istringstream in{list};
+  for (std::string one; std::getline(in, one, ',');)
+    if (!one.empty()) out.push_back(static_cast<unsigned>(std::strtoul(one.c_str(), nullptr, 10)));
+  return out;
+}
+
+std::string command_of(const sim::run_options& o) {
+  std::string faults;
+  for (const auto n : o.faults.value_or(std::vector<unsigned>{}))
+    faults += (faults.empty() ? "" : ",") + std::to_string(n);
+  std::string out = "ntrace sim --seed " + std::to_string(o.seed) + " --history";
+  if (o.faults) out += " --faults '" + faults + "'";
+  if (o.pushes_max != ~0u) out += " --pushes " + std::to_string(o.pushes_max);
+  return out;
+}
+
+/// One seed in full: its history, its faults, what it broke.
+int one_run(const sim_args& a) {
+  sim::run_options o;
+  o.seed = a.seed;
+  o.pushes_max = a.pushes;
+  if (a.faults != "all") o.faults = numbers_in(a.faults);
+  o.keeps_history = a.shows_history;
+  const auto r = sim::simulate(o);
+  for (const auto& line : r.history) std::cout << line << "\n";
+  for (const auto& f : r.faults)
+    std::cout << "fault " << f.number << ": " << f.at.count() << " ms " << to_string(f.kind)
+              << " of runner " << f.target << " for " << f.lasts.count() << " ms\n";
+  for (const auto& v : r.violations) std::cout << "violation " << v.invariant << ": " << v.what << "\n";
+  std::cout << "seed " << a.seed << ", steps " << r.steps << ", digest " << r.digest << "\n"
+            << "runs 1, violations " << r.violations.size() << "\n";
+  return r.violations.empty() ? 0 : 1;
+}
+
+/// The first seed that failed, shrunk, with the command that repeats it.
+void explain(std::uint64_t seed) {
+  sim::run_options o;
+  o.seed = seed;
+  const auto first = sim::simulate(o);
+  if (first.violations.empty()) return;
+  const auto& v = first.violations.front();
+  std::cout << "seed " << seed << " breaks " << v.invariant << ": " << v.what << "\n";
+  const auto small = sim::shrink(o, v.invariant);
+  const auto again = sim::simulate(small);
+  std::cout << "shrunk from " << first.faults.size() << " faults and " << first.pushes
+            << " pushes to " << again.faults.size() << " and " << again.pushes << ":\n";
+  for (const auto& f : again.faults)
+    std::cout << "  " << f.at.count() << " ms " << to_string(f.kind) << " of runner " << f.target
+              << " for " << f.lasts.count() << " ms\n";
+  for (const auto& w : again.violations)
+    std::cout << "  " << w.invariant << ": " << w.what << "\n";
+  std::cout << "repeat with: " << command_of(small) << "\n";
+}
+
+int many_runs(const sim_args& a) {
+  const auto processes =
+      a.processes != 0 ? a.processes : std::max(1u, std::thread::hardware_concurrency());
+  const auto end = steady_clock::now() + std::chrono::duration<double>(a.minutes * 60);
+  sim::campaign all;
+  std::uint64_t next = a.seed;
+  do {
+    const auto part = sim::simulate_forked(next, a.runs, processes);
+    next += a.runs;
+    all.runs += part.runs;
+    all.steps += part.steps;
+    all.failed += part.failed;
+    if (!all.first_failing) all.first_failing = part.first_failing;
+    for (const auto& [what, n] : part.seen) all.seen[what] += n;
+  } while (steady_clock::now() < end && all.failed == 0);
+  const auto missing = sim::missing_coverage(all.seen);
+  if (a.as_json) {
+    std::cout << json{{"runs", all.runs},       {"steps", all.steps},    {"violations", all.failed},
+                      {"coverage", all.seen},   {"never_met", missing},
+                      {"first_failing_seed", all.first_failing ? json(*all.first_failing) : json()}}
+                     .dump()
+              << "\n";
+  } else {
+    if (a.shows_coverage)
+      for (const auto& [what, n] : all.seen) std::cout << n << "\t" << what << "\n";
+    if (all.first_failing) explain(*all.first_failing);
+    if (all.runs >= 10'000)
+      for (const auto& m : missing) std::cout << "never met: " << m << "\n";
+    std::cout << "runs " << all.runs << ", violations " << all.failed << "\n";
+  }
+  return all.failed == 0 && (all.runs < 10'000 || missing.empty()) ? 0 : 1;
+}
+
+}  // namespace
+
+void add_sim(CLI::App& app, outcome& out) {
+  auto* sub = app.add_subcommand(
+      "sim", "The whole system in virtual time under faults, held against every invariant");
+  auto a = std::make_shared<sim_args>();
+  sub->add_option("--seed", a->seed, "first seed")->capture_default_str();
+  sub->add_option("--runs", a->runs, "seeds to run, one after the other")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
+      ->capture_default_str();
+  sub->add_option("--minutes", a->minutes, "go on with further seeds for so long");
+  sub->add_option("--processes", a->processes, "0: one for each CPU")->capture_default_str();
+  a->faults = "all";
+  sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number");
+  sub->add_option("--pushes", a->pushes, "with one run: at most so many pushes");
+  sub->add_flag("--history", a->shows_history, "with one run: print each fact");
+  sub->add_flag("--coverage", a->shows_coverage, "print what was met, and how often");
+  sub->add_flag("--json", a->as_json, "print JSON");
+  sub->callback([&out, a] {
+    out.run = [a] { return a->runs == 1 && a->minutes == 0 ? one_run(*a) : many_runs(*a); };
+  });
+}
+
+}  // namespace ntrace::tools
