@@ -103,6 +103,7 @@ private:
     std::uint64_t journalled_seq = 0;  ///< Highest chunk that is on disk.
     std::uint64_t sent_seq = 0;        ///< Highest chunk given to the journal.
     bool is_cancelled = false;
+    std::vector<request_id> cancels;  ///< Further wishes that wait for what is being written.
     std::string last_reason;
   };
   struct session_state {
@@ -122,6 +123,7 @@ private:
   void end_attempt(time_point now, entry& e, verdict v, const std::string& reason,
                    nlohmann::json receipt, const char* actor, request_id request, effects& out);
   void back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason);
+  static void end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out);
   void drop(const std::string& run);
   journal::event story(const entry& e, const char* actor, const char* what,
                        nlohmann::json detail = {}) const;

@@ -1,6 +1,7 @@
 // The part of queue_fsm that runners speak to: accept, started, heartbeat, append, finish; and the
 // end of an attempt, whoever brings it about.
 #include <algorithm>
+#include <utility>
 
 #include "actors/dispatcher/queue_fsm.hpp"
 
@@ -19,6 +20,9 @@ std::string text(const nlohmann::json& args, const char* key) {
   return at != args.end() && at->is_string() ? at->get<std::string>() : "";
 }
 
+nlohmann::json cancelled_answer(const std::string& run) {
+  return {{"run", run}, {"state", "cancelled"}};
+}
 }  // namespace
 
 queue_fsm::entry* queue_fsm::by_token(std::uint64_t token) {
@@ -45,7 +49,7 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
                              const nlohmann::json& args) {
   effects out;
   auto* e = by_token(number(args, "token"));
-  if (!e || e->at != phase::offered || e->session != session) {
+  if (!e || e->at != phase::offered || e->session != session || e->is_cancelled) {
     out.push_back(answer{request, fail(ec::stale_lease, "that offer is not open any more")});
     return out;
   }
@@ -179,6 +183,9 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
           if (!done) {
             if (again) again->sent_seq = again->journalled_seq;  // The outbox sends it again.
             next.push_back(answer{request, fail(done.error())});
+          } else if (done->is_gap && again) {  // One before it failed: both are sent again.
+            again->sent_seq = again->journalled_seq;
+            next.push_back(answer{request, fail(ec::gap, "a chunk before it was not stored")});
           } else if (done->is_stale || !again) {
             next.push_back(answer{request, fail(ec::stale_lease, "token " + std::to_string(token) +
                                                                      " holds no lease any more")});
@@ -197,7 +204,8 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   if (!e) return out;
   const auto last = number(args, "last_seq");
   if (last != e->journalled_seq &&
-      !mutated(mutation::finish_before_last_chunk)) {  // A verdict never overtakes the chunks that it names.
+      !mutated(mutation::finish_before_last_chunk)) {  // A verdict never overtakes the chunks that
+                                                       // it names.
     error gap{ec::gap,
               "the verdict names " + std::to_string(last) + " chunks, " +
                   std::to_string(e->journalled_seq) + " are stored",
@@ -224,8 +232,7 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
   const bool retry = !e.is_cancelled &&
                      (v == verdict::infrastructure ||
                       (mutated(mutation::script_failure_retried) && v == verdict::script_failed));
-  const auto attempts_max =
-      options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
+  const auto attempts_max = options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
   const bool again = retry && e.row.attempts < attempts_max;
   run_state next = run_state::queued;
   if (e.is_cancelled)
@@ -265,6 +272,8 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
                 phase::held;  // Still owed: the runner repeats it, or the lease runs out again.
             at->second.deadline = now + options_.lease;
             more.push_back(wake{at->second.deadline});
+            at->second.is_cancelled = false;  // The wish was not written: who made it is told so.
+            end_cancels(at->second, fail(done.error()), more);
             if (request != 0) more.push_back(answer{request, fail(done.error())});
             return;
           }
@@ -273,13 +282,24 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
           if (tell_runner && sessions_.count(session) != 0)
             more.push_back(abort_attempt{session, token});
           if (!mutated(mutation::chunk_without_token_check)) tokens_.erase(token);
-          if (is_terminal(next))
+          const auto cancels = std::exchange(at->second.cancels, {});
+          if (is_terminal(next)) {
             drop(id);
-          else
+          } else {
             back_to_queue(now, at->second, wait, reason);
+          }
+          for (const auto waiting : cancels)
+            if (next == run_state::cancelled)
+              more.push_back(answer{waiting, cancelled_answer(id)});
+            else
+              for (auto& one : on_cancel(now, waiting, id)) more.push_back(std::move(one));
           more.push_back(changed{id});
           schedule(now, more);
         });
+}
+
+void queue_fsm::end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out) {
+  for (const auto waiting : std::exchange(e.cancels, {})) out.push_back(answer{waiting, outcome});
 }
 
 effects queue_fsm::on_cancel(time_point now, request_id request, const std::string& run) {
@@ -292,13 +312,13 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
     return out;
   }
   auto& e = at->second;
-  if (e.is_cancelled || e.at == phase::ending) {
-    out.push_back(answer{request, nlohmann::json{{"run", run}, {"state", "cancelled"}}});
+  if (e.is_cancelled || e.at == phase::ending) {  // The outcome of what is being written decides.
+    e.cancels.push_back(request);
     return out;
   }
   e.is_cancelled = true;
   if (mutated(mutation::cancel_in_memory) && e.at == phase::waiting) {
-    out.push_back(answer{request, nlohmann::json{{"run", run}, {"state", "cancelled"}}});
+    out.push_back(answer{request, cancelled_answer(run)});
     return out;
   }
   if (e.at == phase::held) {
@@ -309,14 +329,18 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
         {journal::set_run{run, run_state::cancelled, e.row.attempts, 0, "", "cancelled by request"},
          story(e, "queue", "cancelled")},
         [this, run, request](time_point, const result<journal::committed>& done, effects& next) {
+          const auto again = runs_.find(run);
           if (!done) {
-            if (const auto again = runs_.find(run); again != runs_.end())
+            if (again != runs_.end()) {
               again->second.is_cancelled = false;
+              end_cancels(again->second, fail(done.error()), next);
+            }
             next.push_back(answer{request, fail(done.error())});
             return;
           }
+          if (again != runs_.end()) end_cancels(again->second, cancelled_answer(run), next);
           drop(run);
-          next.push_back(answer{request, nlohmann::json{{"run", run}, {"state", "cancelled"}}});
+          next.push_back(answer{request, cancelled_answer(run)});
           next.push_back(changed{run});
         });
   return out;
@@ -334,21 +358,20 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   e.row = std::move(row);
   e.row.state = run_state::queued;
   e.row.attempts = 0;
-  write(
-      out,
-      {journal::set_run{e.row.id, run_state::queued, 0, 0,
-                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
-       story(e, "queue", "requeued")},
-      [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
-        if (!done) {
-          next.push_back(answer{request, fail(done.error())});
-          return;
-        }
-        runs_.emplace(e.row.id, e);
-        next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
-        next.push_back(changed{e.row.id});
-        schedule(now, next);
-      });
+  write(out,
+        {journal::set_run{e.row.id, run_state::queued, 0, 0,
+                          mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
+         story(e, "queue", "requeued")},
+        [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
+          if (!done) {
+            next.push_back(answer{request, fail(done.error())});
+            return;
+          }
+          runs_.emplace(e.row.id, e);
+          next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
+          next.push_back(changed{e.row.id});
+          schedule(now, next);
+        });
   return out;
 }
 

@@ -99,8 +99,8 @@ result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& 
     if (!run("savepoint one")) return give_up(failure("write"));
     auto done = apply(b, now);
     if (!done) return give_up(done.error());
-    // A duplicate or stale batch leaves nothing behind, and the others stand.
-    if ((done->duplicate_of || done->is_stale) && !run("rollback to one"))
+    // A duplicate, stale or gapped batch leaves nothing behind, and the others stand.
+    if ((done->duplicate_of || done->is_stale || done->is_gap) && !run("rollback to one"))
       return give_up(failure("write"));
     if (!run("release one")) return give_up(failure("write"));
     out.push_back(std::move(*done));
@@ -113,7 +113,7 @@ result<committed> journal_sqlite::apply(const batch& b, std::int64_t now_ms) {
   committed out;
   for (const auto& op : b) {
     if (auto written = write(op, now_ms, out); !written) return fail(written.error());
-    if (out.duplicate_of || out.is_stale) return out;
+    if (out.duplicate_of || out.is_stale || out.is_gap) return out;
   }
   out.seq = static_cast<std::uint64_t>(sqlite3_last_insert_rowid(db_));
   return out;
@@ -185,6 +185,13 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                             .step());
           },
           [&](const append_chunk& o) -> result<void> {
+            statement last{*this, "select coalesce(max(seq),0) from chunk where token=?"};
+            auto row = last.bind(o.token).step();
+            if (!row) return fail(row.error());
+            if (last.count(0) + 1 != o.seq) {
+              out.is_gap = true;
+              return {};
+            }
             statement s{*this,
                         "insert into chunk(run, attempt, token, seq, stream, at_ms, data) select "
                         "?,?,?,?,?,?,? "

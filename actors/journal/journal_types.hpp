@@ -37,8 +37,9 @@ struct end_attempt {
   std::string verdict, reason;
   nlohmann::json receipt;
 };
-/// One piece of a stream; stored only while `token` is the run's live one (docs/protocol.md,
-/// "Runner's calls").
+/// One piece of a stream; stored only while `token` is the run's live one, and only right after the
+/// attempt's last stored piece: writes are pipelined, and one before it may have failed
+/// (docs/protocol.md, "Runner's calls").
 struct append_chunk {
   std::string run;
   std::uint64_t attempt = 0, token = 0, seq = 0;
@@ -61,6 +62,7 @@ struct committed {
   std::uint64_t seq = 0;  ///< Number of the batch's last event; rises with each commit.
   std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
   bool is_stale = false;                ///< An append_chunk met another token; nothing was written.
+  bool is_gap = false;  ///< An append_chunk did not follow the last stored; nothing was written.
 };
 
 }  // namespace ntrace::journal

@@ -27,23 +27,24 @@ using outbox_self = caf::stateful_actor<outbox_state>*;
 
 void perform(outbox_self self, outbox_effects todo);
 
-void tell_dispatcher(outbox_self self, say& e) {
+void tell_dispatcher(outbox_self self, const say& e) {
   static constexpr std::array methods{"started", "append", "finish"};
+  auto args = e.args;
   if (e.what == outbox_word::chunk) {
-    e.args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
-    dispatcher::put_chunk_data(e.args, e.piece.data);
+    args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
+    dispatcher::put_chunk_data(args, e.piece.data);
   }
-  const auto token = e.token;
-  const auto what = e.what;
+  auto said = e;
+  said.piece.data.clear();  // The queue keeps it; an answer needs the number only.
   self->request(
           self->state.link, caf::infinite,
-          rpc::call{0, methods[static_cast<std::size_t>(what)], json::array({std::move(e.args)})})
+          rpc::call{0, methods[static_cast<std::size_t>(e.what)], json::array({std::move(args)})})
       .then(
-          [self, token, what](const rpc::served& s) {
-            perform(self,
-                    self->state.fsm.on_stored(token, what, s.value.value("ack", std::uint64_t{0})));
+          [self, said](const rpc::served& s) {
+            perform(self, self->state.fsm.on_stored(now_of(self), said,
+                                                    s.value.value("ack", std::uint64_t{0})));
           },
-          [self, token](const caf::error& why) {
+          [self, token = e.token](const caf::error& why) {
             perform(self,
                     self->state.fsm.on_refused(now_of(self), token, supervision::from_caf(why)));
           });
@@ -52,7 +53,7 @@ void tell_dispatcher(outbox_self self, say& e) {
 void perform(outbox_self self, outbox_effects todo) {
   auto& s = self->state;
   for (auto& one : todo) {
-    std::visit(overload{[&](say& e) { tell_dispatcher(self, e); },
+    std::visit(overload{[&](const say& e) { tell_dispatcher(self, e); },
                         [&](const drop_stale& e) {
                           log::warn("outbox.dropped", {{"token", e.token}, {"reason", e.reason}});
                           ++gauges::value("outbox_dropped_attempts");

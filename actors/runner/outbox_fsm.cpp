@@ -26,8 +26,7 @@ void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
     if (mutated(mutation::outbox_deletes_on_send)) e->chunks.on_ack(piece.seq);
     out.push_back(say{token, outbox_word::chunk, nullptr, std::move(piece)});
   }
-  const bool may_finish =
-      e->chunks.may_finish() || mutated(mutation::finish_before_last_chunk);
+  const bool may_finish = e->chunks.may_finish() || mutated(mutation::finish_before_last_chunk);
   if (e->finish && may_finish && !std::exchange(e->is_finish_sent, true))
     out.push_back(say{token, outbox_word::finish, *e->finish, {}});
 }
@@ -85,39 +84,44 @@ void outbox_fsm::on_link_lost() {
   }
 }
 
-outbox_effects outbox_fsm::on_stored(std::uint64_t token, outbox_word what, std::uint64_t ack) {
+outbox_effects outbox_fsm::on_stored(time_point now, const say& said, std::uint64_t ack) {
   outbox_effects out;
-  auto* e = find(token);
+  auto* e = find(said.token);
   if (!e) return out;
-  switch (what) {
+  switch (said.what) {
     case outbox_word::started:
       e->started = nullptr;
       break;
     case outbox_word::chunk:
       e->chunks.on_ack(ack);
+      if (ack < said.piece.seq) retry_later(now, *e, out);
       break;
     case outbox_word::finish:
-      entries_.erase(token);
+      entries_.erase(said.token);
       return out;
   }
-  pump(token, out);
+  pump(said.token, out);
   return out;
+}
+
+void outbox_fsm::retry_later(time_point now, entry& e, outbox_effects& out) {
+  e.chunks.on_rewind();
+  e.is_started_sent = e.is_finish_sent = false;
+  if (!is_up_ || e.retry_at) return;  // The next link sends it all again; or it is under way.
+  e.retry_at = now + retry_wait;
+  out.push_back(say_again{*e.retry_at});
 }
 
 outbox_effects outbox_fsm::on_refused(time_point now, std::uint64_t token, const error& why) {
   outbox_effects out;
   auto* e = find(token);
   if (!e) return out;
-  if (why.code == ec::stale_lease) {
-    entries_.erase(token);
-    out.push_back(drop_stale{token, why.message});
+  if (why.code != ec::stale_lease) {
+    retry_later(now, *e, out);
     return out;
   }
-  e->chunks.on_rewind();
-  e->is_started_sent = e->is_finish_sent = false;
-  if (!is_up_ || e->retry_at) return out;  // The next link sends it all again; or it is under way.
-  e->retry_at = now + retry_wait;
-  out.push_back(say_again{*e->retry_at});
+  entries_.erase(token);
+  out.push_back(drop_stale{token, why.message});
   return out;
 }
 

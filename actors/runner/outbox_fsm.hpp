@@ -61,8 +61,9 @@ public:
   // From the dispatcher.
   outbox_effects on_link_up();
   void on_link_lost();
-  /// `ack`: of a chunk, the highest number up to which everything is stored.
-  outbox_effects on_stored(std::uint64_t token, outbox_word what, std::uint64_t ack);
+  /// `said`: what was answered. `ack`: of a chunk, the highest number up to which everything is
+  /// stored; below the chunk's own number when its write is still under way, and may fail yet.
+  outbox_effects on_stored(time_point now, const say& said, std::uint64_t ack);
   outbox_effects on_refused(time_point now, std::uint64_t token, const error& why);
   outbox_effects on_tick(time_point now);
 
@@ -79,6 +80,7 @@ private:
   };
   entry* find(std::uint64_t token);
   void pump(std::uint64_t token, outbox_effects& out);
+  void retry_later(time_point now, entry& e, outbox_effects& out);
 
   std::map<std::uint64_t, entry> entries_;
   bool is_up_ = false;

@@ -89,10 +89,10 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
     for (const auto* end : {".ok", ".failed"}) wanted.push_back(std::string{"step."} + step + end);
   wanted.emplace_back("step.unpack.ok");
   for (const auto* from_to :
-       {"queued>queued", "queued>leased", "leased>running", "leased>queued", "leased>done",
-        "leased>failed", "running>queued", "running>done", "running>failed", "running>quarantined",
-        "queued>cancelled", "running>cancelled", "failed>queued", "done>queued",
-        "cancelled>queued", "quarantined>queued"})
+       {"queued>queued", "queued>leased", "leased>running", "leased>queued", "running>queued",
+        "running>done", "running>failed", "running>quarantined", "queued>cancelled",
+        "running>cancelled", "failed>queued", "done>queued", "cancelled>queued",
+        "quarantined>queued"})
     wanted.push_back(std::string{"run."} + from_to);
   for (int i = 1; i <= 18; ++i) wanted.push_back("invariant.S" + std::to_string(i));
   for (int i = 1; i <= 5; ++i) wanted.push_back("invariant.L" + std::to_string(i));

@@ -17,7 +17,7 @@ std::vector<committed> sim_disk::write(const std::vector<batch>& batches) {
   for (const auto& b : batches) {
     auto next = *written_;
     auto done = apply(next, b);
-    if (!done.duplicate_of && !done.is_stale) {
+    if (!done.duplicate_of && !done.is_stale && !done.is_gap) {
       written_ = std::move(next);
       unsynced_.insert(unsynced_.end(), b.begin(), b.end());
     }
@@ -30,39 +30,40 @@ committed sim_disk::apply(image& to, const batch& b) {
   committed out;
   for (const auto& op : b) {
     std::visit(
-        overload{[&](const insert_run& o) {
-                   const auto known = to.run_of_key.find(o.key);
-                   if (known != to.run_of_key.end()) {
-                     out.duplicate_of = to.runs.at(known->second).row;
-                     return;
-                   }
-                   to.run_of_key[o.key] = o.run.id;
-                   to.runs[o.run.id] = {o.run, o.key, "", ""};
-                 },
-                 [&](const set_run& o) {
-                   auto& r = to.runs[o.run];
-                   r.row.state = o.state;
-                   r.row.attempts = o.attempts;
-                   r.row.token = o.token;
-                   r.verdict = o.verdict;
-                   r.reason = o.reason;
-                 },
-                 [&](const put_attempt& o) {
-                   to.highest_token = std::max(to.highest_token, o.token);
-                 },
-                 [](const end_attempt&) {},
-                 [&](const append_chunk& o) {
-                   const auto& r = to.runs[o.run].row;
-                   const bool is_live = r.token == o.token && (r.state == run_state::leased ||
-                                                               r.state == run_state::running);
-                   if (!is_live && !mutated(mutation::chunk_without_token_check))
-                     out.is_stale = true;
-                   else
-                     to.chunks[o.token] = std::max(to.chunks[o.token], o.seq);
-                 },
-                 [&](const event&) { ++to.events; }},
+        overload{
+            [&](const insert_run& o) {
+              const auto known = to.run_of_key.find(o.key);
+              if (known != to.run_of_key.end()) {
+                out.duplicate_of = to.runs.at(known->second).row;
+                return;
+              }
+              to.run_of_key[o.key] = o.run.id;
+              to.runs[o.run.id] = {o.run, o.key, "", ""};
+            },
+            [&](const set_run& o) {
+              auto& r = to.runs[o.run];
+              r.row.state = o.state;
+              r.row.attempts = o.attempts;
+              r.row.token = o.token;
+              r.verdict = o.verdict;
+              r.reason = o.reason;
+            },
+            [&](const put_attempt& o) { to.highest_token = std::max(to.highest_token, o.token); },
+            [](const end_attempt&) {},
+            [&](const append_chunk& o) {
+              const auto& r = to.runs[o.run].row;
+              const bool is_live = r.token == o.token &&
+                                   (r.state == run_state::leased || r.state == run_state::running);
+              if (!is_live && !mutated(mutation::chunk_without_token_check))
+                out.is_stale = true;
+              else if (to.chunks[o.token] + 1 != o.seq)
+                out.is_gap = true;
+              else
+                to.chunks[o.token] = o.seq;
+            },
+            [&](const event&) { ++to.events; }},
         op);
-    if (out.duplicate_of || out.is_stale) return out;
+    if (out.duplicate_of || out.is_stale || out.is_gap) return out;
   }
   out.seq = to.events;
   return out;

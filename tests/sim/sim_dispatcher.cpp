@@ -48,11 +48,25 @@ void sim_dispatcher::note_durable(const std::vector<journal::operation>& ops) {
   }
 }
 
+void sim_dispatcher::note_expiry(const journal::batch& ops) {
+  for (const auto& op : ops) {
+    const auto* ended = std::get_if<journal::end_attempt>(&op);
+    if (!ended || !ended->reason.starts_with("the lease expired")) continue;
+    fact f;
+    f.kind = fact_kind::lease_expired;
+    f.token = ended->token;
+    world_.note(std::move(f));
+  }
+}
+
 void sim_dispatcher::perform(effects todo) {
   for (auto& one : todo) {
     std::visit(
         overload{
-            [&](commit& e) { perform_journal(group_.on_write(e.tag, std::move(e.ops))); },
+            [&](commit& e) {
+              note_expiry(e.ops);
+              perform_journal(group_.on_write(e.tag, std::move(e.ops)));
+            },
             [&](const dispatcher::answer& e) { answer(e); },
             [&](offer& e) {
               world_.met("queue.offer");
@@ -125,14 +139,15 @@ void sim_dispatcher::push(const push_request& p, on_answer then) {
 
 void sim_dispatcher::cancel(const std::string& run, on_answer then) {
   if (is_alive_)
-    perform(queue_->on_cancel(world_.now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
+    perform(
+        queue_->on_cancel(world_.now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
 }
 
 void sim_dispatcher::requeue(const std::string& run, on_answer then) {
   const auto row = disk_.find(run);
   if (is_alive_ && row)
-    perform(queue_->on_requeue(world_.now(), remember({nullptr, 0, "requeue", std::move(then)}),
-                               *row));
+    perform(
+        queue_->on_requeue(world_.now(), remember({nullptr, 0, "requeue", std::move(then)}), *row));
 }
 
 void sim_dispatcher::answer(const dispatcher::answer& e) {

@@ -44,6 +44,7 @@ private:
   void write(std::vector<journal::batch> batches);
   void synced(const result<std::vector<journal::committed>>& done);
   void note_durable(const std::vector<journal::operation>& ops);
+  void note_expiry(const journal::batch& ops);
   void answer(const dispatcher::answer& e);
   std::uint64_t remember(asker a) {
     askers_[next_request_] = std::move(a);

@@ -70,8 +70,7 @@ void sim_runner::dial() {
       dials_ = 0;
       world_.met("link.up");
       perform(outbox_.on_link_up());
-      perform(runner_->on_link_up(world_.now(),
-                                  milliseconds{answer->value("heartbeat_ms", 2000)}));
+      perform(runner_->on_link_up(world_.now(), milliseconds{answer->value("heartbeat_ms", 2000)}));
     });
   });
 }
@@ -147,8 +146,7 @@ void sim_runner::perform(const runner_effects& todo) {
                   e.token, {{"verdict", "infrastructure"}, {"reason", e.reason}, {"receipt", {}}},
                   false));
             },
-            [&](const runner::end_zone& e) { end_zone(e.worker); },
-            [](const forget_zone&) {},
+            [&](const runner::end_zone& e) { end_zone(e.worker); }, [](const forget_zone&) {},
             [&](const tell_state& e) {
               if (!e.is_heartbeat) return;
               call("heartbeat", e.state, "", [this](const auto& a) {
@@ -214,19 +212,18 @@ void sim_runner::say(const runner::say& e) {
   if (e.what == outbox_word::chunk)
     args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
   call(methods[static_cast<std::size_t>(e.what)], std::move(args), e.piece.data,
-       [this, token = e.token, what = e.what](const auto& a) {
+       [this, e](const auto& a) {
          if (a)
-           perform(outbox_.on_stored(token, what, a->value("ack", std::uint64_t{0})));
+           perform(outbox_.on_stored(world_.now(), e, a->value("ack", std::uint64_t{0})));
          else
-           perform(outbox_.on_refused(world_.now(), token, a.error()));
+           perform(outbox_.on_refused(world_.now(), e.token, a.error()));
        });
 }
 
 void sim_runner::begin(const begin_attempt& e) {
   const auto token = e.offer.value("token", std::uint64_t{0});
-  const auto at =
-      attempts_.insert_or_assign(token, attempt{attempt_fsm{e.worker}, e.offer.value("run", ""),
-                                                e.worker, 0, 0, {}, false});
+  const auto at = attempts_.insert_or_assign(
+      token, attempt{attempt_fsm{e.worker}, e.offer.value("run", ""), e.worker, 0, 0, {}, false});
   perform(token, at.first->second.fsm.on_start(world_.now()));
 }
 
@@ -239,8 +236,7 @@ void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
         overload{[&](const runner::perform& e) { do_step(token, e.what); },
                  [&](const report&) {
                    perform(outbox_.on_chunk(
-                       token, "stdout",
-                       std::to_string(token) + ":" + std::to_string(++a.chunks)));
+                       token, "stdout", std::to_string(token) + ":" + std::to_string(++a.chunks)));
                  },
                  [&](const started& e) {
                    perform(outbox_.on_started(token, {{"token", token}, {"zone", e.zone}},
@@ -251,8 +247,7 @@ void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
                    const json receipt{{"chunks", a.chunks}};
                    attempts_.erase(at);
                    perform(outbox_.on_finished(
-                       token,
-                       {{"verdict", e.verdict}, {"reason", e.reason}, {"receipt", receipt}},
+                       token, {{"verdict", e.verdict}, {"reason", e.reason}, {"receipt", receipt}},
                        e.zone_is_broken));
                  }},
         one);
@@ -312,10 +307,11 @@ void sim_runner::do_step(std::uint64_t token, step what) {
 void sim_runner::end_step(std::uint64_t token, step what, std::uint64_t number,
                           const step_outcome& outcome) {
   const auto at = attempts_.find(token);
-  if (at == attempts_.end() || (what != step::profiler && at->second.steps != number &&
-                                at->second.at != what))
+  if (at == attempts_.end() ||
+      (what != step::profiler && at->second.steps != number && at->second.at != what))
     return;
-  if (what == step::rollback && outcome.failed.code == ec::none && outcome.receipt.value("ok", false))
+  if (what == step::rollback && outcome.failed.code == ec::none &&
+      outcome.receipt.value("ok", false))
     world_.note(about(fact_kind::zone_proved, token, at->second.worker));
   world_.met("step." + std::string{to_string(what)} +
              (outcome.failed.code == ec::none ? ".ok" : ".failed"));

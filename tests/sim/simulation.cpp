@@ -62,6 +62,12 @@ public:
     fact quiet;
     quiet.kind = fact_kind::quiet;
     world_.note(quiet);
+    // Somebody looks after the storm, and brings back what was given up.
+    if (world_.random.below(2) == 0)
+      for (const auto& [key, run] : runs_)
+        if (const auto row = dispatcher_.disk().find(run);
+            row && row->state == dispatcher::run_state::quarantined)
+          requeue(key);
     world_.run_until(time_point{} + fault_phase + quiet_phase);
     note_end();
     out.violations = world_.checker.violations();

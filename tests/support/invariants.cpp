@@ -7,35 +7,33 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {"sent",        "acked",       "committed",  "recovered",
-                                 "renewed",     "lease_begun", "zone_begun", "zone_proved",
-                                 "zone_used",   "zone_ended",  "told_stale", "cancel_acked",
-                                 "workers",     "held_bytes",  "crashed",    "quiet",
-                                 "finished"};
+constexpr const char* names[] = {
+    "sent",         "acked",      "committed",   "recovered", "renewed",    "lease_expired",
+    "lease_begun",  "zone_begun", "zone_proved", "zone_used", "zone_ended", "told_stale",
+    "cancel_acked", "workers",    "held_bytes",  "crashed",   "quiet",      "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
-      overload{[](const journal::insert_run& o) { return "insert_run " + o.run.id + " " + o.key; },
-               [](const journal::set_run& o) {
-                 return "set_run " + o.run + " " + std::string{to_string(o.state)} + " attempts " +
-                        std::to_string(o.attempts) + " token " + std::to_string(o.token) + " " +
-                        o.verdict + " " + o.reason;
-               },
-               [](const journal::put_attempt& o) {
-                 return "put_attempt " + o.run + " " + std::to_string(o.number) + " token " +
-                        std::to_string(o.token) + " " + o.runner;
-               },
-               [](const journal::end_attempt& o) {
-                 return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " +
-                        o.verdict + " " + o.reason;
-               },
-               [](const journal::append_chunk& o) {
-                 return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
-                        std::to_string(o.seq) + " " + o.stream + " " + o.data;
-               },
-               [](const journal::event& o) {
-                 return "event " + o.run + " " + o.actor + " " + o.what;
-               }},
+      overload{
+          [](const journal::insert_run& o) { return "insert_run " + o.run.id + " " + o.key; },
+          [](const journal::set_run& o) {
+            return "set_run " + o.run + " " + std::string{to_string(o.state)} + " attempts " +
+                   std::to_string(o.attempts) + " token " + std::to_string(o.token) + " " +
+                   o.verdict + " " + o.reason;
+          },
+          [](const journal::put_attempt& o) {
+            return "put_attempt " + o.run + " " + std::to_string(o.number) + " token " +
+                   std::to_string(o.token) + " " + o.runner;
+          },
+          [](const journal::end_attempt& o) {
+            return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " + o.verdict +
+                   " " + o.reason;
+          },
+          [](const journal::append_chunk& o) {
+            return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
+                   std::to_string(o.seq) + " " + o.stream + " " + o.data;
+          },
+          [](const journal::event& o) { return "event " + o.run + " " + o.actor + " " + o.what; }},
       op);
 }
 
@@ -61,7 +59,8 @@ std::string to_line(const fact& f) {
   for (const auto n : f.n) out += " " + std::to_string(n);
   if (f.kind == fact_kind::committed) out += " " + to_line(f.op);
   for (const auto& r : f.runs)
-    out += " [" + r.id + " " + std::string{to_string(r.state)} + " " + std::to_string(r.token) + "]";
+    out +=
+        " [" + r.id + " " + std::string{to_string(r.state)} + " " + std::to_string(r.token) + "]";
   return out;
 }
 
@@ -96,9 +95,9 @@ void invariant_checker::on(const fact& f) {
         const bool is_open = !is_terminal(r.row.state);
         check("S2",
               is_open == (at != seen.end()) &&
-                  (!is_open || (at->second->state == r.row.state &&
-                                at->second->attempts == r.row.attempts &&
-                                at->second->last_seq == r.chunks)),
+                  (!is_open ||
+                   (at->second->state == r.row.state && at->second->attempts == r.row.attempts &&
+                    at->second->last_seq == r.chunks)),
               "run " + id + " came back otherwise than it was committed");
         if (r.is_cancelled)
           check("S15", r.row.state == dispatcher::run_state::cancelled,
@@ -109,6 +108,12 @@ void invariant_checker::on(const fact& f) {
     }
     case fact_kind::renewed:
       if (const auto at = alive_at_.find(f.token); at != alive_at_.end()) at->second = f.at;
+      break;
+    case fact_kind::lease_expired:
+      if (const auto at = alive_at_.find(f.token); at != alive_at_.end())
+        check("S4", f.at - at->second >= options_.lease / 2,
+              "the lease of token " + std::to_string(f.token) +
+                  " expired early: its holder was heard less than a term ago");
       break;
     case fact_kind::lease_begun:
       begun_.insert(f.token);
@@ -165,7 +170,8 @@ void invariant_checker::on_operation(const fact& f) {
       overload{
           [&](const journal::insert_run& o) {
             const auto [at, is_new] = run_of_key_.emplace(o.key, o.run.id);
-            check("S3", is_new, "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
+            check("S3", is_new,
+                  "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
             runs_[o.run.id].row = o.run;
             runs_[o.run.id].key = o.key;
           },
@@ -186,10 +192,6 @@ void invariant_checker::on_operation(const fact& f) {
               check("S9", o.receipt["chunks"] == r.chunks,
                     "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
                         " chunks, stored are " + std::to_string(r.chunks));
-            if (o.reason.starts_with("the lease expired"))
-              check("S4", f.at - alive_at_[o.token] >= options_.lease / 2,
-                    "the lease of token " + std::to_string(o.token) +
-                        " expired early: its holder was heard less than a term ago");
           },
           [&](const journal::append_chunk& o) {
             auto& r = runs_[o.run];

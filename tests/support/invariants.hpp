@@ -14,23 +14,24 @@
 namespace ntrace::test {
 
 enum class fact_kind {
-  sent,         ///< A client sent the push of `text` (its key).
-  acked,        ///< A push was acknowledged: `run`, `text` its key.
-  committed,    ///< `op` is durable.
-  recovered,    ///< The dispatcher came up; `runs` is what it goes on with.
-  renewed,      ///< The dispatcher heard that `token` is alive.
-  lease_begun,  ///< The runner `who` got the answer to its accept of `token`.
-  zone_begun,   ///< Rollback of `zone` for `token` began.
-  zone_proved,  ///< It came up with a proof of clean.
-  zone_used,    ///< A step of `token` after the rollback began in `zone`.
-  zone_ended,   ///< Nothing runs in `zone` any more.
-  told_stale,   ///< The runner `who` learned that `token` is stale.
-  cancel_acked, ///< The wish to cancel `run` was acknowledged.
-  workers,      ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
-  held_bytes,   ///< `text` holds n[0] of at most n[1].
-  crashed,      ///< The process `who` died.
-  quiet,        ///< Faults ended at this moment; liveness rules count from here.
-  finished,     ///< End of the history: `n` = {outbox entries, links down, workers not free}.
+  sent,           ///< A client sent the push of `text` (its key).
+  acked,          ///< A push was acknowledged: `run`, `text` its key.
+  committed,      ///< `op` is durable.
+  recovered,      ///< The dispatcher came up; `runs` is what it goes on with.
+  renewed,        ///< The dispatcher heard that `token` is alive.
+  lease_expired,  ///< The dispatcher judged so of `token`.
+  lease_begun,    ///< The runner `who` got the answer to its accept of `token`.
+  zone_begun,     ///< Rollback of `zone` for `token` began.
+  zone_proved,    ///< It came up with a proof of clean.
+  zone_used,      ///< A step of `token` after the rollback began in `zone`.
+  zone_ended,     ///< Nothing runs in `zone` any more.
+  told_stale,     ///< The runner `who` learned that `token` is stale.
+  cancel_acked,   ///< The wish to cancel `run` was acknowledged.
+  workers,        ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
+  held_bytes,     ///< `text` holds n[0] of at most n[1].
+  crashed,        ///< The process `who` died.
+  quiet,          ///< Faults ended at this moment; liveness rules count from here.
+  finished,       ///< End of the history: `n` = {outbox entries, links down, workers not free}.
 };
 
 struct fact {
@@ -70,9 +71,9 @@ private:
   struct run_state {
     journal::run_row row;
     std::string key, verdict, last_event;
-    std::uint64_t chunks = 0;     ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;   ///< Attempts of this epoch.
-    bool is_cancelled = false;    ///< Acknowledged.
+    std::uint64_t chunks = 0;    ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;  ///< Attempts of this epoch.
+    bool is_cancelled = false;   ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;
@@ -89,9 +90,9 @@ private:
   std::map<std::string, std::string> run_of_key_;
   std::map<std::string, zone_state> zones_;
   std::map<std::uint64_t, std::string> run_of_token_;
-  std::map<std::uint64_t, time_point> alive_at_;        ///< Live token → last sign of life.
-  std::map<std::uint64_t, time_point> stale_at_;        ///< Token → when its runner knew.
-  std::set<std::uint64_t> begun_;                       ///< Leases that a runner knows it has.
+  std::map<std::uint64_t, time_point> alive_at_;  ///< Live token → last sign of life.
+  std::map<std::uint64_t, time_point> stale_at_;  ///< Token → when its runner knew.
+  std::set<std::uint64_t> begun_;                 ///< Leases that a runner knows it has.
   std::set<std::string> acked_;
   std::uint64_t last_token_ = 0;
   std::vector<violation> violations_;
