@@ -156,6 +156,12 @@ void sim_dispatcher::answer(const dispatcher::answer& e) {
   const auto a = std::move(at->second);
   askers_.erase(at);
   world_.met(a.method + (e.value ? ".ok" : "." + std::string{to_string(e.value.error().code)}));
+  if (a.method == "finish" && !e.value && e.value.error().code == ec::gap) {
+    fact f;
+    f.kind = fact_kind::verdict_early;
+    f.who = "runner" + std::to_string(a.from->runner);
+    world_.note(std::move(f));
+  }
   if (a.client) return a.client(e.value);
   if (sessions_.count(a.from->session) != 0)
     net_.send(a.from, false, {message::kind::reply, a.id, "", nullptr, {}, e.value});

@@ -14,8 +14,12 @@ class sim_runner : public process {
 public:
   sim_runner(world& w, network& net, unsigned index, unsigned workers,
              std::function<bool()> dispatcher_listens)
-      : process{w}, net_{net}, index_{index}, workers_{workers},
-        listens_{std::move(dispatcher_listens)}, random_{w.random.next()} {}
+      : process{w},
+        net_{net},
+        index_{index},
+        workers_{workers},
+        listens_{std::move(dispatcher_listens)},
+        random_{w.random.next()} {}
 
   void start();
   /// Dies now, and its zones with it; starts again after `wait`.

@@ -27,8 +27,7 @@ public:
     events_.emplace(std::pair{now_ + wait, next_++}, std::move(what));
   }
   void after_between(std::uint64_t from_us, std::uint64_t to_us, std::function<void()> what) {
-    after(std::chrono::microseconds{from_us + random.below(to_us - from_us + 1)},
-          std::move(what));
+    after(std::chrono::microseconds{from_us + random.below(to_us - from_us + 1)}, std::move(what));
   }
   void run_until(time_point end) {
     while (!events_.empty() && events_.begin()->first.first <= end) {

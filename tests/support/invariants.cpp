@@ -8,7 +8,7 @@ namespace {
 using namespace dispatcher;
 
 constexpr const char* names[] = {
-    "sent",         "acked",      "committed",   "recovered", "renewed",    "lease_expired",
+    "sent",         "acked",      "committed",   "recovered", "renewed",    "lease_expired", "verdict_early",
     "lease_begun",  "zone_begun", "zone_proved", "zone_used", "zone_ended", "told_stale",
     "cancel_acked", "workers",    "held_bytes",  "crashed",   "quiet",      "finished"};
 
@@ -114,6 +114,9 @@ void invariant_checker::on(const fact& f) {
         check("S4", f.at - at->second >= options_.lease / 2,
               "the lease of token " + std::to_string(f.token) +
                   " expired early: its holder was heard less than a term ago");
+      break;
+    case fact_kind::verdict_early:
+      fail("S9", "a verdict of " + f.who + " overtook chunks, or they were lost on their way");
       break;
     case fact_kind::lease_begun:
       begun_.insert(f.token);

@@ -20,6 +20,7 @@ enum class fact_kind {
   recovered,      ///< The dispatcher came up; `runs` is what it goes on with.
   renewed,        ///< The dispatcher heard that `token` is alive.
   lease_expired,  ///< The dispatcher judged so of `token`.
+  verdict_early,  ///< A verdict of `who` came before a chunk that it names.
   lease_begun,    ///< The runner `who` got the answer to its accept of `token`.
   zone_begun,     ///< Rollback of `zone` for `token` began.
   zone_proved,    ///< It came up with a proof of clean.
