@@ -9,8 +9,8 @@ namespace ntrace::journal {
 group_effects group_commit_fsm::on_write(std::uint64_t tag, batch ops) {
   group_effects out;
   if (batches_.size() >= limits::journal_queue_max) {
-    out.push_back(tell_writer{
-        tag, fail(ec::overloaded, "the journal's queue is full; try again later")});
+    out.push_back(
+        tell_writer{tag, fail(ec::overloaded, "the journal's queue is full; try again later")});
     return out;
   }
   batches_.push_back(std::move(ops));

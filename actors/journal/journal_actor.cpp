@@ -27,26 +27,26 @@ using writer_self = journal_actor::stateful_pointer<writer_state>;
 void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
   for (auto& one : todo) {
-    std::visit(
-        overload{// What is in the mailbox before this message shares the transaction.
-                 [&](const flush_soon&) { self->send(self, flush_atom::value); },
-                 [&](const write_batches& e) {
-                   const auto done = state.db->commit(e.batches);
-                   if (!done)
-                     log::error("journal.commit_failed", {{"batches", e.batches.size()},
-                                                          {"reason", to_string(done.error())}});
-                   ++gauges::value("journal_commits");
-                   perform(self, state.fsm.on_written(done));
-                 },
-                 [&](tell_writer& e) {
-                   const auto at = state.promises.find(e.tag);
-                   if (e.outcome)
-                     at->second.deliver(std::move(*e.outcome));
-                   else
-                     at->second.deliver(to_caf(e.outcome.error()));
-                   state.promises.erase(at);
-                 }},
-        one);
+    std::visit(overload{// What is in the mailbox before this message shares the transaction.
+                        [&](const flush_soon&) { self->send(self, flush_atom::value); },
+                        [&](const write_batches& e) {
+                          const auto done = state.db->commit(e.batches);
+                          if (!done)
+                            log::error("journal.commit_failed",
+                                       {{"batches", e.batches.size()},
+                                        {"reason", to_string(done.error())}});
+                          ++gauges::value("journal_commits");
+                          perform(self, state.fsm.on_written(done));
+                        },
+                        [&](tell_writer& e) {
+                          const auto at = state.promises.find(e.tag);
+                          if (e.outcome)
+                            at->second.deliver(std::move(*e.outcome));
+                          else
+                            at->second.deliver(to_caf(e.outcome.error()));
+                          state.promises.erase(at);
+                        }},
+               one);
   }
   static auto& queued = gauges::value("journal_queued");
   queued = static_cast<std::int64_t>(state.fsm.waiting());

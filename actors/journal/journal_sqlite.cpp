@@ -185,18 +185,18 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                             .step());
           },
           [&](const append_chunk& o) -> result<void> {
-            statement last{*this, "select coalesce(max(seq),0) from chunk where token=?"};
-            auto row = last.bind(o.token).step();
+            statement now{*this,
+                          "select exists(select 1 from run where id=? and token=? and state in "
+                          "('leased','running')), "
+                          "(select coalesce(max(seq),0) from chunk where token=?)"};
+            auto row = now.bind(o.run).bind(o.token).bind(o.token).step();
             if (!row) return fail(row.error());
-            if (last.count(0) + 1 != o.seq) {
-              out.is_gap = true;
-              return {};
-            }
+            out.is_stale = now.count(0) == 0;
+            out.is_gap = !out.is_stale && now.count(1) + 1 != o.seq;
+            if (out.is_stale || out.is_gap) return {};
             statement s{*this,
-                        "insert into chunk(run, attempt, token, seq, stream, at_ms, data) select "
-                        "?,?,?,?,?,?,? "
-                        "where exists(select 1 from run where id=? and token=? and state in "
-                        "('leased','running'))"};
+                        "insert into chunk(run, attempt, token, seq, stream, at_ms, data) "
+                        "values(?,?,?,?,?,?,?)"};
             s.bind(o.run)
                 .bind(o.attempt)
                 .bind(o.token)
@@ -204,9 +204,7 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.stream)
                 .bind(now_ms)
                 .bind_blob(o.data);
-            auto stepped = s.bind(o.run).bind(o.token).step();
-            if (stepped && sqlite3_changes(db_) == 0) out.is_stale = true;
-            return done(std::move(stepped));
+            return done(s.step());
           },
           [&](const event& o) -> result<void> {
             statement s{*this,

@@ -41,7 +41,12 @@ std::string found_by(std::uint64_t& runs) {
     sim::run_options o;
     o.seed = runs;
     const auto seen = sim::simulate(o).violations;
-    if (!seen.empty()) return seen.front().invariant + ": " + seen.front().what;
+    if (seen.empty()) continue;
+    const auto small = sim::simulate(sim::shrink(o, seen.front().invariant));
+    if (small.violations.empty()) return {};
+    return seen.front().invariant + ", shrunk to " + std::to_string(small.faults.size()) +
+           " faults and " + std::to_string(small.pushes) +
+           " pushes: " + small.violations.front().what;
   }
   return {};
 }
