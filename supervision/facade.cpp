@@ -157,9 +157,10 @@ private:
                                                  caf::make_message(to_caf({e.code, e.why, {}}))});
                           },
                           [&](const look_again& e) {
-                // A tick that is under way looks as well, and each one wakes the clock's thread.
-                if (tick_at_ <= e.at) return;
-                tick_at_ = e.at;
+                            // A tick that is under way looks as well, and each one wakes the
+                            // clock's thread.
+                            if (tick_at_ <= e.at) return;
+                            tick_at_ = e.at;
                             home_system().clock().schedule_message(
                                 e.at, ctrl(),
                                 caf::make_mailbox_element(nullptr, caf::make_message_id(), {},

@@ -46,7 +46,8 @@ int one_run(const sim_args& a) {
   for (const auto& f : r.faults)
     std::cout << "fault " << f.number << ": " << f.at.count() << " ms " << to_string(f.kind)
               << " of runner " << f.target << " for " << f.lasts.count() << " ms\n";
-  for (const auto& v : r.violations) std::cout << "violation " << v.invariant << ": " << v.what << "\n";
+  for (const auto& v : r.violations)
+    std::cout << "violation " << v.invariant << ": " << v.what << "\n";
   std::cout << "seed " << a.seed << ", steps " << r.steps << ", digest " << r.digest << "\n"
             << "runs 1, violations " << r.violations.size() << "\n";
   return r.violations.empty() ? 0 : 1;
@@ -67,8 +68,7 @@ void explain(std::uint64_t seed) {
   for (const auto& f : again.faults)
     std::cout << "  " << f.at.count() << " ms " << to_string(f.kind) << " of runner " << f.target
               << " for " << f.lasts.count() << " ms\n";
-  for (const auto& w : again.violations)
-    std::cout << "  " << w.invariant << ": " << w.what << "\n";
+  for (const auto& w : again.violations) std::cout << "  " << w.invariant << ": " << w.what << "\n";
   std::cout << "repeat with: " << command_of(small) << "\n";
 }
 
@@ -89,8 +89,11 @@ int many_runs(const sim_args& a) {
   } while (steady_clock::now() < end && all.failed == 0);
   const auto missing = sim::missing_coverage(all.seen);
   if (a.as_json) {
-    std::cout << json{{"runs", all.runs},       {"steps", all.steps},    {"violations", all.failed},
-                      {"coverage", all.seen},   {"never_met", missing},
+    std::cout << json{{"runs", all.runs},
+                      {"steps", all.steps},
+                      {"violations", all.failed},
+                      {"coverage", all.seen},
+                      {"never_met", missing},
                       {"first_failing_seed", all.first_failing ? json(*all.first_failing) : json()}}
                      .dump()
               << "\n";

@@ -67,7 +67,8 @@ void next(client_self self) {
   self->send(front, burst_atom::value);
   self->request(front, caf::infinite, ping_atom::value).then([self, began](int) {
     auto& state = self->state;
-    if (state.turn++ >= state.warm_up) state.times->us.push_back(micros(steady_clock::now() - began));
+    if (state.turn++ >= state.warm_up)
+      state.times->us.push_back(micros(steady_clock::now() - began));
     next(self);
   });
 }
@@ -96,11 +97,10 @@ json measure(unsigned children, unsigned restarts) {
   std::vector<caf::actor> fronts;
   for (unsigned i = 0; i < children; ++i) {
     fronts.push_back(spawn_facade(system));
-    specs.push_back({{"child_" + std::to_string(i)},
-                     [](caf::local_actor* by) -> result<caf::actor> {
-                       return by->system().spawn(server, 0);
-                     },
-                     fronts.back()});
+    specs.push_back(
+        {{"child_" + std::to_string(i)},
+         [](caf::local_actor* by) -> result<caf::actor> { return by->system().spawn(server, 0); },
+         fronts.back()});
   }
   const auto began = steady_clock::now();
   const auto root = spawn_supervisor(
@@ -117,12 +117,9 @@ json measure(unsigned children, unsigned restarts) {
   self->send_exit(root, caf::exit_reason::user_shutdown);
   self->wait_for(asker, root);
   for (const auto& f : fronts) end_facade(f);
-  return {{"children", children},
-          {"side", "ntrace"},
-          {"median_us", times->at(0.5)},
-          {"p99_us", times->at(0.99)},
-          {"spawn_us", spawned / children},
-          {"bytes_per_child", bytes / children}};
+  return {{"children", children},           {"side", "ntrace"},
+          {"median_us", times->at(0.5)},    {"p99_us", times->at(0.99)},
+          {"spawn_us", spawned / children}, {"bytes_per_child", bytes / children}};
 }
 
 /// Erlang's rows; an empty list where escript is not installed.
@@ -166,8 +163,7 @@ result<json> supervision(unsigned restarts) {
       const auto ratio = [&](const char* what) {
         return ours[what].get<double>() / theirs[what].get<double>();
       };
-      ratios.push_back(
-          {{"children", n}, {"median", ratio("median_us")}, {"p99", ratio("p99_us")}});
+      ratios.push_back({{"children", n}, {"median", ratio("median_us")}, {"p99", ratio("p99_us")}});
     }
   }
   return json{{"benchmark", "supervision"},
@@ -193,8 +189,7 @@ std::string supervision_table(const json& figures) {
   }
   for (const auto& r : figures["ratios"]) {
     std::snprintf(line, sizeof line, "ratio ntrace/erlang at %u children: median %.2f, p99 %.2f\n",
-                  r["children"].get<unsigned>(), r["median"].get<double>(),
-                  r["p99"].get<double>());
+                  r["children"].get<unsigned>(), r["median"].get<double>(), r["p99"].get<double>());
     out += line;
   }
   if (figures["ratios"].empty()) out += "no peer: " + figures["peer"].get<std::string>() + "\n";

@@ -7,10 +7,11 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {
-    "sent",         "acked",      "committed",   "recovered", "renewed",    "lease_expired", "verdict_early",
-    "lease_begun",  "zone_begun", "zone_proved", "zone_used", "zone_ended", "told_stale",
-    "cancel_acked", "workers",    "held_bytes",  "crashed",   "quiet",      "finished"};
+constexpr const char* names[] = {"sent",       "acked",         "committed",     "recovered",
+                                 "renewed",    "lease_expired", "verdict_early", "lease_begun",
+                                 "zone_begun", "zone_proved",   "zone_used",     "zone_ended",
+                                 "told_stale", "cancel_acked",  "workers",       "held_bytes",
+                                 "crashed",    "quiet",         "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
