@@ -9,7 +9,6 @@ enum class mutation {
   none = 0,
   ack_before_commit = 1,
   token_counter_in_memory = 2,
-  expiry_not_durable = 3,
   chunk_without_token_check = 4,
   finish_before_last_chunk = 5,
   dedupe_forgets = 6,
@@ -20,11 +19,11 @@ enum class mutation {
   pending_counter_leaks = 11,
   rollback_error_ignored = 12,
   backoff_never_reset = 13,
-  resend_without_id = 14,
   fsync_error_ignored = 16,
   attempts_off_by_one = 17,
   script_failure_retried = 18,
   requeue_keeps_epoch = 20,
+  recovery_does_not_wait = 21,
 };
 
 #ifdef NTRACE_MUTATIONS

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/mutation.hpp"
+
 namespace ntrace::supervision {
 
 std::string_view to_string(child_state s) {
@@ -266,7 +268,8 @@ void supervisor_fsm::on_stopped(child_info& c, time_point now, const exit_reason
 void supervisor_fsm::on_own_end(child_info& c, time_point now, const exit_reason& reason,
                                 effects& out) {
   note_end(c, now, to_string(reason));
-  if (now - c.since >= c.spec.backoff.stable_for) c.backoff_step = 0;
+  if (now - c.since >= c.spec.backoff.stable_for && !mutated(mutation::backoff_never_reset))
+    c.backoff_step = 0;
   const bool restart = demands_restart(c, reason);
   const bool is_temporary = c.spec.restart == restart_type::temporary || is_dynamic();
   if (is_ending_) {

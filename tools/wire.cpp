@@ -15,6 +15,8 @@ namespace {
 using namespace supervision;
 
 constexpr supervisor_flags role_flags{strategy::rest_for_one, 3, milliseconds{60'000}};
+constexpr restart_backoff role_backoff{milliseconds{50}, milliseconds{5000}, 2, 0.2,
+                                       milliseconds{30'000}};
 constexpr supervisor_flags zone_flags{strategy::simple_one_for_one, 20, milliseconds{60'000}};
 constexpr supervisor_flags attempt_flags{strategy::simple_one_for_one, 3, milliseconds{60'000}};
 
@@ -30,8 +32,9 @@ public:
     return out_.fronts.back();
   }
   static child worker(const char* id, caf::actor front, start_function start) {
-    return {
-        {id, restart_type::permanent, {}, child_kind::worker}, std::move(start), std::move(front)};
+    child_spec spec{id};
+    spec.backoff = role_backoff;
+    return {std::move(spec), std::move(start), std::move(front)};
   }
   static child supervisor(const char* id, caf::actor front, supervisor_flags flags,
                           const std::vector<child>& children,

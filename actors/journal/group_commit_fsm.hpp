@@ -34,6 +34,8 @@ public:
   group_effects on_written(const result<std::vector<committed>>& done);
 
   std::size_t waiting() const { return batches_.size(); }
+  /// Everything given to on_write() has its outcome: what is on disk is all there will be of it.
+  bool is_idle() const { return batches_.empty() && writing_.empty(); }
 
 private:
   void flush(group_effects& out);

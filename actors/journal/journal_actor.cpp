@@ -64,6 +64,8 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
             return promise;
           },
           [self](recover_atom) -> caf::result<recovery> {
+            // What an earlier dispatcher asked for is decided first, or this one would not know it.
+            perform(self, self->state.fsm.on_flush());
             auto runs = self->state.db->open_runs();
             auto token = self->state.db->highest_token();
             if (!runs || !token) return to_caf(runs ? token.error() : runs.error());

@@ -230,7 +230,7 @@ void expel(runner_self self, const std::string& uuid, bool abort,
         if (auto saved = save_workers(data, rest); !saved) return fail(saved.error());
         return caf::unit;
       },
-      [self, uuid, promise](const result<caf::unit_t>& done) {
+      [uuid, promise](const result<caf::unit_t>& done) {
         if (!done) return deny(promise, to_caf(done.error()));
         log::info("worker.expelled", {{"worker", uuid}});
         give(promise, json{{"uuid", uuid}, {"expelled", true}});

@@ -79,6 +79,10 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "accept.stale_lease", "refuse.ok", "started.ok", "started.stale_lease", "heartbeat.ok",
       "append.ok", "append.gap", "append.stale_lease", "append.journal_failed", "finish.ok",
       "finish.stale_lease", "finish.journal_failed", "queue.offer", "queue.abort",
+      // Its supervisor.
+      "supervisor.kill_journal", "supervisor.kill_dispatcher", "supervisor.kill_rpc_server",
+      "supervisor.stop", "supervisor.gave_up", "supervisor.restart_after_stable",
+      "supervisor.restart_backed_off", "invariant.V1",
       // What runners go through.
       "runner.not_accepted", "runner.refused", "runner.stale", "worker.free", "worker.busy",
       "worker.repairing", "outbox.stale", "outbox.retry", "zone.ended", "zone.end_failed",

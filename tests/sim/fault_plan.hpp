@@ -20,6 +20,7 @@ enum class fault_kind {
   slow_disk,
   kill_zone,
   kill_attempt,
+  kill_actor,
   wall_jump,
   last = wall_jump
 };

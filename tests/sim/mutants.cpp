@@ -29,10 +29,12 @@ constexpr planted_bug bugs[] = {
     {mutation::cancel_in_memory, "cancel in memory only"},
     {mutation::pending_counter_leaks, "pending counter not decreased on error"},
     {mutation::rollback_error_ignored, "rollback error ignored"},
+    {mutation::backoff_never_reset, "supervisor restarts without backoff reset"},
     {mutation::fsync_error_ignored, "fsync error ignored"},
     {mutation::attempts_off_by_one, "attempts limit off by one"},
     {mutation::script_failure_retried, "retry of script failure"},
     {mutation::requeue_keeps_epoch, "requeue keeps the old epoch's verdict"},
+    {mutation::recovery_does_not_wait, "recovery does not wait for writes under way"},
 };
 
 /// Runs until the bug shows; what it broke, or nothing.

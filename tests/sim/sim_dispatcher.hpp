@@ -1,9 +1,11 @@
 #pragma once
-// The dispatcher's process: production's queue_fsm and group_commit_fsm on the simulated disk.
+// The dispatcher's process: production's supervisor_fsm over journal, dispatcher and port, with
+// queue_fsm and group_commit_fsm on the simulated disk.
 #include <optional>
 
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "actors/journal/group_commit_fsm.hpp"
+#include "supervision/supervisor_fsm.hpp"
 #include "tests/sim/network.hpp"
 #include "tests/sim/sim_disk.hpp"
 
@@ -17,6 +19,9 @@ public:
   void start();
   /// Dies now; starts again after `wait`.
   void crash(milliseconds wait);
+  /// One of its actors throws; its supervisor starts it and what depends on it again.
+  void kill_actor(unsigned which);
+  bool is_listening() const { return is_alive_ && is_listening_; }
   void fill_disk(milliseconds lasts) { full_until_ = world_.now() + lasts; }
   void fail_syncs(milliseconds lasts) { failing_until_ = world_.now() + lasts; }
   void slow_disk(milliseconds lasts) { slow_until_ = world_.now() + lasts; }
@@ -39,6 +44,11 @@ private:
     std::string method;
     on_answer client;
   };
+  void perform_tree(supervision::effects todo);
+  void bring_up(const std::string& child, std::uint64_t incarnation);
+  void take_down(const std::string& child);
+  void note_restart(const std::string& child);
+  void recover(std::uint64_t incarnation);
   void perform(dispatcher::effects todo);
   void perform_journal(journal::group_effects todo);
   void write(std::vector<journal::batch> batches);
@@ -54,8 +64,20 @@ private:
   network& net_;
   dispatcher::queue_options options_;
   sim_disk disk_;
+  std::optional<supervision::supervisor_fsm> tree_;
+  std::map<std::string, std::uint64_t> incarnations_;  ///< Of the children that run.
+  struct death {
+    std::string child;
+    time_point at, up_since;
+  };
+  std::optional<death> lone_death_;  ///< The one child that is down by itself.
+  std::map<std::string, time_point> up_since_;
   std::optional<dispatcher::queue_fsm> queue_;
   journal::group_commit_fsm group_;
+  /// Who gets the outcome of a write: answers to a dispatcher that is gone reach nobody.
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> writers_;
+  std::uint64_t next_write_ = 1, queue_life_ = 0, journal_life_ = 0;
+  bool is_listening_ = false;
   std::map<std::uint64_t, asker> askers_;
   std::map<std::uint64_t, std::shared_ptr<stream>> sessions_;
   std::uint64_t next_request_ = 1, next_run_ = 1;

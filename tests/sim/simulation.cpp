@@ -36,7 +36,7 @@ public:
     for (unsigned i = 0; i < runner_count_; ++i)
       runners_.push_back(std::make_unique<sim_runner>(
           world_, net_, i, 1 + static_cast<unsigned>(world_.random.below(3)),
-          [this] { return dispatcher_.is_alive(); }));
+          [this] { return dispatcher_.is_listening(); }));
     net_.to_dispatcher = [this](const auto& s, const auto& m) { dispatcher_.on_message(s, m); };
     net_.to_runner = [this](const auto& s, const auto& m) {
       runners_[s->runner]->on_message(s, m);
@@ -169,6 +169,8 @@ private:
         return runner.kill_zone();
       case fault_kind::kill_attempt:
         return runner.kill_attempt();
+      case fault_kind::kill_actor:
+        return dispatcher_.kill_actor(f.number);
       case fault_kind::wall_jump:
         return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
                                      (f.number % 2 == 0 ? 1 : -1));

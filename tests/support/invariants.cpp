@@ -7,11 +7,11 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {"sent",       "acked",         "committed",     "recovered",
-                                 "renewed",    "lease_expired", "verdict_early", "lease_begun",
-                                 "zone_begun", "zone_proved",   "zone_used",     "zone_ended",
-                                 "told_stale", "cancel_acked",  "workers",       "held_bytes",
-                                 "crashed",    "quiet",         "finished"};
+constexpr const char* names[] = {
+    "sent",          "acked",           "committed",   "recovered",    "renewed",
+    "lease_expired", "verdict_early",   "lease_begun", "zone_begun",   "zone_proved",
+    "zone_used",     "zone_ended",      "told_stale",  "cancel_acked", "workers",
+    "held_bytes",    "child_restarted", "crashed",     "quiet",        "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -144,6 +144,11 @@ void invariant_checker::on(const fact& f) {
       break;
     case fact_kind::held_bytes:
       check("S16", f.n[0] <= f.n[1], f.text + " of " + f.who + " is above its bound");
+      break;
+    case fact_kind::child_restarted:
+      check("V1", f.n[0] <= f.n[1],
+            f.text + " of " + f.who + " was restarted after " + std::to_string(f.n[0]) +
+                " ms, at most " + std::to_string(f.n[1]) + " were due");
       break;
     case fact_kind::crashed:
       std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });

@@ -30,9 +30,10 @@ enum class fact_kind {
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
   workers,        ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
   held_bytes,     ///< `text` holds n[0] of at most n[1].
-  crashed,        ///< The process `who` died.
-  quiet,          ///< Faults ended at this moment; liveness rules count from here.
-  finished,       ///< End of the history: `n` = {outbox entries, links down, workers not free}.
+  child_restarted,  ///< By its supervisor: `n` = {ms it was down, most it may be}.
+  crashed,          ///< The process `who` died.
+  quiet,            ///< Faults ended at this moment; liveness rules count from here.
+  finished,         ///< End of the history: `n` = {outbox entries, links down, workers not free}.
 };
 
 struct fact {
