@@ -36,7 +36,7 @@ void sim_dispatcher::start() {
   tree_.emplace(
       supervision::supervisor_flags{supervision::strategy::rest_for_one, 4, milliseconds{5000}},
       std::nullopt, world_.random.next());
-  perform_tree(*tree_->on_start(world_.now(), children()));
+  perform_tree(*tree_->on_start(now(), children()));
 }
 
 void sim_dispatcher::perform_tree(supervision::effects todo) {
@@ -50,13 +50,13 @@ void sim_dispatcher::perform_tree(supervision::effects todo) {
                           after_between(10, 500, [this, e] {
                             const auto incarnation = incarnations_[e.id];
                             take_down(e.id);
-                            perform_tree(tree_->on_exit(world_.now(), e.id, incarnation,
+                            perform_tree(tree_->on_exit(now(), e.id, incarnation,
                                                         {supervision::exit_kind::shutdown, ""}));
                           });
                         },
                         [&](const supervision::wake& e) {
-                          after(std::max(time_point::duration{0}, e.at - world_.now()),
-                                [this] { perform_tree(tree_->on_tick(world_.now())); });
+                          after(std::max(time_point::duration{0}, e.at - now()),
+                                [this] { perform_tree(tree_->on_tick(now())); });
                         },
                         [&](const supervision::end&) {
                           world_.met("supervisor.gave_up");
@@ -77,8 +77,8 @@ void sim_dispatcher::bring_up(const std::string& child, std::uint64_t incarnatio
     is_listening_ = true;
   }
   incarnations_[child] = incarnation;
-  up_since_[child] = world_.now();
-  perform_tree(tree_->on_started(world_.now(), child, incarnation, {}));
+  up_since_[child] = now();
+  perform_tree(tree_->on_started(now(), child, incarnation, {}));
 }
 
 /// The dispatcher starts from the disk once all that was given to the journal is decided.
@@ -95,10 +95,10 @@ void sim_dispatcher::recover(std::uint64_t incarnation) {
   f.kind = fact_kind::recovered;
   f.runs = disk_.open_runs();
   world_.note(f);
-  perform(queue_->on_recovered(world_.now(), f.runs));
+  perform(queue_->on_recovered(now(), f.runs));
   incarnations_["dispatcher"] = incarnation;
-  up_since_["dispatcher"] = world_.now();
-  perform_tree(tree_->on_started(world_.now(), "dispatcher", incarnation, {}));
+  up_since_["dispatcher"] = now();
+  perform_tree(tree_->on_started(now(), "dispatcher", incarnation, {}));
 }
 
 void sim_dispatcher::take_down(const std::string& child) {
@@ -129,8 +129,8 @@ void sim_dispatcher::kill_actor(unsigned which) {
   const bool is_alone = incarnations_.size() == all.size();
   take_down(child);
   lone_death_.reset();
-  if (is_alone) lone_death_ = death{child, world_.now(), up_since_[child]};
-  perform_tree(tree_->on_exit(world_.now(), child, incarnation,
+  if (is_alone) lone_death_ = death{child, now(), up_since_[child]};
+  perform_tree(tree_->on_exit(now(), child, incarnation,
                               {supervision::exit_kind::failed, "std::runtime_error: as told"}));
 }
 
@@ -145,7 +145,7 @@ void sim_dispatcher::note_restart(const std::string& child) {
   f.text = child;
   const bool was_stable = lone_death_->at - lone_death_->up_since >= backoff.stable_for;
   const auto most = was_stable ? backoff.min : backoff.max;
-  f.n = {ms(world_.now() - lone_death_->at), ms(most)};
+  f.n = {ms(now() - lone_death_->at), ms(most)};
   world_.met(was_stable ? "supervisor.restart_after_stable" : "supervisor.restart_backed_off");
   lone_death_.reset();
   world_.note(std::move(f));
@@ -213,10 +213,9 @@ void sim_dispatcher::perform(effects todo) {
                           {message::kind::notify, 0, "abort", {{"token", e.token}}, {}, {}});
             },
             [&](const wake& e) {
-              after(std::max(time_point::duration{0}, e.at - world_.now()),
-                    [this, life = queue_life_] {
-                      if (queue_ && life == queue_life_) perform(queue_->on_tick(world_.now()));
-                    });
+              after(std::max(time_point::duration{0}, e.at - now()), [this, life = queue_life_] {
+                if (queue_ && life == queue_life_) perform(queue_->on_tick(now()));
+              });
             },
             [](const changed&) {}},
         one);
@@ -235,7 +234,7 @@ void sim_dispatcher::perform_journal(journal::group_effects todo) {
                           const auto [life, tag] = writers_.at(e.tag);
                           writers_.erase(e.tag);
                           if (queue_ && life == queue_life_)
-                            perform(queue_->on_committed(world_.now(), tag, e.outcome));
+                            perform(queue_->on_committed(now(), tag, e.outcome));
                         }},
                one);
   }
@@ -243,10 +242,10 @@ void sim_dispatcher::perform_journal(journal::group_effects todo) {
 
 /// Two moments: the write, and the sync that makes it count. A crash may come between them.
 void sim_dispatcher::write(std::vector<journal::batch> batches) {
-  const std::uint64_t slow = world_.now() < slow_until_ ? 400'000 : 0;
+  const std::uint64_t slow = now() < slow_until_ ? 400'000 : 0;
   after_between(20, 500 + slow, [this, slow, life = journal_life_, batches = std::move(batches)] {
     if (life != journal_life_) return;
-    if (world_.now() < full_until_) {
+    if (now() < full_until_) {
       world_.met("disk.refused_full");
       return synced(fail(ec::journal_full, "no room on the journal's disk"));
     }
@@ -255,7 +254,7 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
     after_between(100, 3000 + slow, [this, done, life] {
       if (life != journal_life_) return;
       has_unsynced_ = false;
-      if (world_.now() < failing_until_) {
+      if (now() < failing_until_) {
         world_.met("disk.sync_failed");
         disk_.roll_back();
         return synced(fail(ec::journal_failed, "fsync failed"));
@@ -275,21 +274,19 @@ void sim_dispatcher::push(const push_request& p, on_answer then) {
   char id[16];
   std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
   const auto request = remember({nullptr, 0, "push", std::move(then)});
-  const auto ms = std::chrono::duration_cast<milliseconds>(world_.now().time_since_epoch());
-  perform(queue_->on_push(world_.now(), request, p, id, ms.count() + wall_offset_ms_));
+  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
+  perform(queue_->on_push(now(), request, p, id, ms.count() + wall_offset_ms_));
 }
 
 void sim_dispatcher::cancel(const std::string& run, on_answer then) {
   if (queue_)
-    perform(
-        queue_->on_cancel(world_.now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
+    perform(queue_->on_cancel(now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
 }
 
 void sim_dispatcher::requeue(const std::string& run, on_answer then) {
   const auto row = disk_.find(run);
   if (queue_ && row)
-    perform(
-        queue_->on_requeue(world_.now(), remember({nullptr, 0, "requeue", std::move(then)}), *row));
+    perform(queue_->on_requeue(now(), remember({nullptr, 0, "requeue", std::move(then)}), *row));
 }
 
 void sim_dispatcher::answer(const dispatcher::answer& e) {
@@ -311,7 +308,7 @@ void sim_dispatcher::answer(const dispatcher::answer& e) {
 
 void sim_dispatcher::on_message(const std::shared_ptr<stream>& s, const message& m) {
   if (!queue_ || !is_listening_) return;
-  const auto now = world_.now();
+  const auto at = now();
   if (m.method == "hello") sessions_[s->session] = s;
   if (sessions_.count(s->session) == 0) return;
   const auto request = remember({s, m.id, m.method, {}});
@@ -321,24 +318,24 @@ void sim_dispatcher::on_message(const std::shared_ptr<stream>& s, const message&
     f.token = token;
     world_.note(std::move(f));
   };
-  if (m.method == "hello") return perform(queue_->on_hello(now, s->session, request, m.args));
-  if (m.method == "accept") return perform(queue_->on_accept(now, s->session, request, m.args));
-  if (m.method == "refuse") return perform(queue_->on_refuse(now, s->session, request, m.args));
+  if (m.method == "hello") return perform(queue_->on_hello(at, s->session, request, m.args));
+  if (m.method == "accept") return perform(queue_->on_accept(at, s->session, request, m.args));
+  if (m.method == "refuse") return perform(queue_->on_refuse(at, s->session, request, m.args));
   if (m.method == "started") {
     note_alive(m.args.value("token", std::uint64_t{0}));
-    return perform(queue_->on_started(now, request, m.args));
+    return perform(queue_->on_started(at, request, m.args));
   }
   if (m.method == "heartbeat") {
     for (const auto& a : m.args["attempts"]) note_alive(a["token"].get<std::uint64_t>());
-    return perform(queue_->on_heartbeat(now, s->session, request, m.args));
+    return perform(queue_->on_heartbeat(at, s->session, request, m.args));
   }
-  if (m.method == "append") return perform(queue_->on_append(now, request, m.args, m.data));
-  perform(queue_->on_finish(now, request, m.args));
+  if (m.method == "append") return perform(queue_->on_append(at, request, m.args, m.data));
+  perform(queue_->on_finish(at, request, m.args));
 }
 
 void sim_dispatcher::on_stream_end(const std::shared_ptr<stream>& s) {
   if (sessions_.erase(s->session) != 0 && queue_)
-    perform(queue_->on_session_gone(world_.now(), s->session));
+    perform(queue_->on_session_gone(now(), s->session));
 }
 
 }  // namespace ntrace::sim

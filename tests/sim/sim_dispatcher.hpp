@@ -22,9 +22,9 @@ public:
   /// One of its actors throws; its supervisor starts it and what depends on it again.
   void kill_actor(unsigned which);
   bool is_listening() const { return is_alive_ && is_listening_; }
-  void fill_disk(milliseconds lasts) { full_until_ = world_.now() + lasts; }
-  void fail_syncs(milliseconds lasts) { failing_until_ = world_.now() + lasts; }
-  void slow_disk(milliseconds lasts) { slow_until_ = world_.now() + lasts; }
+  void fill_disk(milliseconds lasts) { full_until_ = now() + lasts; }
+  void fail_syncs(milliseconds lasts) { failing_until_ = now() + lasts; }
+  void slow_disk(milliseconds lasts) { slow_until_ = now() + lasts; }
   void jump_wall(std::int64_t ms) { wall_offset_ms_ += ms; }
 
   using on_answer = std::function<void(const result<nlohmann::json>&)>;

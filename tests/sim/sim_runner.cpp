@@ -70,7 +70,7 @@ void sim_runner::dial() {
       dials_ = 0;
       world_.met("link.up");
       perform(outbox_.on_link_up());
-      perform(runner_->on_link_up(world_.now(), milliseconds{answer->value("heartbeat_ms", 2000)}));
+      perform(runner_->on_link_up(now(), milliseconds{answer->value("heartbeat_ms", 2000)}));
     });
   });
 }
@@ -123,7 +123,7 @@ void sim_runner::perform(const runner_effects& todo) {
               call("accept", {{"token", e.token}}, "", [this, token = e.token](const auto& a) {
                 if (!a) {
                   world_.met("runner.not_accepted");
-                  return perform(runner_->on_not_accepted(world_.now(), token));
+                  return perform(runner_->on_not_accepted(now(), token));
                 }
                 world_.note(about(fact_kind::lease_begun, token, ""));
                 perform(runner_->on_accepted(token));
@@ -156,8 +156,8 @@ void sim_runner::perform(const runner_effects& todo) {
               });
             },
             [&](const runner::look_again& e) {
-              after(std::max(time_point::duration{0}, e.at - world_.now()),
-                    [this] { perform(runner_->on_tick(world_.now())); });
+              after(std::max(time_point::duration{0}, e.at - now()),
+                    [this] { perform(runner_->on_tick(now())); });
             }},
         one);
   }
@@ -195,8 +195,7 @@ void sim_runner::perform(const outbox_effects& todo) {
                         [&](const chunk_dropped&) { world_.met("outbox.full"); },
                         [&](const say_again& e) {
                           world_.met("outbox.retry");
-                          after(e.at - world_.now(),
-                                [this] { perform(outbox_.on_tick(world_.now())); });
+                          after(e.at - now(), [this] { perform(outbox_.on_tick(now())); });
                         }},
                one);
   }
@@ -214,9 +213,9 @@ void sim_runner::say(const runner::say& e) {
   call(methods[static_cast<std::size_t>(e.what)], std::move(args), e.piece.data,
        [this, e](const auto& a) {
          if (a)
-           perform(outbox_.on_stored(world_.now(), e, a->value("ack", std::uint64_t{0})));
+           perform(outbox_.on_stored(now(), e, a->value("ack", std::uint64_t{0})));
          else
-           perform(outbox_.on_refused(world_.now(), e.token, a.error()));
+           perform(outbox_.on_refused(now(), e.token, a.error()));
        });
 }
 
@@ -224,7 +223,7 @@ void sim_runner::begin(const begin_attempt& e) {
   const auto token = e.offer.value("token", std::uint64_t{0});
   const auto at = attempts_.insert_or_assign(
       token, attempt{attempt_fsm{e.worker}, e.offer.value("run", ""), e.worker, 0, 0, {}, false});
-  perform(token, at.first->second.fsm.on_start(world_.now()));
+  perform(token, at.first->second.fsm.on_start(now()));
 }
 
 void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
@@ -315,7 +314,7 @@ void sim_runner::end_step(std::uint64_t token, step what, std::uint64_t number,
     world_.note(about(fact_kind::zone_proved, token, at->second.worker));
   world_.met("step." + std::string{to_string(what)} +
              (outcome.failed.code == ec::none ? ".ok" : ".failed"));
-  perform(token, at->second.fsm.on_done(world_.now(), what, outcome));
+  perform(token, at->second.fsm.on_done(now(), what, outcome));
 }
 
 void sim_runner::break_step(std::uint64_t token, const error& why) {
@@ -324,7 +323,7 @@ void sim_runner::break_step(std::uint64_t token, const error& why) {
     if (at == attempts_.end() || !at->second.at) return;
     step_outcome out;
     out.failed = why;
-    perform(token, at->second.fsm.on_done(world_.now(), *at->second.at, out));
+    perform(token, at->second.fsm.on_done(now(), *at->second.at, out));
   });
 }
 
@@ -335,7 +334,7 @@ void sim_runner::end_zone(const std::string& worker) {
     if (at != zone_of_.end()) zone_of_.erase(at);
     const bool is_broken = random_.below(50) == 0;
     world_.met(is_broken ? "zone.end_failed" : "zone.ended");
-    perform(runner_->on_zone_ended(world_.now(), worker, is_broken));
+    perform(runner_->on_zone_ended(now(), worker, is_broken));
   });
 }
 

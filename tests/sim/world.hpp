@@ -65,9 +65,12 @@ private:
 };
 
 /// Something that lives, dies and lives again: what it asked for in an earlier life is not done.
+/// Its clock drifts: up to 5 % fast or slow, far more than a quartz does, so that what depends on
+/// it shows.
 class process {
 public:
-  explicit process(world& w) : world_{w} {}
+  explicit process(world& w)
+      : world_{w}, rate_ppm_{950'000 + static_cast<std::int64_t>(w.random.below(100'001))} {}
   bool is_alive() const { return is_alive_; }
 
 protected:
@@ -76,13 +79,22 @@ protected:
       if (is_alive_ && life_ == life) what();
     };
   }
+  /// What its own steady clock says.
+  time_point now() const {
+    const auto us =
+        std::chrono::duration_cast<std::chrono::microseconds>(world_.now().time_since_epoch());
+    return time_point{} + us * rate_ppm_ / 1'000'000;
+  }
+  /// By its own clock, and never early.
   void after(time_point::duration wait, std::function<void()> what) {
-    world_.after(wait, mine(std::move(what)));
+    const auto us = std::chrono::ceil<std::chrono::microseconds>(wait);
+    world_.after(us * 1'000'000 / rate_ppm_ + std::chrono::microseconds{2}, mine(std::move(what)));
   }
   void after_between(std::uint64_t from_us, std::uint64_t to_us, std::function<void()> what) {
     world_.after_between(from_us, to_us, mine(std::move(what)));
   }
   world& world_;
+  std::int64_t rate_ppm_;
   bool is_alive_ = false;
   std::uint64_t life_ = 0;
 };
