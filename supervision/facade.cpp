@@ -83,6 +83,22 @@ private:
     caf::message content;
   };
 
+  static std::atomic<std::int64_t>& held_gauge() {
+    static auto& held = gauges::value("facade_held");
+    return held;
+  }
+  void hold(std::uint64_t id, letter l) {
+    letters_.emplace(id, std::move(l));
+    ++held_gauge();
+  }
+  letter release(std::uint64_t id) {
+    const auto at = letters_.find(id);
+    auto out = std::move(at->second);
+    letters_.erase(at);
+    --held_gauge();
+    return out;
+  }
+
   time_point now() { return home_system().clock().now(); }
 
   void on_message(caf::mailbox_element_ptr what, caf::execution_unit* context) {
@@ -97,7 +113,7 @@ private:
       const auto id = next_id_++;
       const auto bytes = bytes_of(l.content);
       const bool is_request = l.mid.is_request();
-      letters_.emplace(id, std::move(l));
+      hold(id, std::move(l));
       return fsm_.on_message(now(), id, bytes, is_request, deadline);
     });
   }
@@ -110,9 +126,7 @@ private:
       const std::lock_guard lock{guard_};
       const auto id = what->mid.request_id().integer_value();
       if (!fsm_.on_answer(id)) return;
-      const auto at = letters_.find(id);
-      asked = std::move(at->second);
-      letters_.erase(at);
+      asked = release(id);
     }
     if (asked.sender)
       asked.sender->enqueue(what->sender, asked.mid.response_id(), what->move_content_to_message(),
@@ -137,8 +151,7 @@ private:
       std::visit(overload{[&](const forward& e) {
                             const auto at = letters_.find(e.id);
                             if (!at->second.mid.is_request()) {
-                              const auto l = std::move(at->second);
-                              letters_.erase(at);
+                              const auto l = release(e.id);
                               target_->enqueue(l.sender, l.mid, l.content, context);
                             } else {
                               const auto mid =
@@ -149,9 +162,7 @@ private:
                           [&](const deny& e) {
                             static auto& denied = gauges::value("facade_denied");
                             ++denied;
-                            const auto at = letters_.find(e.id);
-                            auto l = std::move(at->second);
-                            letters_.erase(at);
+                            const auto l = release(e.id);
                             if (l.mid.is_request() && l.sender)
                               answers.push_back({l.sender, ctrl(), l.mid.response_id(),
                                                  caf::make_message(to_caf({e.code, e.why, {}}))});

@@ -101,6 +101,8 @@ void adopt_one(self_ptr self, const adopt_child& e) {
 void answer_call(self_ptr self, const answer& e) {
   auto& state = self->state;
   state.adds.erase(e.call);
+  static auto& refused = gauges::value("supervisor_calls_refused");
+  if (!e.outcome && e.outcome.error().code == ec::overloaded) ++refused;
   const auto at = state.calls.find(e.call);
   if (at == state.calls.end()) return;
   auto promise = std::move(at->second);
@@ -157,6 +159,9 @@ void perform(self_ptr self, effects more) {
     perform_one(self, one);
   }
   state.is_performing = false;
+  static auto& restarts = gauges::value("supervisor_restarts");
+  restarts += static_cast<std::int64_t>(state.fsm->restarts() - state.restarts_counted);
+  state.restarts_counted = state.fsm->restarts();
 }
 
 void on_down(self_ptr self, const caf::down_msg& down) {
@@ -172,12 +177,7 @@ void on_down(self_ptr self, const caf::down_msg& down) {
   if (!reason.is_normal())
     log::warn("supervisor.child_ended",
               {{"supervisor", state.label}, {"child", id}, {"reason", to_string(reason)}});
-  const auto* known = state.fsm->find(id);
-  const auto before = known ? known->restarts : 0;
   perform(self, state.fsm->on_exit(now_of(self), id, incarnation, reason));
-  known = state.fsm->find(id);
-  static auto& restarts = gauges::value("supervisor_restarts");
-  if (known) restarts += static_cast<std::int64_t>(known->restarts - before);
 }
 
 caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
@@ -242,6 +242,7 @@ caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_fla
   });
   self->set_error_handler([self](caf::scheduled_actor*, caf::error& e) {
     // Somebody's stray error is no reason to end a tree.
+    ++gauges::value("supervisor_stray_errors");
     log::warn("supervisor.stray_error",
               {{"supervisor", self->state.label}, {"error", to_string(from_caf(e))}});
   });

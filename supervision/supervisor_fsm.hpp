@@ -127,6 +127,8 @@ public:
   std::size_t restarts_in_window(time_point now) { return window_.size(now); }
   const supervisor_flags& flags() const { return flags_; }
   bool is_ending() const { return is_ending_; }
+  /// Counted so far, failed ones included.
+  std::uint64_t restarts() const { return restarts_; }
 
 private:
   enum class verb { start, terminate, restart, remove };
@@ -182,7 +184,7 @@ private:
   std::string stopping_, starting_;  ///< Whom the plan waits for.
   bool start_timed_out_ = false;
   std::size_t alive_ = 0;  ///< Children with a process.
-  std::uint64_t next_number_ = 1;
+  std::uint64_t next_number_ = 1, restarts_ = 0;
   bool is_starting_ = true, is_ending_ = false, has_ended_ = false;
   exit_reason end_reason_;
 };

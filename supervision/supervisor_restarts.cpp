@@ -9,6 +9,7 @@ namespace ntrace::supervision {
 
 bool supervisor_fsm::count_restart(child_info& c, time_point now, effects& out) {
   ++c.restarts;
+  ++restarts_;
   if (window_.count(now)) return true;
   give_up(now,
           {exit_kind::shutdown,

@@ -39,6 +39,7 @@ struct supervisor_state {
   std::unordered_map<call_id, caf::response_promise> calls;
   std::unordered_map<call_id, child> adds;  ///< Of calls to add whose turn has not come.
   call_id next_call = 1;
+  std::uint64_t restarts_counted = 0;    ///< In the gauge.
   std::deque<effects::value_type> todo;  ///< Performed one by one, so that no stack grows.
   std::set<time_point> wakes;
   bool is_performing = false, is_up = false;

@@ -78,9 +78,10 @@ int many_runs(const sim_args& a) {
   const auto end = steady_clock::now() + std::chrono::duration<double>(a.minutes * 60);
   sim::campaign all;
   std::uint64_t next = a.seed;
+  const auto batch = a.minutes > 0 ? std::max<std::uint64_t>(a.runs, 1000) : a.runs;
   do {
-    const auto part = sim::simulate_forked(next, a.runs, processes);
-    next += a.runs;
+    const auto part = sim::simulate_forked(next, batch, processes);
+    next += batch;
     all.runs += part.runs;
     all.steps += part.steps;
     all.failed += part.failed;

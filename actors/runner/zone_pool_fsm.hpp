@@ -44,6 +44,7 @@ public:
   void on_tick(time_point now);
   std::optional<time_point> next_wake() const;
 
+  std::size_t count(worker_state s) const;
   std::size_t free() const { return count(worker_state::free); }
   std::size_t size() const { return workers_.size(); }
   const worker* find(const std::string& uuid) const;
@@ -52,7 +53,6 @@ public:
   std::string text() const;
 
 private:
-  std::size_t count(worker_state s) const;
   backoff_policy repair_;
   random_source random_;
   std::map<std::string, worker> workers_;

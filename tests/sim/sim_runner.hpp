@@ -34,8 +34,12 @@ public:
 
   std::size_t outbox_entries() const { return outbox_.size(); }
   bool is_linked() const { return runner_ && runner_->is_up(); }
-  std::size_t workers_not_free() const {
-    return runner_ ? runner_->pool().size() - runner_->pool().free() : workers_;
+  /// Of a runner that is down all workers count as busy.
+  std::size_t busy() const {
+    return runner_ ? runner_->pool().size() - runner_->pool().free() - repairing() : workers_;
+  }
+  std::size_t repairing() const {
+    return runner_ ? runner_->pool().count(runner::worker_state::repairing) : 0;
   }
 
 private:

@@ -180,11 +180,12 @@ private:
   void note_end() {
     fact f;
     f.kind = fact_kind::finished;
-    f.n = {0, 0, 0};
+    f.n = {0, 0, 0, 0};
     for (const auto& r : runners_) {
       f.n[0] += r->outbox_entries();
       f.n[1] += r->is_linked() ? 0 : 1;
-      f.n[2] += r->workers_not_free();
+      f.n[2] += r->busy();
+      f.n[3] += r->repairing();
     }
     world_.note(std::move(f));
   }

@@ -168,8 +168,9 @@ void invariant_checker::on(const fact& f) {
       }
       check("L5", f.n[0] == 0, std::to_string(f.n[0]) + " outbox entries are left");
       check("L3", f.n[1] == 0, std::to_string(f.n[1]) + " links are down");
-      check("L2", f.n[2] == 0, std::to_string(f.n[2]) + " workers are not free");
-      ++met_["L4"];
+      check("L2", f.n[2] == 0,
+            std::to_string(f.n[2]) + " workers are busy with nothing left to do");
+      check("L4", f.n[3] == 0, std::to_string(f.n[3]) + " zones were never clean again");
       break;
   }
 }

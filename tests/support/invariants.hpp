@@ -33,7 +33,7 @@ enum class fact_kind {
   child_restarted,  ///< By its supervisor: `n` = {ms it was down, most it may be}.
   crashed,          ///< The process `who` died.
   quiet,            ///< Faults ended at this moment; liveness rules count from here.
-  finished,         ///< End of the history: `n` = {outbox entries, links down, workers not free}.
+  finished,  ///< End of the history: `n` = {outbox entries, links down, workers busy, repairing}.
 };
 
 struct fact {

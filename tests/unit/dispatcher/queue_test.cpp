@@ -1,122 +1,10 @@
 // The queue's machine in virtual time.
-#include <gtest/gtest.h>
-
-#include "actors/dispatcher/queue_fsm.hpp"
-#include "config/overload.hpp"
-#include "tests/support/ok.hpp"
+#include "tests/support/queue_world.hpp"
 #include "tests/support/seeded.hpp"
 
 using namespace ntrace;
-using namespace ntrace::dispatcher;
-using namespace std::chrono_literals;
-using nlohmann::json;
-
-namespace {
-
-const std::string sha(40, 'a');
-
-/// A machine with a journal that commits at once, unless told to fail or to hold back.
-struct world {
-  queue_fsm fsm;
-  time_point now{};
-  std::map<request_id, result<json>> answers;
-  std::vector<json> offers;
-  std::vector<std::uint64_t> aborted;
-  std::vector<journal::operation> written;
-  std::vector<commit> held;
-  std::map<std::string, run_row> keys;
-  error journal_error;
-  bool holds = false;
-  request_id next = 1;
-  std::uint64_t seq = 0;
-
-  explicit world(queue_options o = options()) : fsm{o, 0, 1} {}
-  static queue_options options() {
-    queue_options o;
-    o.lease = 30s;
-    o.offer = 2s;
-    o.attempts = 3;
-    o.backoff = {1000ms, 8000ms};
-    o.source_template = "git+file:///m/{owner}/{repo}#{sha}";
-    return o;
-  }
-  void perform(effects todo) {
-    for (auto& e : todo)
-      std::visit(overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
-                          [&](answer& a) { answers.insert_or_assign(a.request, a.value); },
-                          [&](offer& o) { offers.push_back(o.run); },
-                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {},
-                          [](changed&) {}},
-                 e);
-  }
-  void settle(const commit& c) {
-    if (journal_error.code != ec::none)
-      return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
-    journal::committed done;
-    for (const auto& op : c.ops)
-      if (const auto* in = std::get_if<journal::insert_run>(&op)) {
-        if (const auto known = keys.find(in->key); known != keys.end())
-          done.duplicate_of = known->second;
-        else
-          keys[in->key] = in->run;
-      }
-    if (!done.duplicate_of) written.insert(written.end(), c.ops.begin(), c.ops.end());
-    done.seq = ++seq;
-    perform(fsm.on_committed(now, c.tag, done));
-  }
-  void release() {
-    holds = false;
-    for (const auto& c : std::exchange(held, {})) settle(c);
-  }
-  request_id push(const std::string& id, const std::string& key = "",
-                  const std::string& owner = "o", std::int64_t priority = 0) {
-    push_request p{owner, "r", sha, key, "", priority, json::object()};
-    perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
-    return next++;
-  }
-  request_id hello(session_id s, int workers = 1) {
-    perform(fsm.on_hello(now, s, next,
-                         {{"version", 1},
-                          {"name", "n" + std::to_string(s)},
-                          {"workers", workers},
-                          {"free", workers}}));
-    return next++;
-  }
-  template <class F, class... Args>
-  result<json> call(F method, Args... args) {
-    const auto request = next++;
-    perform((fsm.*method)(now, args...));
-    return answers.count(request) ? answers.at(request) : fail(ec::timed_out, "no answer");
-  }
-  result<json> accept(session_id s, std::uint64_t token) {
-    return call(&queue_fsm::on_accept, s, next, json{{"token", token}});
-  }
-  result<json> started(std::uint64_t token) {
-    return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}});
-  }
-  result<json> append(std::uint64_t token, std::uint64_t n) {
-    return call(&queue_fsm::on_append, next,
-                json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
-  }
-  result<json> finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
-    return call(
-        &queue_fsm::on_finish, next,
-        json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
-  }
-  void pass(milliseconds time) {
-    now += time;
-    perform(fsm.on_tick(now));
-  }
-  std::string state_written(const std::string& run) const {
-    std::string out;
-    for (const auto& op : written)
-      if (const auto* s = std::get_if<journal::set_run>(&op); s && s->run == run)
-        out = to_string(s->state);
-    return out;
-  }
-};
-
-}  // namespace
+using namespace ntrace::test;
+using world = queue_world;
 
 TEST(queue_fsm, acknowledges_a_push_only_after_the_commit) {
   world uut;
@@ -280,21 +168,6 @@ TEST(queue_fsm, takes_turns_between_repos_and_priorities_first) {
   EXPECT_EQ(order, "C1 A1 B1 A2 ");
 }
 
-TEST(queue_fsm, cancels_at_every_stage_after_the_commit) {
-  world uut;
-  uut.push("R1");
-  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R1"}))["state"], "cancelled");
-  EXPECT_EQ(uut.state_written("R1"), "cancelled");
-  uut.hello(1);
-  uut.push("R2");
-  uut.accept(1, 1);
-  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"}))["state"], "cancelled");
-  EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
-  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})),
-            ec::invalid_state);
-}
-
 TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
   world uut;
   run_row row;
@@ -382,56 +255,4 @@ TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
       }
     for (const auto& [run, n] : ends) ASSERT_LE(n, 1) << run;
   }
-}
-
-TEST(queue_fsm, acknowledges_a_second_cancel_only_with_the_first) {
-  world uut;
-  uut.push("R");
-  uut.holds = true;
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"})),
-            ec::timed_out);
-  const auto second = uut.next;
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"})),
-            ec::timed_out);
-  uut.release();
-  EXPECT_EQ((*uut.answers.at(second))["state"], "cancelled");
-}
-
-TEST(queue_fsm, tells_both_who_cancelled_when_the_wish_could_not_be_written) {
-  world uut;
-  uut.push("R");
-  uut.holds = true;
-  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
-  const auto second = uut.next;
-  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
-  uut.journal_error = {ec::journal_full, "full", {}};
-  uut.release();
-  EXPECT_EQ(test::code_of(uut.answers.at(second)), ec::journal_full);
-  uut.journal_error = {};
-  EXPECT_TRUE(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"}));
-}
-
-TEST(queue_fsm, says_of_a_cancel_that_came_during_the_last_commit_that_the_run_is_over) {
-  world uut;
-  uut.hello(1);
-  uut.push("R");
-  uut.accept(1, 1);
-  uut.holds = true;
-  uut.finish(1, "passed");
-  const auto late = uut.next;
-  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
-  uut.release();
-  EXPECT_EQ(test::code_of(uut.answers.at(late)), ec::invalid_state);
-  EXPECT_EQ(uut.state_written("R"), "done");
-}
-
-TEST(queue_fsm, leases_no_run_whose_cancel_is_being_written) {
-  world uut;
-  uut.hello(1);
-  uut.push("R");
-  uut.holds = true;
-  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
-  EXPECT_EQ(test::code_of(uut.accept(1, 1)), ec::stale_lease);
-  uut.release();
-  EXPECT_EQ(uut.state_written("R"), "cancelled");
 }

@@ -1,0 +1,118 @@
+#pragma once
+// The queue's machine with a journal and runners that do as the test says, in virtual time.
+#include <gtest/gtest.h>
+
+#include "actors/dispatcher/queue_fsm.hpp"
+#include "config/overload.hpp"
+#include "tests/support/ok.hpp"
+
+namespace ntrace::test {
+
+using namespace dispatcher;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+inline const std::string sha(40, 'a');
+
+/// A machine with a journal that commits at once, unless told to fail or to hold back.
+struct queue_world {
+  queue_fsm fsm;
+  time_point now{};
+  std::map<request_id, result<json>> answers;
+  std::vector<json> offers;
+  std::vector<std::uint64_t> aborted;
+  std::vector<journal::operation> written;
+  std::vector<commit> held;
+  std::map<std::string, run_row> keys;
+  error journal_error;
+  bool holds = false;
+  request_id next = 1;
+  std::uint64_t seq = 0;
+
+  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {}
+  static queue_options options() {
+    queue_options o;
+    o.lease = 30s;
+    o.offer = 2s;
+    o.attempts = 3;
+    o.backoff = {1000ms, 8000ms};
+    o.source_template = "git+file:///m/{owner}/{repo}#{sha}";
+    return o;
+  }
+  void perform(effects todo) {
+    for (auto& e : todo)
+      std::visit(overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
+                          [&](answer& a) { answers.insert_or_assign(a.request, a.value); },
+                          [&](offer& o) { offers.push_back(o.run); },
+                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {},
+                          [](changed&) {}},
+                 e);
+  }
+  void settle(const commit& c) {
+    if (journal_error.code != ec::none)
+      return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
+    journal::committed done;
+    for (const auto& op : c.ops)
+      if (const auto* in = std::get_if<journal::insert_run>(&op)) {
+        if (const auto known = keys.find(in->key); known != keys.end())
+          done.duplicate_of = known->second;
+        else
+          keys[in->key] = in->run;
+      }
+    if (!done.duplicate_of) written.insert(written.end(), c.ops.begin(), c.ops.end());
+    done.seq = ++seq;
+    perform(fsm.on_committed(now, c.tag, done));
+  }
+  void release() {
+    holds = false;
+    for (const auto& c : std::exchange(held, {})) settle(c);
+  }
+  request_id push(const std::string& id, const std::string& key = "",
+                  const std::string& owner = "o", std::int64_t priority = 0) {
+    push_request p{owner, "r", sha, key, "", priority, json::object()};
+    perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
+    return next++;
+  }
+  request_id hello(session_id s, int workers = 1) {
+    perform(fsm.on_hello(now, s, next,
+                         {{"version", 1},
+                          {"name", "n" + std::to_string(s)},
+                          {"workers", workers},
+                          {"free", workers}}));
+    return next++;
+  }
+  template <class F, class... Args>
+  result<json> call(F method, Args... args) {
+    const auto request = next++;
+    perform((fsm.*method)(now, args...));
+    return answers.count(request) ? answers.at(request) : fail(ec::timed_out, "no answer");
+  }
+  result<json> accept(session_id s, std::uint64_t token) {
+    return call(&queue_fsm::on_accept, s, next, json{{"token", token}});
+  }
+  result<json> started(std::uint64_t token) {
+    return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}});
+  }
+  result<json> append(std::uint64_t token, std::uint64_t n) {
+    return call(&queue_fsm::on_append, next,
+                json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
+  }
+  result<json> finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
+    return call(
+        &queue_fsm::on_finish, next,
+        json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
+  }
+  void pass(milliseconds time) {
+    now += time;
+    perform(fsm.on_tick(now));
+  }
+  std::string state_written(const std::string& run) const {
+    std::string out;
+    for (const auto& op : written)
+      if (const auto* s = std::get_if<journal::set_run>(&op); s && s->run == run)
+        out = to_string(s->state);
+    return out;
+  }
+};
+
+}  // namespace ntrace::test

@@ -1,0 +1,73 @@
+// Cancelling a run at every stage, and while something about it is being written.
+#include "tests/support/queue_world.hpp"
+
+using namespace ntrace;
+using namespace ntrace::test;
+using world = queue_world;
+
+TEST(queue_fsm, cancels_at_every_stage_after_the_commit) {
+  world uut;
+  uut.push("R1");
+  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R1"}))["state"], "cancelled");
+  EXPECT_EQ(uut.state_written("R1"), "cancelled");
+  uut.hello(1);
+  uut.push("R2");
+  uut.accept(1, 1);
+  EXPECT_EQ((*uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"}))["state"], "cancelled");
+  EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})),
+            ec::invalid_state);
+}
+
+TEST(queue_fsm, acknowledges_a_second_cancel_only_with_the_first) {
+  world uut;
+  uut.push("R");
+  uut.holds = true;
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"})),
+            ec::timed_out);
+  const auto second = uut.next;
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"})),
+            ec::timed_out);
+  uut.release();
+  EXPECT_EQ((*uut.answers.at(second))["state"], "cancelled");
+}
+
+TEST(queue_fsm, tells_both_who_cancelled_when_the_wish_could_not_be_written) {
+  world uut;
+  uut.push("R");
+  uut.holds = true;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  const auto second = uut.next;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  uut.journal_error = {ec::journal_full, "full", {}};
+  uut.release();
+  EXPECT_EQ(test::code_of(uut.answers.at(second)), ec::journal_full);
+  uut.journal_error = {};
+  EXPECT_TRUE(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"}));
+}
+
+TEST(queue_fsm, says_of_a_cancel_that_came_during_the_last_commit_that_the_run_is_over) {
+  world uut;
+  uut.hello(1);
+  uut.push("R");
+  uut.accept(1, 1);
+  uut.holds = true;
+  uut.finish(1, "passed");
+  const auto late = uut.next;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  uut.release();
+  EXPECT_EQ(test::code_of(uut.answers.at(late)), ec::invalid_state);
+  EXPECT_EQ(uut.state_written("R"), "done");
+}
+
+TEST(queue_fsm, leases_no_run_whose_cancel_is_being_written) {
+  world uut;
+  uut.hello(1);
+  uut.push("R");
+  uut.holds = true;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  EXPECT_EQ(test::code_of(uut.accept(1, 1)), ec::stale_lease);
+  uut.release();
+  EXPECT_EQ(uut.state_written("R"), "cancelled");
+}
