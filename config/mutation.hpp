@@ -9,6 +9,7 @@ enum class mutation {
   none = 0,
   ack_before_commit = 1,
   token_counter_in_memory = 2,
+  no_lease_margin = 3,
   chunk_without_token_check = 4,
   finish_before_last_chunk = 5,
   dedupe_forgets = 6,

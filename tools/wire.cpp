@@ -111,20 +111,20 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
   const auto served = out.runner;
   return builder::supervisor(
       "runner_sup", nullptr, role_flags,
-      {builder::worker("link", parts.link,
-                       [dial = *to](caf::local_actor* by) -> result<caf::actor> {
-                         return rpc::spawn_rpc_link(by->system(), dial);
-                       }),
-       builder::worker("outbox", parts.outbox,
+      {builder::worker("outbox", parts.outbox,
                        [parts](caf::local_actor* by) {
                          return runner::spawn_outbox(by->system(), parts.link, parts.self);
                        }),
        builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}, runner::zone_template()),
-       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {},
-                           runner::attempt_template()),
        builder::worker(
            "runner", out.runner,
            [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
+       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {},
+                           runner::attempt_template()),
+       builder::worker("link", parts.link,
+                       [dial = *to, served](caf::local_actor* by) -> result<caf::actor> {
+                         return rpc::spawn_rpc_link(by->system(), dial, served);
+                       }),
        builder::worker("runner_rpc", out.runner_server,
                        [serve = *at, served](caf::local_actor* by) {
                          return rpc::spawn_rpc_server(by->system(), serve, served);

@@ -80,6 +80,20 @@ void dial(link_self self) {
   });
 }
 
+/// The hello first: while its owner is not ready there is nothing to say to anybody.
+void begin(link_self self) {
+  self->request(self->state.owner, caf::infinite, hello_atom::value)
+      .then(
+          [self](const hello_args& hello) {
+            self->state.hello = hello.value;
+            dial(self);
+          },
+          [self](const caf::error& e) {
+            log::warn("link.no_hello", {{"reason", to_string(supervision::from_caf(e))}});
+            dial_later(self);
+          });
+}
+
 void on_answer(link_self self, net::rpc_answer answer) {
   auto& state = self->state;
   if (answer.call == state.hello_call) {
@@ -119,16 +133,12 @@ void on_request(link_self self, const net::rpc_request& request) {
           });
 }
 
-caf::behavior link(link_self self, const host_port& to) {
+caf::behavior link(link_self self, const host_port& to, const caf::actor& owner) {
   supervision::guard(self, "link");
   self->state.to = to;
-  return {[self](start_atom, const caf::actor& owner, const hello_args& hello) {
-            self->state.owner = owner;
-            self->state.hello = hello.value;
-            dial(self);
-          },
-          [self](hello_atom, const hello_args& hello) { self->state.hello = hello.value; },
-          [self](dial_atom) { dial(self); },
+  self->state.owner = owner;
+  begin(self);
+  return {[self](dial_atom) { begin(self); },
           [self](dialled_atom, int fd) {
             auto& state = self->state;
             state.handle = self->add_scribe(fd);
@@ -172,8 +182,8 @@ caf::behavior link(link_self self, const host_port& to) {
 
 }  // namespace
 
-caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to) {
-  return system.middleman().spawn_broker(link, to);
+caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to, const caf::actor& owner) {
+  return system.middleman().spawn_broker(link, to, owner);
 }
 
 }  // namespace ntrace::rpc

@@ -9,14 +9,13 @@
 
 namespace ntrace::rpc {
 
-/// Dials `to` until it answers `hello`; then the owner hears `link_up` with the answer, each call
-/// of the server as a `call`, and `link_lost` when it is gone. Messages:
+/// Asks `owner` for the arguments of its hello, dials `to` and says it; again and again until it is
+/// answered. Then the owner hears `link_up` with the answer, each call of the server as a `call`,
+/// and `link_lost` when it is gone. Messages:
 ///   (call) → served    calls the server's method; connection_lost when the link ends first
-///   (start, owner, hello arguments)
-caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to);
+/// The owner answers (hello) with hello_args once it is ready.
+caf::actor spawn_rpc_link(caf::actor_system& system, const host_port& to, const caf::actor& owner);
 
-using start_atom = caf::atom_constant<caf::atom("start")>;
-/// Changes the arguments of the next hello.
 using hello_atom = caf::atom_constant<caf::atom("hello")>;
 
 struct hello_args {

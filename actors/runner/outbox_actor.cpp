@@ -79,23 +79,24 @@ caf::behavior outbox(outbox_self self, const caf::actor& link, const caf::actor&
   supervision::guard(self, "outbox");
   self->state.link = link;
   self->state.runner = runner;
-  return {[self](const attempt_started& m) {
-            perform(self, self->state.fsm.on_started(
-                              m.token, {{"token", m.token}, {"zone", m.zone}}, m.clean));
-          },
-          [self](const attempt_chunk& m) {
-            perform(self, self->state.fsm.on_chunk(m.token, m.stream, m.data));
-          },
-          [self](const attempt_finished& m) {
-            perform(
-                self,
+  return {
+      [self](const attempt_started& m) {
+        perform(self, self->state.fsm.on_started(m.token, {{"token", m.token}, {"zone", m.zone}},
+                                                 m.clean));
+      },
+      [self](const attempt_chunk& m) {
+        perform(self, self->state.fsm.on_chunk(m.token, m.stream, m.data));
+      },
+      [self](const attempt_finished& m) {
+        perform(self,
                 self->state.fsm.on_finished(
                     m.token, {{"verdict", m.verdict}, {"reason", m.reason}, {"receipt", m.receipt}},
                     m.zone_is_broken));
-          },
-          [self](const rpc::link_up&) { perform(self, self->state.fsm.on_link_up()); },
-          [self](const rpc::link_lost&) { self->state.fsm.on_link_lost(); },
-          [self](tick_atom) { perform(self, self->state.fsm.on_tick(now_of(self))); }};
+      },
+      [self](const attempts_lost& m) { perform(self, self->state.fsm.on_attempts_lost(m.reason)); },
+      [self](const rpc::link_up&) { perform(self, self->state.fsm.on_link_up()); },
+      [self](const rpc::link_lost&) { self->state.fsm.on_link_lost(); },
+      [self](tick_atom) { perform(self, self->state.fsm.on_tick(now_of(self))); }};
 }
 
 }  // namespace

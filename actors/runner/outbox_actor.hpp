@@ -19,8 +19,13 @@ struct attempt_stale {
   std::uint64_t token = 0;
 };
 
-/// A sink of attempts. Hears rpc::link_up and rpc::link_lost from the runner, and tells it
-/// attempt_over and attempt_stale.
+/// No attempt runs that has not given its verdict: the runner says so when it starts.
+struct attempts_lost {
+  std::string reason;
+};
+
+/// A sink of attempts. Hears attempts_lost, rpc::link_up and rpc::link_lost from the runner, and
+/// tells it attempt_over and attempt_stale.
 result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link,
                                 const caf::actor& runner);
 
@@ -28,3 +33,4 @@ result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& lin
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_over)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_stale)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempts_lost)

@@ -66,6 +66,17 @@ outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
   return out;
 }
 
+outbox_effects outbox_fsm::on_attempts_lost(const std::string& reason) {
+  outbox_effects out;
+  for (const auto& [token, e] : entries_) {
+    if (e.finish) continue;
+    const nlohmann::json verdict{
+        {"verdict", "infrastructure"}, {"reason", reason}, {"receipt", nlohmann::json::object()}};
+    for (auto& one : on_finished(token, verdict, false)) out.push_back(std::move(one));
+  }
+  return out;
+}
+
 outbox_effects outbox_fsm::on_link_up() {
   outbox_effects out;
   is_up_ = true;

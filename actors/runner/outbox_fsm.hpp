@@ -58,6 +58,10 @@ public:
   /// `args`: {"verdict", "reason", "receipt"}; the token and the number of chunks are added.
   outbox_effects on_finished(std::uint64_t token, nlohmann::json args, bool zone_is_broken);
 
+  /// Nobody works on the attempts any more that have no verdict yet: they get one of
+  /// infrastructure.
+  outbox_effects on_attempts_lost(const std::string& reason);
+
   // From the dispatcher.
   outbox_effects on_link_up();
   void on_link_lost();

@@ -41,8 +41,9 @@ struct runner_state {
   std::optional<runner_fsm> fsm;
   std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
   std::map<caf::actor_id, std::uint64_t> tokens;
-  std::map<std::string, caf::actor> zones;  ///< Façades by uuid.
-  std::vector<caf::response_promise> waiting;
+  std::map<std::uint64_t, std::string> early_cancels;  ///< Of attempts that are being spawned.
+  std::map<std::string, caf::actor> zones;             ///< Façades by uuid.
+  std::vector<caf::response_promise> waiting, asked_for_hello;  ///< Until it is ready.
   bool is_ready = false;
 };
 using runner_self = caf::stateful_actor<runner_state>*;
@@ -59,11 +60,11 @@ void ask_dispatcher(runner_self self, const char* method, json args, Good good, 
       .then([good](const served& a) { good(a.value); }, [bad](const caf::error&) { bad(); });
 }
 
-void accept(runner_self self, std::uint64_t token) {
+void accept(runner_self self, const accept_offer& e) {
   ask_dispatcher(
-      self, "accept", {{"token", token}},
-      [self, token](const json&) { perform(self, self->state.fsm->on_accepted(token)); },
-      [self, token] { perform(self, self->state.fsm->on_not_accepted(now_of(self), token)); });
+      self, "accept", {{"token", e.token}},
+      [self, e](const json&) { perform(self, self->state.fsm->on_accepted(e)); },
+      [self, e] { perform(self, self->state.fsm->on_not_accepted(now_of(self), e.token)); });
 }
 
 void refuse(runner_self self, const refuse_offer& e) {
@@ -73,16 +74,14 @@ void refuse(runner_self self, const refuse_offer& e) {
       [] {});  // An offer unanswered runs out by itself.
 }
 
-void tell(runner_self self, const tell_state& e) {
-  self->send(self->state.parts.link, rpc::hello_atom::value, rpc::hello_args{e.state});
-  if (!e.is_heartbeat) return;
+void beat(runner_self self, const send_heartbeat& e) {
   ask_dispatcher(
       self, "heartbeat", e.state,
-      [self](const json& answer) {
+      [self, e](const json& answer) {
         std::vector<std::uint64_t> stale;
         for (const auto& token : answer.value("stale", json::array()))
           if (token.is_number_unsigned()) stale.push_back(token.get<std::uint64_t>());
-        perform(self, self->state.fsm->on_heartbeat(stale));
+        perform(self, self->state.fsm->on_heartbeat(e, stale));
       },
       [] { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
 }
@@ -109,6 +108,7 @@ void begin(runner_self self, const begin_attempt& e) {
   self->request(s.parts.attempt_sup, caf::infinite, supervision::add_child_atom::value, child)
       .then([](const std::string&) {},
             [self, token](const caf::error& why) {
+              self->state.early_cancels.erase(token);
               perform(self, self->state.fsm->on_attempt_died(
                                 token, to_string(supervision::from_caf(why))));
             });
@@ -126,12 +126,14 @@ void perform(runner_self self, const runner_effects& todo) {
   auto& s = self->state;
   for (const auto& one : todo) {
     std::visit(
-        overload{[&](const accept_offer& e) { accept(self, e.token); },
+        overload{[&](const accept_offer& e) { accept(self, e); },
                  [&](const refuse_offer& e) { refuse(self, e); },
                  [&](const begin_attempt& e) { begin(self, e); },
                  [&](const cancel_attempt& e) {
                    if (const auto at = s.attempts.find(e.token); at != s.attempts.end())
                      self->send(at->second, cancel_atom::value, e.reason);
+                   else
+                     s.early_cancels.try_emplace(e.token, e.reason);
                  },
                  [&](const lose_attempt& e) {
                    self->send(s.parts.outbox, attempt_finished{e.token, "infrastructure", e.reason,
@@ -143,7 +145,7 @@ void perform(runner_self self, const runner_effects& todo) {
                      self->send(s.parts.zone_sup, supervision::terminate_atom::value,
                                 zone_id(e.worker));
                  },
-                 [&](const tell_state& e) { tell(self, e); },
+                 [&](const send_heartbeat& e) { beat(self, e); },
                  [&](const look_again& e) {
                    self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
                                       tick_atom::value);
@@ -208,7 +210,7 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
         if (!done) return deny(promise, to_caf(done.error()));
         add_zone(self, uuid, [self, uuid, at, promise, answer](const result<caf::unit_t>& added) {
           if (!added) return deny(promise, to_caf(added.error()));
-          perform(self, self->state.fsm->on_enrolled(uuid, at));
+          perform(self, self->state.fsm->on_enrolled(now_of(self), uuid, at));
           log::info("worker.enrolled", {{"worker", uuid}});
           answer();
         });
@@ -218,7 +220,7 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
 void expel(runner_self self, const std::string& uuid, bool abort,
            const caf::response_promise& promise) {
   auto& s = self->state;
-  auto todo = s.fsm->on_expel(uuid, abort);
+  auto todo = s.fsm->on_expel(now_of(self), uuid, abort);
   if (!todo) return deny(promise, to_caf(todo.error()));
   perform(self, *todo);
   auto rest = s.fsm->pool().list();
@@ -241,7 +243,7 @@ caf::result<served> serve(runner_self self, const call& c) {
   auto& s = self->state;
   const auto first = c.args.empty() ? json() : c.args[0];
   if (c.method == "offer" && first.is_object()) {
-    perform(self, s.fsm->on_offer(first));
+    perform(self, s.fsm->on_offer(now_of(self), first));
     return served{json{{"received", true}}};
   }
   if (c.method == "abort" && first.is_object()) {
@@ -270,7 +272,7 @@ caf::result<served> serve(runner_self self, const call& c) {
     return caf::delegated<served>{};
   }
   if (c.method == "drain" || c.method == "resume") {
-    perform(self, s.fsm->on_drain(c.method == "drain"));
+    perform(self, s.fsm->on_drain(now_of(self), c.method == "drain"));
     return served{json{{"draining", s.fsm->is_draining()}}};
   }
   if (c.method == "enroll" || c.method == "expel") {
@@ -295,7 +297,8 @@ void serve_from_now(runner_self self) {
   s.is_ready = true;
   for (auto& promise : s.waiting) promise.deliver(caf::unit);
   s.waiting.clear();
-  self->send(s.parts.link, rpc::start_atom::value, s.parts.self, rpc::hello_args{s.fsm->state()});
+  for (auto& promise : s.asked_for_hello) promise.deliver(rpc::hello_args{s.fsm->state()});
+  s.asked_for_hello.clear();
 }
 
 void start(runner_self self) {
@@ -316,17 +319,24 @@ void start(runner_self self) {
         for (const auto& w : **all)
           add_zone(self, w.uuid, [self, w, left](const result<caf::unit_t>& added) {
             if (!added) return self->quit(to_caf(added.error()));
-            perform(self, self->state.fsm->on_enrolled(w.uuid, w.enrolled_ms));
+            perform(self, self->state.fsm->on_enrolled(now_of(self), w.uuid, w.enrolled_ms));
             if (--*left == 0) serve_from_now(self);
           });
         if ((*all)->empty()) serve_from_now(self);
       });
 }
 
+void lose_link(runner_self self, const rpc::link_lost& lost) {
+  self->state.fsm->on_link_lost();
+  self->send(self->state.parts.outbox, lost);
+}
+
 caf::behavior runner(runner_self self, const runner_parts& parts) {
   supervision::guard(self, "runner");
   self->state.parts = parts;
   self->state.fsm.emplace(parts.name, repair, random_seed());
+  // Those of an earlier incarnation ended with it: nobody watches over them.
+  self->send(parts.outbox, attempts_lost{"the runner's actor was restarted"});
   self->set_down_handler([self](const caf::down_msg& down) {
     auto& s = self->state;
     const auto at = s.tokens.find(down.source.id());
@@ -350,21 +360,22 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
           [self](const rpc::link_up& up) {
             auto& s = self->state;
             self->send(s.parts.outbox, up);
-            perform(self, s.fsm->on_link_up(
-                              now_of(self),
-                              milliseconds{std::max<std::int64_t>(
-                                  up.hello.value("heartbeat_ms", std::int64_t{10'000}), 20)}));
+            const auto said = [&](const char* name, std::int64_t otherwise) {
+              return milliseconds{std::max<std::int64_t>(up.hello.value(name, otherwise), 20)};
+            };
+            perform(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
+                                            said("lease_ms", 30'000)));
           },
-          [self](const rpc::link_lost& lost) {
-            self->state.fsm->on_link_lost();
-            self->send(self->state.parts.outbox, lost);
-          },
+          [self](const rpc::link_lost& lost) { lose_link(self, lost); },
           [self](born_atom, std::uint64_t token, const caf::actor& who) {
             self->state.attempts[token] = who;
             self->state.tokens[who->id()] = token;
             self->monitor(who);
+            if (const auto early = self->state.early_cancels.extract(token))
+              self->send(who, cancel_atom::value, early.mapped());
           },
           [self](const attempt_over& m) {
+            self->state.early_cancels.erase(m.token);
             perform(self, self->state.fsm->on_attempt_over(m.token, m.zone_is_broken, m.clean));
           },
           [self](const attempt_stale& m) {
@@ -376,7 +387,15 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
             self->state.waiting.push_back(self->make_response_promise());
             return caf::delegated<caf::unit_t>{};
           },
-          [self](drain_atom, bool draining) { perform(self, self->state.fsm->on_drain(draining)); },
+          [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
+            lose_link(self, {"the link dials"});  // One that died has not said so itself.
+            if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state()};
+            self->state.asked_for_hello.push_back(self->make_response_promise());
+            return caf::delegated<rpc::hello_args>{};
+          },
+          [self](drain_atom, bool draining) {
+            perform(self, self->state.fsm->on_drain(now_of(self), draining));
+          },
           [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
 }
 

@@ -1,5 +1,6 @@
 #include "actors/runner/runner_fsm.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "config/mutation.hpp"
@@ -8,6 +9,10 @@ namespace ntrace::runner {
 namespace {
 
 constexpr int protocol_version = 1;
+/// An attempt ends this part of its lease early, so that it is over when the dispatcher gives the
+/// run to another: room for two clocks that drift apart and for the kill. docs/protocol.md,
+/// "Leases"
+constexpr int margin_divisor = 6;
 
 }  // namespace
 
@@ -22,7 +27,29 @@ nlohmann::json runner_fsm::state() const {
           {"text", pool_.text()},        {"attempts", attempts}};
 }
 
-void runner_fsm::tell(runner_effects& out) const { out.push_back(tell_state{state(), is_up_}); }
+/// A hello is given the state of its own moment; so nothing is told while the link is down.
+void runner_fsm::tell(time_point now, runner_effects& out) const {
+  if (!is_up_) return;
+  send_heartbeat beat{state(), {}, now};
+  for (const auto& [token, a] : attempts_)
+    if (a.is_accepted) beat.tokens.push_back(token);
+  out.push_back(std::move(beat));
+}
+
+void runner_fsm::extend(held_attempt& a, time_point sent_at, runner_effects& out) const {
+  const auto margin =
+      mutated(mutation::no_lease_margin) ? milliseconds{0} : lease_ / margin_divisor;
+  a.lease_ends = std::max(a.lease_ends, sent_at + lease_ - margin);
+  out.push_back(look_again{a.lease_ends});
+}
+
+void runner_fsm::end_without_lease(time_point now, runner_effects& out) {
+  for (auto& [token, a] : attempts_) {
+    if (!a.is_accepted || now < a.lease_ends || std::exchange(a.is_ending, true)) continue;
+    out.push_back(cancel_attempt{token, "its lease runs out: the dispatcher has not answered for " +
+                                            std::to_string(lease_.count()) + " ms"});
+  }
+}
 
 void runner_fsm::wake_for_repair(runner_effects& out) const {
   if (const auto at = pool_.next_wake()) out.push_back(look_again{*at});
@@ -32,37 +59,37 @@ void runner_fsm::forget_if_left(const std::string& worker, runner_effects& out) 
   if (!pool_.find(worker)) out.push_back(forget_zone{worker});
 }
 
-runner_effects runner_fsm::on_link_up(time_point now, milliseconds heartbeat) {
+runner_effects runner_fsm::on_link_up(time_point now, milliseconds heartbeat, milliseconds lease) {
   runner_effects out;
   is_up_ = true;
   heartbeat_ = heartbeat;
+  lease_ = lease;
   beat_at_ = now + heartbeat_;
-  tell(out);
+  tell(now, out);
   out.push_back(look_again{beat_at_});
   return out;
 }
 
-runner_effects runner_fsm::on_offer(const nlohmann::json& offer) {
+runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer) {
   runner_effects out;
   const auto token = offer.value("token", std::uint64_t{0});
   if (attempts_.count(token) != 0) return out;  // Heard twice.
   if (is_draining_) return {refuse_offer{token, "draining"}};
   const auto worker = pool_.on_acquire(offer.value("run", ""));
   if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text()}};
-  attempts_[token] = {offer, *worker, false};
-  out.push_back(accept_offer{token});
-  if (mutated(mutation::offer_counts_as_accepted)) {
-    attempts_[token].is_accepted = true;
-    out.push_back(begin_attempt{offer, *worker});
-  }
+  attempts_[token] = {offer, *worker, false, false, now};
+  out.push_back(accept_offer{token, now});
+  if (mutated(mutation::offer_counts_as_accepted))
+    for (auto& one : on_accepted({token, now})) out.push_back(std::move(one));
   return out;
 }
 
 /// The zone starts only now that the dispatcher has confirmed the lease.
-runner_effects runner_fsm::on_accepted(std::uint64_t token) {
+runner_effects runner_fsm::on_accepted(const accept_offer& said) {
   runner_effects out;
-  const auto at = attempts_.find(token);
+  const auto at = attempts_.find(said.token);
   if (at == attempts_.end() || std::exchange(at->second.is_accepted, true)) return out;
+  extend(at->second, said.sent_at, out);
   out.push_back(begin_attempt{at->second.offer, at->second.worker});
   return out;
 }
@@ -75,12 +102,18 @@ runner_effects runner_fsm::on_not_accepted(time_point now, std::uint64_t token) 
   attempts_.erase(at);
   if (!mutated(mutation::pending_counter_leaks)) pool_.on_release(now, worker, false);
   forget_if_left(worker, out);
-  tell(out);
+  tell(now, out);
   return out;
 }
 
-runner_effects runner_fsm::on_heartbeat(const std::vector<std::uint64_t>& stale) {
+runner_effects runner_fsm::on_heartbeat(const send_heartbeat& said,
+                                        const std::vector<std::uint64_t>& stale) {
   runner_effects out;
+  for (const auto token : said.tokens) {
+    const auto at = attempts_.find(token);
+    if (at != attempts_.end() && std::find(stale.begin(), stale.end(), token) == stale.end())
+      extend(at->second, said.sent_at, out);
+  }
   for (const auto token : stale)
     for (auto& one : on_stale(token, "the dispatcher gave the lease away"))
       out.push_back(std::move(one));
@@ -124,18 +157,19 @@ runner_effects runner_fsm::on_zone_ended(time_point now, const std::string& work
   ending_.erase(at);
   forget_if_left(worker, out);
   wake_for_repair(out);
-  tell(out);
+  tell(now, out);
   return out;
 }
 
-runner_effects runner_fsm::on_enrolled(const std::string& worker, std::int64_t at_ms) {
+runner_effects runner_fsm::on_enrolled(time_point now, const std::string& worker,
+                                       std::int64_t at_ms) {
   runner_effects out;
   pool_.on_enroll(worker, at_ms);
-  tell(out);
+  tell(now, out);
   return out;
 }
 
-result<runner_effects> runner_fsm::on_expel(const std::string& worker, bool abort) {
+result<runner_effects> runner_fsm::on_expel(time_point now, const std::string& worker, bool abort) {
   if (auto gone = pool_.on_expel(worker); !gone) return fail(gone.error());
   runner_effects out;
   if (abort)
@@ -143,19 +177,20 @@ result<runner_effects> runner_fsm::on_expel(const std::string& worker, bool abor
       if (a.worker == worker && a.is_accepted)
         out.push_back(cancel_attempt{token, "the worker was expelled"});
   forget_if_left(worker, out);
-  tell(out);
+  tell(now, out);
   return out;
 }
 
-runner_effects runner_fsm::on_drain(bool draining) {
+runner_effects runner_fsm::on_drain(time_point now, bool draining) {
   runner_effects out;
   is_draining_ = draining;
-  tell(out);
+  tell(now, out);
   return out;
 }
 
 runner_effects runner_fsm::on_tick(time_point now) {
   runner_effects out;
+  end_without_lease(now, out);
   const auto before = pool_.free();
   pool_.on_tick(now);
   const bool beats = is_up_ && now >= beat_at_;
@@ -163,7 +198,7 @@ runner_effects runner_fsm::on_tick(time_point now) {
     beat_at_ = now + heartbeat_;
     out.push_back(look_again{beat_at_});
   }
-  if (beats || pool_.free() != before) tell(out);
+  if (beats || pool_.free() != before) tell(now, out);
   if (pool_.free() != before) wake_for_repair(out);
   return out;
 }

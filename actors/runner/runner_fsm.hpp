@@ -11,9 +11,10 @@
 
 namespace ntrace::runner {
 
-/// Call the dispatcher's `accept`; answer by on_accepted or on_not_accepted.
+/// Call the dispatcher's `accept`; answer by on_accepted, with this effect, or on_not_accepted.
 struct accept_offer {
   std::uint64_t token;
+  time_point sent_at;  ///< The lease is counted from here: the dispatcher counts from later.
 };
 struct refuse_offer {
   std::uint64_t token;
@@ -42,10 +43,11 @@ struct end_zone {
 struct forget_zone {
   std::string worker;
 };
-/// What the next hello says; and with `is_heartbeat` the heartbeat call, answered by on_heartbeat.
-struct tell_state {
+/// Call the dispatcher's `heartbeat` with `state`; answer by on_heartbeat, with this effect.
+struct send_heartbeat {
   nlohmann::json state;
-  bool is_heartbeat;
+  std::vector<std::uint64_t> tokens;  ///< The attempts that it names.
+  time_point sent_at;
 };
 /// Call on_tick() then.
 struct look_again {
@@ -53,7 +55,7 @@ struct look_again {
 };
 using runner_effects =
     std::vector<std::variant<accept_offer, refuse_offer, begin_attempt, cancel_attempt,
-                             lose_attempt, end_zone, forget_zone, tell_state, look_again>>;
+                             lose_attempt, end_zone, forget_zone, send_heartbeat, look_again>>;
 
 class runner_fsm {
 public:
@@ -61,15 +63,16 @@ public:
   runner_fsm(std::string name, backoff_policy repair, std::uint64_t seed)
       : name_{std::move(name)}, pool_{repair, seed} {}
 
-  /// `heartbeat`: what the dispatcher's hello asked for.
-  runner_effects on_link_up(time_point now, milliseconds heartbeat);
+  /// `heartbeat` and `lease`: what the dispatcher's hello said.
+  runner_effects on_link_up(time_point now, milliseconds heartbeat, milliseconds lease);
   void on_link_lost() { is_up_ = false; }
   /// {"token", "run", "source", …}; docs/protocol.md, "Runner's calls".
-  runner_effects on_offer(const nlohmann::json& offer);
-  runner_effects on_accepted(std::uint64_t token);
+  runner_effects on_offer(time_point now, const nlohmann::json& offer);
+  runner_effects on_accepted(const accept_offer& said);
   runner_effects on_not_accepted(time_point now, std::uint64_t token);
-  /// Tokens whose lease the dispatcher does not hold.
-  runner_effects on_heartbeat(const std::vector<std::uint64_t>& stale);
+  /// The answer: `stale` are the tokens whose lease the dispatcher does not hold; those of the
+  /// others run a whole term from when the heartbeat was sent.
+  runner_effects on_heartbeat(const send_heartbeat& said, const std::vector<std::uint64_t>& stale);
   /// The dispatcher, or the outbox, says that the lease is gone.
   runner_effects on_stale(std::uint64_t token, const std::string& reason);
   /// The attempt has its verdict; `clean`: its proof, null without one.
@@ -77,10 +80,10 @@ public:
   /// The attempt's actor is gone, and has perhaps left no verdict.
   runner_effects on_attempt_died(std::uint64_t token, const std::string& reason);
   runner_effects on_zone_ended(time_point now, const std::string& worker, bool is_broken);
-  runner_effects on_enrolled(const std::string& worker, std::int64_t at_ms);
+  runner_effects on_enrolled(time_point now, const std::string& worker, std::int64_t at_ms);
   /// With `abort` what runs there is ended. ec::not_enrolled.
-  result<runner_effects> on_expel(const std::string& worker, bool abort);
-  runner_effects on_drain(bool draining);
+  result<runner_effects> on_expel(time_point now, const std::string& worker, bool abort);
+  runner_effects on_drain(time_point now, bool draining);
   runner_effects on_tick(time_point now);
 
   /// What hello, heartbeat and status say.
@@ -95,9 +98,12 @@ private:
   struct held_attempt {
     nlohmann::json offer;
     std::string worker;
-    bool is_accepted = false;
+    bool is_accepted = false, is_ending = false;
+    time_point lease_ends{};  ///< By our own clock: never later than the dispatcher's.
   };
-  void tell(runner_effects& out) const;
+  void tell(time_point now, runner_effects& out) const;
+  void extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
+  void end_without_lease(time_point now, runner_effects& out);
   void wake_for_repair(runner_effects& out) const;
   void forget_if_left(const std::string& worker, runner_effects& out) const;
 
@@ -105,7 +111,7 @@ private:
   zone_pool_fsm pool_;
   std::map<std::uint64_t, held_attempt> attempts_;  ///< By token.
   std::map<std::string, bool> ending_;  ///< Workers whose zone is being emptied; was it broken?
-  milliseconds heartbeat_{10'000};
+  milliseconds heartbeat_{10'000}, lease_{30'000};  // docs/protocol.md, "Leases"
   time_point beat_at_ = time_point::max();
   bool is_up_ = false, is_draining_ = false;
 };

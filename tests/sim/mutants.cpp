@@ -20,6 +20,7 @@ struct planted_bug {
 constexpr planted_bug bugs[] = {
     {mutation::ack_before_commit, "ack before commit"},
     {mutation::token_counter_in_memory, "token counter not durable"},
+    {mutation::no_lease_margin, "expiry judged alike on both sides, without a margin"},
     {mutation::chunk_without_token_check, "chunk stored without token check"},
     {mutation::finish_before_last_chunk, "finish before last chunk"},
     {mutation::dedupe_forgets, "dedupe forgets after restart"},

@@ -40,7 +40,8 @@ void sim_runner::start() {
   zone_of_.clear();
   calls_.clear();
   link_.reset();
-  for (unsigned i = 0; i < workers_; ++i) perform(runner_->on_enrolled("z" + std::to_string(i), 0));
+  for (unsigned i = 0; i < workers_; ++i)
+    perform(runner_->on_enrolled(now(), "z" + std::to_string(i), 0));
   dial();
 }
 
@@ -70,7 +71,8 @@ void sim_runner::dial() {
       dials_ = 0;
       world_.met("link.up");
       perform(outbox_.on_link_up());
-      perform(runner_->on_link_up(now(), milliseconds{answer->value("heartbeat_ms", 2000)}));
+      perform(runner_->on_link_up(now(), milliseconds{answer->value("heartbeat_ms", 2000)},
+                                  milliseconds{answer->value("lease_ms", 6000)}));
     });
   });
 }
@@ -105,13 +107,17 @@ void sim_runner::on_message(const std::shared_ptr<stream>& s, const message& m) 
     calls_.erase(at);
     return then(m.value);
   }
-  if (m.method == "offer") return perform(runner_->on_offer(m.args));
+  if (m.method == "offer") return perform(runner_->on_offer(now(), m.args));
   stale(m.args.value("token", std::uint64_t{0}));
 }
 
-void sim_runner::stale(std::uint64_t token) {
+void sim_runner::note_stale(std::uint64_t token) {
   if (attempts_.count(token) != 0) world_.note(about(fact_kind::told_stale, token, ""));
   world_.met("runner.stale");
+}
+
+void sim_runner::stale(std::uint64_t token) {
+  note_stale(token);
   perform(runner_->on_stale(token, "stale"));
 }
 
@@ -120,13 +126,13 @@ void sim_runner::perform(const runner_effects& todo) {
     std::visit(
         overload{
             [&](const accept_offer& e) {
-              call("accept", {{"token", e.token}}, "", [this, token = e.token](const auto& a) {
+              call("accept", {{"token", e.token}}, "", [this, e](const auto& a) {
                 if (!a) {
                   world_.met("runner.not_accepted");
-                  return perform(runner_->on_not_accepted(now(), token));
+                  return perform(runner_->on_not_accepted(now(), e.token));
                 }
-                world_.note(about(fact_kind::lease_begun, token, ""));
-                perform(runner_->on_accepted(token));
+                world_.note(about(fact_kind::lease_begun, e.token, ""));
+                perform(runner_->on_accepted(e));
               });
             },
             [&](const refuse_offer& e) {
@@ -135,6 +141,7 @@ void sim_runner::perform(const runner_effects& todo) {
             },
             [&](const begin_attempt& e) { begin(e); },
             [&](const cancel_attempt& e) {
+              if (e.reason.starts_with("its lease runs out")) world_.met("runner.lease_ended");
               if (const auto at = attempts_.find(e.token); at != attempts_.end()) {
                 at->second.is_cancelled = true;
                 at->second.fsm.on_cancel(e.reason);
@@ -147,12 +154,14 @@ void sim_runner::perform(const runner_effects& todo) {
                   false));
             },
             [&](const runner::end_zone& e) { end_zone(e.worker); }, [](const forget_zone&) {},
-            [&](const tell_state& e) {
-              if (!e.is_heartbeat) return;
-              call("heartbeat", e.state, "", [this](const auto& a) {
+            [&](const send_heartbeat& e) {
+              call("heartbeat", e.state, "", [this, e](const auto& a) {
                 if (!a) return;
+                std::vector<std::uint64_t> stale;
                 for (const auto& token : a->value("stale", json::array()))
-                  stale(token.template get<std::uint64_t>());
+                  stale.push_back(token.template get<std::uint64_t>());
+                for (const auto token : stale) note_stale(token);
+                perform(runner_->on_heartbeat(e, stale));
               });
             },
             [&](const runner::look_again& e) {
@@ -244,6 +253,7 @@ void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
                  [&](const finish& e) {
                    world_.met("attempt." + e.verdict);
                    const json receipt{{"chunks", a.chunks}};
+                   world_.note(about(fact_kind::attempt_over, token, ""));
                    attempts_.erase(at);
                    perform(outbox_.on_finished(
                        token, {{"verdict", e.verdict}, {"reason", e.reason}, {"receipt", receipt}},
@@ -298,7 +308,7 @@ void sim_runner::do_step(std::uint64_t token, step what) {
   }
   if (what != step::profiler) a.at = what;
   const auto outcome = outcome_of(a, what);
-  const std::uint64_t longest_us = what == step::run ? 4'000'000 : 150'000;
+  const std::uint64_t longest_us = what == step::run ? script_us_max_ : 150'000;
   after_between(1000, longest_us,
                 [this, token, what, number, outcome] { end_step(token, what, number, outcome); });
 }
@@ -348,6 +358,7 @@ void sim_runner::kill_attempt() {
   if (!is_alive_ || attempts_.empty()) return;
   world_.met("attempt.killed");
   const auto token = attempts_.begin()->first;
+  world_.note(about(fact_kind::attempt_over, token, ""));
   attempts_.erase(token);
   perform(runner_->on_attempt_died(token, "std::runtime_error: as told"));
 }

@@ -12,12 +12,14 @@ namespace ntrace::sim {
 
 class sim_runner : public process {
 public:
-  sim_runner(world& w, network& net, unsigned index, unsigned workers,
+  /// `script_max`: how long scripts take at most.
+  sim_runner(world& w, network& net, unsigned index, unsigned workers, milliseconds script_max,
              std::function<bool()> dispatcher_listens)
       : process{w},
         net_{net},
         index_{index},
         workers_{workers},
+        script_us_max_{static_cast<std::uint64_t>(script_max.count()) * 1000},
         listens_{std::move(dispatcher_listens)},
         random_{w.random.next()} {}
 
@@ -67,12 +69,14 @@ private:
   void end_step(std::uint64_t token, runner::step what, std::uint64_t number,
                 const runner::step_outcome& outcome);
   void break_step(std::uint64_t token, const error& why);
+  void note_stale(std::uint64_t token);
   void stale(std::uint64_t token);
   void end_zone(const std::string& worker);
   void note_workers();
 
   network& net_;
   unsigned index_, workers_;
+  std::uint64_t script_us_max_;
   std::function<bool()> listens_;
   random_source random_;
   std::optional<runner::runner_fsm> runner_;

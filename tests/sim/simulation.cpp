@@ -1,6 +1,7 @@
 #include "tests/sim/simulation.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "tests/sim/sim_dispatcher.hpp"
 #include "tests/sim/sim_runner.hpp"
@@ -33,9 +34,12 @@ public:
         runner_count_{1 + static_cast<unsigned>(world_.random.below(3))},
         net_{world_, runner_count_},
         dispatcher_{world_, net_, queue_options()} {
+    // Where scripts outlive a lease, only heartbeats keep it.
+    static constexpr std::array script_max{1000, 5000, 30'000};
+    const milliseconds longest{script_max[world_.random.below(script_max.size())]};
     for (unsigned i = 0; i < runner_count_; ++i)
       runners_.push_back(std::make_unique<sim_runner>(
-          world_, net_, i, 1 + static_cast<unsigned>(world_.random.below(3)),
+          world_, net_, i, 1 + static_cast<unsigned>(world_.random.below(3)), longest,
           [this] { return dispatcher_.is_listening(); }));
     net_.to_dispatcher = [this](const auto& s, const auto& m) { dispatcher_.on_message(s, m); };
     net_.to_runner = [this](const auto& s, const auto& m) {

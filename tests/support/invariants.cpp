@@ -8,10 +8,10 @@ namespace {
 using namespace dispatcher;
 
 constexpr const char* names[] = {
-    "sent",          "acked",           "committed",   "recovered",    "renewed",
-    "lease_expired", "verdict_early",   "lease_begun", "zone_begun",   "zone_proved",
-    "zone_used",     "zone_ended",      "told_stale",  "cancel_acked", "workers",
-    "held_bytes",    "child_restarted", "crashed",     "quiet",        "finished"};
+    "sent",          "acked",       "committed",    "recovered",   "renewed",    "lease_expired",
+    "verdict_early", "lease_begun", "zone_begun",   "zone_proved", "zone_used",  "zone_ended",
+    "attempt_over",  "told_stale",  "cancel_acked", "workers",     "held_bytes", "child_restarted",
+    "crashed",       "quiet",       "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -128,6 +128,9 @@ void invariant_checker::on(const fact& f) {
     case fact_kind::zone_ended:
       on_zone(f);
       break;
+    case fact_kind::attempt_over:
+      on_attempt_over(f.token);
+      break;
     case fact_kind::told_stale:
       stale_at_.try_emplace(f.token, f.at);
       break;
@@ -151,6 +154,8 @@ void invariant_checker::on(const fact& f) {
                 " ms, at most " + std::to_string(f.n[1]) + " were due");
       break;
     case fact_kind::crashed:
+      for (const auto& [name, z] : zones_)
+        if (name.starts_with(f.who + "/")) on_attempt_over(z.token);
       std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });
       break;
     case fact_kind::quiet:
@@ -227,6 +232,11 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
   if (o.state == run_state::leased) {
     check("S4", before == run_state::queued,
           "run " + o.run + " was leased again while it was " + std::string{to_string(before)});
+    std::string others;
+    for (const auto token : r.at_work) others += " " + std::to_string(token);
+    check("S4", others.empty(),
+          "run " + o.run + " was leased with token " + std::to_string(o.token) +
+              " while others still worked on it:" + others);
     ++r.accepted;
     check("S13", o.attempts <= options_.attempts,
           "run " + o.run + " is at attempt " + std::to_string(o.attempts));
@@ -241,7 +251,8 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
     check("S14", !o.reason.starts_with("script_failed"),
           "run " + o.run + " is retried though its script failed");
     if (is_terminal(before)) {
-      r.accepted = 0;  // Requeued: a new epoch.
+      r.accepted = 0;  // Requeued: a new epoch. What a cancel left running has no part in it.
+      r.at_work.clear();
       r.is_cancelled = false;
     }
   }
@@ -255,6 +266,11 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
   r.verdict = o.verdict;
 }
 
+void invariant_checker::on_attempt_over(std::uint64_t token) {
+  if (const auto at = run_of_token_.find(token); at != run_of_token_.end())
+    runs_[at->second].at_work.erase(token);
+}
+
 void invariant_checker::on_zone(const fact& f) {
   auto& z = zones_[f.zone];
   switch (f.kind) {
@@ -266,6 +282,8 @@ void invariant_checker::on_zone(const fact& f) {
             "zone " + f.zone + " was begun for token " + std::to_string(f.token) +
                 " while it belongs to " + std::to_string(z.token));
       z = {f.token, false};
+      if (const auto at = run_of_token_.find(f.token); at != run_of_token_.end())
+        runs_[at->second].at_work.insert(f.token);
       break;
     case fact_kind::zone_proved:
       z.is_proved = true;

@@ -26,6 +26,7 @@ enum class fact_kind {
   zone_proved,    ///< It came up with a proof of clean.
   zone_used,      ///< A step of `token` after the rollback began in `zone`.
   zone_ended,     ///< Nothing runs in `zone` any more.
+  attempt_over,   ///< The runner `who` works for `token` no more.
   told_stale,     ///< The runner `who` learned that `token` is stale.
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
   workers,        ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
@@ -73,9 +74,10 @@ private:
   struct run_state {
     journal::run_row row;
     std::string key, verdict, last_event;
-    std::uint64_t chunks = 0;    ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;  ///< Attempts of this epoch.
-    bool is_cancelled = false;   ///< Acknowledged.
+    std::uint64_t chunks = 0;         ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;       ///< Attempts of this epoch.
+    std::set<std::uint64_t> at_work;  ///< Tokens of this epoch whose attempt runs somewhere.
+    bool is_cancelled = false;        ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;
@@ -86,6 +88,7 @@ private:
   void on_operation(const fact& f);
   void on_set_run(const fact& f, const journal::set_run& op);
   void on_zone(const fact& f);
+  void on_attempt_over(std::uint64_t token);
 
   check_options options_;
   std::map<std::string, run_state> runs_;

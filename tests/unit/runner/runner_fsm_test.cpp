@@ -1,0 +1,146 @@
+// The runner's decisions, in virtual time.
+#include <gtest/gtest.h>
+
+#include "actors/runner/runner_fsm.hpp"
+
+using namespace ntrace;
+using namespace ntrace::runner;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+template <class Effect, class Effects>
+std::vector<Effect> only(const Effects& all) {
+  std::vector<Effect> out;
+  for (const auto& one : all)
+    if (const auto* e = std::get_if<Effect>(&one)) out.push_back(*e);
+  return out;
+}
+
+const time_point start{};
+
+runner_fsm with_worker() {
+  runner_fsm out{"r", {100ms, 1s}, 1};
+  out.on_enrolled(start, "z", 0);
+  out.on_link_up(start, 1s, 6s);
+  return out;
+}
+json offer_of(std::uint64_t token) { return {{"token", token}, {"run", "R"}, {"source", "s"}}; }
+
+}  // namespace
+
+TEST(runner_fsm, begins_an_attempt_only_when_its_accept_was_answered) {
+  auto uut = with_worker();
+  const auto offered = uut.on_offer(start, offer_of(1));
+  EXPECT_EQ(only<accept_offer>(offered).size(), 1u);
+  EXPECT_TRUE(only<begin_attempt>(offered).empty());
+  EXPECT_EQ(only<begin_attempt>(uut.on_accepted({1, start})).size(), 1u);
+  EXPECT_TRUE(only<begin_attempt>(uut.on_accepted({1, start})).empty());
+}
+
+TEST(runner_fsm, takes_an_offer_heard_twice_once) {
+  auto uut = with_worker();
+  uut.on_enrolled(start, "z2", 0);
+  uut.on_offer(start, offer_of(1));
+  EXPECT_TRUE(uut.on_offer(start, offer_of(1)).empty());
+  EXPECT_EQ(uut.pool().free(), 1u);
+}
+
+TEST(runner_fsm, frees_the_worker_of_an_offer_that_was_given_away) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  EXPECT_EQ(uut.pool().free(), 0u);
+  uut.on_not_accepted(start, 1);
+  EXPECT_EQ(uut.pool().free(), 1u);
+}
+
+TEST(runner_fsm, frees_a_worker_only_when_its_zone_is_empty) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted({1, start});
+  EXPECT_EQ(only<end_zone>(uut.on_attempt_over(1, false, nullptr)).size(), 1u);
+  EXPECT_EQ(uut.pool().free(), 0u);
+  uut.on_zone_ended(start, "z", false);
+  EXPECT_EQ(uut.pool().free(), 1u);
+}
+
+TEST(runner_fsm, gives_an_attempt_that_died_a_verdict_and_one_that_is_over_none) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted({1, start});
+  EXPECT_EQ(only<lose_attempt>(uut.on_attempt_died(1, "boom")).size(), 1u);
+  uut.on_attempt_over(1, false, nullptr);
+  EXPECT_TRUE(uut.on_attempt_died(1, "boom").empty());
+}
+
+TEST(runner_fsm, beats_at_its_interval_over_however_many_links) {
+  auto uut = with_worker();
+  for (int i = 0; i < 3; ++i) {
+    uut.on_link_lost();
+    uut.on_link_up(start, 1s, 6s);
+  }
+  EXPECT_TRUE(only<send_heartbeat>(uut.on_tick(start + 999ms)).empty());
+  EXPECT_EQ(only<send_heartbeat>(uut.on_tick(start + 1s)).size(), 1u);
+  EXPECT_TRUE(only<send_heartbeat>(uut.on_tick(start + 1s)).empty());
+}
+
+TEST(runner_fsm, ends_what_runs_on_an_expelled_worker_only_when_told_so) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted({1, start});
+  const auto gentle = uut.on_expel(start, "z", false);
+  ASSERT_TRUE(gentle);
+  EXPECT_TRUE(only<cancel_attempt>(*gentle).empty());
+  EXPECT_EQ(only<cancel_attempt>(*uut.on_expel(start, "z", true)).size(), 1u);
+  uut.on_attempt_over(1, false, nullptr);
+  EXPECT_EQ(only<forget_zone>(uut.on_zone_ended(start, "z", false)).size(), 1u);
+}
+
+TEST(runner_fsm, ends_an_attempt_a_margin_before_its_lease_does_when_no_heartbeat_is_answered) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted({1, start});
+  uut.on_link_lost();
+  // A lease of 6 s, a sixth of it as margin.
+  EXPECT_TRUE(only<cancel_attempt>(uut.on_tick(start + 4999ms)).empty());
+  EXPECT_EQ(only<cancel_attempt>(uut.on_tick(start + 5s)).size(), 1u);
+  EXPECT_TRUE(only<cancel_attempt>(uut.on_tick(start + 6s)).empty()) << "told once";
+}
+
+TEST(runner_fsm, counts_a_lease_from_when_the_answered_heartbeat_was_sent) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted({1, start});
+  const auto beat = only<send_heartbeat>(uut.on_tick(start + 2s));
+  ASSERT_EQ(beat.size(), 1u);
+  EXPECT_EQ(beat[0].tokens, std::vector<std::uint64_t>{1});
+  // Its answer took 2 s, which the dispatcher may have counted already.
+  const auto wakes = only<look_again>(uut.on_heartbeat(beat[0], {}));
+  ASSERT_EQ(wakes.size(), 1u);
+  EXPECT_EQ(wakes[0].at, start + 7s);
+  EXPECT_TRUE(only<cancel_attempt>(uut.on_tick(start + 6999ms)).empty());
+  EXPECT_EQ(only<cancel_attempt>(uut.on_tick(start + 7s)).size(), 1u);
+}
+
+TEST(runner_fsm, does_not_extend_a_lease_that_a_heartbeat_did_not_name_or_that_is_stale) {
+  auto uut = with_worker();
+  const auto early = only<send_heartbeat>(uut.on_tick(start + 1s));
+  uut.on_offer(start + 1s, offer_of(1));
+  uut.on_accepted({1, start + 1s});
+  EXPECT_TRUE(only<look_again>(uut.on_heartbeat(early.at(0), {})).empty());
+  const auto late = only<send_heartbeat>(uut.on_tick(start + 3s));
+  const auto seen = uut.on_heartbeat(late.at(0), {1});
+  EXPECT_TRUE(only<look_again>(seen).empty());
+  EXPECT_EQ(only<cancel_attempt>(seen).size(), 1u);
+}
+
+TEST(runner_fsm, says_nothing_while_the_link_is_down) {
+  auto uut = with_worker();
+  uut.on_link_lost();
+  EXPECT_TRUE(uut.on_drain(start, true).empty());
+  EXPECT_TRUE(only<send_heartbeat>(uut.on_enrolled(start, "z2", 0)).empty());
+  const auto up = only<send_heartbeat>(uut.on_link_up(start, 1s, 6s));
+  ASSERT_EQ(up.size(), 1u);
+  EXPECT_EQ(up[0].state["workers"], 2);
+}
