@@ -20,9 +20,12 @@ enum class mutation {
   pending_counter_leaks = 11,
   rollback_error_ignored = 12,
   backoff_never_reset = 13,
+  facade_resends_without_id = 14,
+  held_bytes_into_new_session = 15,
   fsync_error_ignored = 16,
   attempts_off_by_one = 17,
   script_failure_retried = 18,
+  half_close_closes = 19,
   requeue_keeps_epoch = 20,
   recovery_does_not_wait = 21,
 };

@@ -12,7 +12,8 @@
 #include "config/gauges.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
-#include "net/rpc_session.hpp"
+#include "config/overload.hpp"
+#include "net/rpc_peer_fsm.hpp"
 #include "supervision/caf_types.hpp"
 
 namespace ntrace::rpc {
@@ -22,16 +23,12 @@ using sweep_atom = caf::atom_constant<caf::atom("sweep")>;
 constexpr auto sweep_every = std::chrono::seconds{5};
 constexpr std::size_t read_bytes = 64u << 10;
 
-/// A connection has two scribes. CAF ends a scribe when the peer half-closes, as nc does, and what
-/// was asked must still be answered: so a second scribe that never reads writes on a duplicate of
-/// the descriptor.
+/// A connection has two scribes. CAF ends a scribe when the peer half-closes, and what was asked
+/// must still be answered: so a second scribe that never reads writes on a duplicate of the
+/// descriptor.
 struct peer {
-  net::rpc_session session;
+  net::rpc_peer_fsm fsm;
   caf::io::connection_handle reader, writer;
-  std::size_t unsent = 0;
-  time_point last_progress{};
-  bool read_closed = false;
-  bool paused = false;
 };
 
 struct server_state {
@@ -44,57 +41,16 @@ struct server_state {
 };
 using server_self = caf::stateful_actor<server_state, caf::io::broker>*;
 
-void drop(server_self self, peer_id id) {
-  auto& state = self->state;
-  const auto at = state.peers.find(id);
-  if (at == state.peers.end()) return;
-  const auto reader = at->second.reader;
-  const auto writer = at->second.writer;
-  const bool told = at->second.read_closed;
-  state.by_handle.erase(reader);
-  state.by_handle.erase(writer);
-  state.peers.erase(at);
-  self->close(writer);
-  self->close(reader);
-  --gauges::value("rpc_connections");
-  if (!told) self->send(state.handler, peer_gone{id});
-}
+void perform(server_self self, peer_id id, net::peer_effects todo);
 
-/// Sends what the session has to say, and closes what has nothing more to say.
-void pump(server_self self, peer_id id) {
-  const auto at = self->state.peers.find(id);
-  if (at == self->state.peers.end()) return;
-  auto& p = at->second;
-  if (p.session.has_output()) {
-    const auto text = p.session.take_output();
-    if (p.unsent == 0) p.last_progress = supervision::now_of(self);
-    p.unsent += text.size();
-    self->write(p.writer, text.size(), text.data());
-    self->flush(p.writer);
-  }
-  const bool done = p.session.is_broken() || (p.read_closed && p.session.requests_in_flight() == 0);
-  if (done && p.unsent == 0) return drop(self, id);
-  const bool pause = p.session.wants_pause(p.unsent);
-  if (!p.read_closed && pause != p.paused) {
-    p.paused = pause;
-    if (pause) {
-      self->halt(p.reader);
-    } else {
-      self->trigger(p.reader);
-      self->configure_read(p.reader, caf::io::receive_policy::at_most(read_bytes));
-    }
-  }
-}
-
-void serve(server_self self, peer_id id, net::rpc_request request) {
+void serve(server_self self, peer_id id, const net::rpc_request& request) {
   auto answer = [self, id, request](const result<nlohmann::json>& value) {
     const auto at = self->state.peers.find(id);
     if (at == self->state.peers.end()) return;
     if (!value && !request.wants_reply)
       log::warn("rpc.request_failed",
                 {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
-    at->second.session.answer(request, value);
-    pump(self, id);
+    perform(self, id, at->second.fsm.on_answer(supervision::now_of(self), request, value));
   };
   self->request(self->state.handler, caf::infinite, call{id, request.method, request.args})
       .then([answer](const served& s) { answer(s.value); },
@@ -105,6 +61,40 @@ void serve(server_self self, peer_id id, net::rpc_request request) {
                     "the server restarts; it is not known whether it was done: try again";
               answer(fail(std::move(ours)));
             });
+}
+
+void forget(server_self self, peer_id id) {
+  auto& state = self->state;
+  const auto at = state.peers.find(id);
+  const auto reader = at->second.reader, writer = at->second.writer;
+  state.by_handle.erase(reader);
+  state.by_handle.erase(writer);
+  state.peers.erase(at);
+  self->close(writer);
+  self->close(reader);
+  --gauges::value("rpc_connections");
+}
+
+void perform(server_self self, peer_id id, net::peer_effects todo) {
+  for (auto& one : todo) {
+    const auto at = self->state.peers.find(id);
+    if (at == self->state.peers.end()) return;
+    auto& p = at->second;
+    std::visit(
+        overload{[&](const net::serve_request& e) { serve(self, id, e.request); },
+                 [&](const net::write_bytes& e) {
+                   self->write(p.writer, e.text.size(), e.text.data());
+                   self->flush(p.writer);
+                 },
+                 [&](const net::stop_reading&) { self->halt(p.reader); },
+                 [&](const net::read_again&) {
+                   self->trigger(p.reader);
+                   self->configure_read(p.reader, caf::io::receive_policy::at_most(read_bytes));
+                 },
+                 [&](const net::peer_is_gone&) { self->send(self->state.handler, peer_gone{id}); },
+                 [&](const net::close_connection&) { forget(self, id); }},
+        one);
+  }
 }
 
 void on_connection(server_self self, const caf::io::new_connection_msg& m) {
@@ -141,21 +131,19 @@ void on_closed(server_self self, caf::io::connection_handle handle) {
   const auto id = at->second;
   auto& p = state.peers.at(id);
   state.by_handle.erase(at);
-  if (handle == p.writer) return drop(self, id);
-  p.read_closed = true;
-  self->send(state.handler, peer_gone{id});
-  pump(self, id);
+  perform(self, id,
+          handle == p.writer ? p.fsm.on_broken() : p.fsm.on_half_close(supervision::now_of(self)));
 }
 
 void sweep(server_self self) {
-  std::vector<peer_id> stuck;
-  for (const auto& [id, p] : self->state.peers)
-    if (p.unsent > 0 && supervision::now_of(self) - p.last_progress > limits::unread_deadline)
-      stuck.push_back(id);
-  for (const auto id : stuck) {
+  std::vector<std::pair<peer_id, net::peer_effects>> stuck;
+  for (auto& [id, p] : self->state.peers)
+    if (auto todo = p.fsm.on_tick(supervision::now_of(self)); !todo.empty())
+      stuck.emplace_back(id, std::move(todo));
+  for (auto& [id, todo] : stuck) {
     ++gauges::value("rpc_connections_stuck");
     log::warn("rpc.peer_does_not_read", {{"peer", id}});
-    drop(self, id);
+    perform(self, id, std::move(todo));
   }
   self->delayed_send(self, sweep_every, sweep_atom::value);
 }
@@ -170,20 +158,17 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
           [self](const caf::io::new_data_msg& m) {
             const auto at = self->state.by_handle.find(m.handle);
             if (at == self->state.by_handle.end()) return;
-            const auto id = at->second;
-            auto events = self->state.peers.at(id).session.on_bytes({m.buf.data(), m.buf.size()});
-            for (auto& event : events)
-              if (auto* request = std::get_if<net::rpc_request>(&event))
-                serve(self, id, std::move(*request));
-            pump(self, id);
+            auto& fsm = self->state.peers.at(at->second).fsm;
+            perform(self, at->second,
+                    fsm.on_bytes(supervision::now_of(self), {m.buf.data(), m.buf.size()}));
           },
           [self](const caf::io::data_transferred_msg& m) {
             const auto at = self->state.by_handle.find(m.handle);
             if (at == self->state.by_handle.end()) return;
-            auto& p = self->state.peers.at(at->second);
-            p.unsent = static_cast<std::size_t>(m.remaining);
-            p.last_progress = supervision::now_of(self);
-            pump(self, at->second);
+            auto& fsm = self->state.peers.at(at->second).fsm;
+            perform(
+                self, at->second,
+                fsm.on_written(supervision::now_of(self), static_cast<std::size_t>(m.remaining)));
           },
           [self](const caf::io::connection_closed_msg& m) { on_closed(self, m.handle); },
           [self](const caf::io::acceptor_closed_msg&) {
@@ -192,8 +177,8 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
           [self](const notify& n) {
             const auto at = self->state.peers.find(n.peer);
             if (at == self->state.peers.end()) return;
-            at->second.session.notify(n.method, n.args);
-            pump(self, n.peer);
+            perform(self, n.peer,
+                    at->second.fsm.on_notify(supervision::now_of(self), n.method, n.args));
           },
           [self](port_atom) { return self->state.port; },
           [self](sweep_atom) { sweep(self); }};
