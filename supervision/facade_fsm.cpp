@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/mutation.hpp"
+
 namespace ntrace::supervision {
 
 facade_fsm::iterator facade_fsm::drop(iterator at) {
@@ -37,7 +39,8 @@ facade_effects facade_fsm::on_up(time_point now) {
   is_up_ = true;
   for (auto at = held_.begin(); at != held_.end();) {
     out.push_back(forward{at->first});
-    at = at->second.wants_answer ? std::next(at) : drop(at);
+    const bool is_owed = at->second.wants_answer && !mutated(mutation::facade_resends_without_id);
+    at = is_owed ? std::next(at) : drop(at);
   }
   return out;
 }

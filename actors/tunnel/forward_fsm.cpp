@@ -1,0 +1,268 @@
+#include "actors/tunnel/forward_fsm.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "config/mutation.hpp"
+
+namespace ntrace::tunnel {
+
+forward_fsm::connection* forward_fsm::find(connection_id of, phase at) {
+  const auto found = connections_.find(of);
+  return found != connections_.end() && found->second.at == at ? &found->second : nullptr;
+}
+
+std::size_t forward_fsm::held() const {
+  return static_cast<std::size_t>(
+      std::count_if(connections_.begin(), connections_.end(),
+                    [](const auto& c) { return c.second.at == phase::held; }));
+}
+
+bool forward_fsm::is_outstanding() const {
+  return std::any_of(connections_.begin(), connections_.end(), [](const auto& c) {
+    return c.second.at != phase::open || c.second.to_channel > 0;
+  });
+}
+
+forward_fsm::iterator forward_fsm::drop(iterator at) {
+  auto& c = at->second;
+  bytes_ -= c.waiting.size() + c.to_channel + c.to_local;
+  if (opening_ == at->first) opening_.reset();
+  return connections_.erase(at);
+}
+
+forward_fsm::iterator forward_fsm::reset(iterator at, const std::string& reason,
+                                         forward_effects& out) {
+  if (!at->second.is_local_gone) out.push_back(close_local{at->first, true, reason});
+  return drop(at);
+}
+
+void forward_fsm::open_next(time_point, forward_effects& out) {
+  if (live_ == 0 || opening_) return;
+  const auto at = std::find_if(connections_.begin(), connections_.end(),
+                               [](const auto& c) { return c.second.at == phase::held; });
+  if (at == connections_.end()) return;
+  at->second.at = phase::opening;
+  at->second.over = live_;
+  opening_ = at->first;
+  opening_over_ = live_;
+  out.push_back(open_channel{at->first});
+}
+
+forward_effects forward_fsm::on_session(time_point now, generation live) {
+  forward_effects out;
+  live_ = live;
+  open_next(now, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_session_lost(time_point now, generation lost) {
+  forward_effects out;
+  if (live_ == lost) live_ = 0;
+  if (opening_over_ == lost) opening_.reset();
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    auto& c = at->second;
+    if (c.at == phase::held || c.over != lost) {
+      ++at;
+    } else if (c.at == phase::opening || mutated(mutation::held_bytes_into_new_session)) {
+      // Nothing of it has left yet: it waits for the next session.
+      c.at = phase::held;
+      c.until = now + options_.held_max;
+      out.push_back(look_again{c.until});
+      ++at;
+    } else {
+      at = reset(at, "the tunnel's session was lost", out);
+    }
+  }
+  open_next(now, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_accepted(time_point now, connection_id of) {
+  forward_effects out;
+  const bool is_full = connections_.size() >= options_.connections_max ||
+                       (live_ == 0 && held() >= options_.held_connections_max);
+  if (is_full) {
+    out.push_back(close_local{
+        of, true,
+        std::to_string(connections_.size()) + " connections wait for the tunnel already"});
+    return out;
+  }
+  auto& c = connections_[of];
+  c.until = now + options_.held_max;
+  open_next(now, out);
+  if (c.at == phase::held) out.push_back(look_again{c.until});
+  return out;
+}
+
+forward_effects forward_fsm::on_local_bytes(time_point, connection_id of, std::string data) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end() || at->second.at == phase::closing) return out;
+  auto& c = at->second;
+  bytes_ += data.size();
+  if (c.at == phase::open) {
+    c.to_channel += data.size();
+    out.push_back(write_channel{of, std::move(data)});
+    if (c.to_channel >= options_.channel_buffer_bytes && !std::exchange(c.is_local_stopped, true))
+      out.push_back(stop_local{of});
+    return out;
+  }
+  c.waiting += data;
+  if (c.waiting.size() >= options_.held_bytes_max && !std::exchange(c.is_local_stopped, true))
+    out.push_back(stop_local{of});
+  return out;
+}
+
+forward_effects forward_fsm::on_opened(time_point now, connection_id of) {
+  forward_effects out;
+  if (opening_ == of) opening_.reset();
+  if (auto* c = find(of, phase::opening)) {
+    c->at = phase::open;
+    c->to_channel += c->waiting.size();
+    if (!c->waiting.empty()) out.push_back(write_channel{of, std::exchange(c->waiting, {})});
+    if (c->local_ended) out.push_back(end_channel{of});
+  } else if (connections_.count(of) == 0) {
+    out.push_back(close_channel{of});  // Who asked for it has left.
+  }
+  open_next(now, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_open_refused(time_point now, connection_id of,
+                                             const std::string& reason) {
+  forward_effects out;
+  if (opening_ == of) opening_.reset();
+  if (find(of, phase::opening)) reset(connections_.find(of), reason, out);
+  open_next(now, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_channel_took(time_point, connection_id of, std::size_t bytes) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end()) return out;
+  auto& c = at->second;
+  const auto taken = std::min(bytes, c.to_channel);
+  c.to_channel -= taken;
+  bytes_ -= taken;
+  if (c.is_local_stopped && c.at == phase::open &&
+      c.to_channel <= options_.channel_buffer_bytes / 2) {
+    c.is_local_stopped = false;
+    out.push_back(read_local{of});
+  }
+  return out;
+}
+
+forward_effects forward_fsm::on_channel_bytes(time_point, connection_id of, std::string data) {
+  forward_effects out;
+  auto* c = find(of, phase::open);
+  if (!c || c->is_local_gone) return out;
+  bytes_ += data.size();
+  c->to_local += data.size();
+  out.push_back(write_local{of, std::move(data)});
+  if (c->to_local >= options_.channel_buffer_bytes && !std::exchange(c->is_channel_stopped, true))
+    out.push_back(stop_channel{of});
+  return out;
+}
+
+forward_effects forward_fsm::on_local_took(time_point, connection_id of, std::size_t bytes) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end()) return out;
+  auto& c = at->second;
+  const auto taken = std::min(bytes, c.to_local);
+  c.to_local -= taken;
+  bytes_ -= taken;
+  if (c.is_channel_stopped && c.at == phase::open &&
+      c.to_local <= options_.channel_buffer_bytes / 2) {
+    c.is_channel_stopped = false;
+    out.push_back(read_channel{of});
+  }
+  return out;
+}
+
+void forward_fsm::begin_close(time_point now, iterator at, forward_effects& out) {
+  at->second.at = phase::closing;
+  at->second.until = now + options_.closing_max;
+  out.push_back(close_channel{at->first});
+  out.push_back(look_again{at->second.until});
+}
+
+void forward_fsm::close_when_both_ended(time_point now, connection_id of, forward_effects& out) {
+  const auto at = connections_.find(of);
+  if (!at->second.local_ended || !at->second.channel_ended) return;
+  out.push_back(close_local{of, false, "both sides have finished"});
+  at->second.is_local_gone = true;
+  begin_close(now, at, out);
+}
+
+forward_effects forward_fsm::on_local_end(time_point now, connection_id of) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end() || std::exchange(at->second.local_ended, true)) return out;
+  if (at->second.at != phase::open) return out;  // Said once the channel is there.
+  out.push_back(end_channel{of});
+  close_when_both_ended(now, of, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_channel_end(time_point now, connection_id of) {
+  forward_effects out;
+  auto* c = find(of, phase::open);
+  if (!c || std::exchange(c->channel_ended, true)) return out;
+  out.push_back(end_local{of});
+  close_when_both_ended(now, of, out);
+  return out;
+}
+
+forward_effects forward_fsm::on_local_broken(time_point now, connection_id of) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end()) return out;
+  auto& c = at->second;
+  c.is_local_gone = true;
+  if (c.at == phase::held) {
+    drop(at);
+  } else if (c.at == phase::opening) {
+    // A pending open cannot be taken back: the slot stays taken until it is answered.
+    drop(at);
+    opening_ = of;
+  } else if (c.at == phase::open) {
+    begin_close(now, at, out);
+  }
+  return out;
+}
+
+forward_effects forward_fsm::on_channel_closed(time_point, connection_id of) {
+  forward_effects out;
+  const auto at = connections_.find(of);
+  if (at == connections_.end()) return out;
+  if (at->second.at == phase::closing)
+    drop(at);
+  else if (at->second.at == phase::open)
+    reset(at, "the other side closed the connection", out);
+  return out;
+}
+
+forward_effects forward_fsm::on_tick(time_point now) {
+  forward_effects out;
+  std::optional<time_point> next;
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    auto& c = at->second;
+    const bool is_timed = c.at == phase::held || c.at == phase::closing;
+    if (is_timed && now < c.until) next = next ? std::min(*next, c.until) : c.until;
+    if (!is_timed || now < c.until) {
+      ++at;
+    } else if (c.at == phase::held) {
+      at = reset(at, "no session came up in time", out);
+    } else {
+      ++leaked_;
+      at = drop(at);
+    }
+  }
+  if (next) out.push_back(look_again{*next});
+  return out;
+}
+
+}  // namespace ntrace::tunnel

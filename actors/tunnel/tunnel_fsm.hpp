@@ -1,0 +1,154 @@
+#pragma once
+// When a tunnel's SSH session is dialled, probed, suspected, given up for a new one, or not tried
+// again: docs/tunnel.md. It knows sessions by their generation; what one that is not live any more
+// still says changes nothing but a counter. Pure.
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/clock.hpp"
+#include "config/random.hpp"
+
+namespace ntrace::tunnel {
+
+using generation = std::uint64_t;
+
+struct tunnel_options {
+  /// Between probes while something is outstanding; none: 4 round trips, 50 ms to 2 s.
+  std::optional<milliseconds> probe_interval;
+  milliseconds probe_idle_interval{1000};
+  /// Silence after a probe that makes a session suspect; none: from round trips, 250 ms to 15 s.
+  std::optional<milliseconds> probe_deadline;
+  milliseconds suspect_grace{30'000};  ///< How long a silent session may still heal.
+  milliseconds backoff_min{20}, backoff_max{500};
+  milliseconds stable_after{2000};     ///< Up for so long, it is dialled again at once.
+  milliseconds parked_retry{300'000};  ///< ±20 %.
+  milliseconds drain_deadline{30'000};
+};
+
+enum class tunnel_state { idle, dialling, up, suspect, backoff, parked, draining };
+std::string_view to_string(tunnel_state s);
+
+/// What a failed dial tells about the next one.
+enum class dial_failure {
+  transient,      ///< Try again with backoff.
+  refused,        ///< The key is not accepted: parked, tried again at parked_retry.
+  needs_operator  ///< Host key, key file or configuration: parked until on_retry.
+};
+
+/// Connect, authenticate; answer by on_connected, on_banner, on_authenticated or on_dial_failed.
+struct dial {
+  generation of;
+};
+/// Give a dial or session up without a word.
+struct abandon {
+  generation of;
+};
+/// Make the server answer; then on_probe_answered.
+struct probe {
+  generation of;
+};
+/// New connections use this session from now on.
+struct switch_to {
+  generation of;
+};
+/// What ran over that session is reset now, so that its owners come back over the next one.
+struct reset_connections {
+  generation of;
+};
+/// Call on_tick() then; a late or further call does no harm.
+struct wake {
+  time_point at;
+};
+/// The state changed, for log and status.
+struct report {
+  tunnel_state from, to;
+  std::string reason;
+};
+using tunnel_effects =
+    std::vector<std::variant<dial, abandon, probe, switch_to, reset_connections, wake, report>>;
+
+class tunnel_fsm {
+public:
+  /// Attempts whose server accepted and says nothing yet, at most: a stopped server's backlog takes
+  /// them all when it goes on, and its MaxStartups must not throw out the good one.
+  static constexpr std::size_t silent_dials_max = 3;
+
+  tunnel_fsm(tunnel_options options, std::uint64_t seed) : options_{options}, random_{seed} {}
+
+  tunnel_effects on_start(time_point now);
+  /// Ends everything at once.
+  tunnel_effects on_stop(time_point now);
+  /// Ends when the last connection does, or at the deadline.
+  tunnel_effects on_drain(time_point now);
+  tunnel_effects on_tick(time_point now);
+
+  // Of a dial.
+  tunnel_effects on_connected(time_point now, generation of, std::chrono::microseconds round_trip);
+  tunnel_effects on_banner(time_point now, generation of);
+  tunnel_effects on_authenticated(time_point now, generation of);
+  tunnel_effects on_dial_failed(time_point now, generation of, dial_failure how,
+                                const std::string& reason);
+  // Of a session.
+  /// Any byte from the server is a sign of life.
+  tunnel_effects on_inbound(time_point now, generation of);
+  tunnel_effects on_probe_answered(time_point now, generation of);
+  tunnel_effects on_session_lost(time_point now, generation of, const std::string& reason);
+
+  /// Somebody wants to use the tunnel: a long wait becomes a short one.
+  tunnel_effects on_demand(time_point now);
+  tunnel_effects on_network_changed(time_point now);
+  /// The operator, or a new configuration, says that it is worth trying again.
+  tunnel_effects on_retry(time_point now);
+  /// Bytes were sent and nothing was heard since, or connections wait: probe at the fast interval.
+  tunnel_effects on_outstanding(time_point now, bool is_outstanding);
+  /// Connections over the tunnel, for draining.
+  tunnel_effects on_connections(time_point now, std::size_t count);
+
+  tunnel_state state() const { return state_; }
+  generation live() const { return live_; }  ///< 0 without one.
+  std::uint64_t dials() const { return next_ - 1; }
+  std::size_t dials_under_way() const { return dials_.size(); }
+  std::uint64_t stale_inputs() const { return stale_; }
+  milliseconds probe_deadline() const;
+  milliseconds probe_interval() const;
+
+private:
+  enum class phase { connecting, silent, talking, proving };
+  struct attempt {
+    phase at = phase::connecting;
+    time_point since{};
+  };
+  void enter(time_point now, tunnel_state next, const std::string& reason, tunnel_effects& out);
+  void begin_dial(time_point now, tunnel_effects& out);
+  void abandon_dials(tunnel_effects& out);
+  void fall_back(time_point now, const std::string& reason, tunnel_effects& out);
+  void lose(time_point now, const std::string& reason, tunnel_effects& out);
+  void take(time_point now, generation of, tunnel_effects& out);
+  void send_probe(time_point now, tunnel_effects& out);
+  void wake_at(time_point at, tunnel_effects& out);
+  void measure(std::chrono::microseconds round_trip);
+  attempt* find(generation of);
+  bool is_of_live(generation of);
+  milliseconds next_wait(time_point now);
+
+  tunnel_options options_;
+  random_source random_;
+  tunnel_state state_ = tunnel_state::idle;
+  std::map<generation, attempt> dials_;
+  generation next_ = 1, live_ = 0;
+  time_point up_since_{}, down_since_{}, suspect_since_{}, last_inbound_{}, next_probe_{};
+  std::optional<time_point> probe_sent_;
+  std::optional<time_point> retry_at_;  ///< Of backoff and parked; of a dial beside a suspect one.
+  std::optional<time_point> drain_until_;
+  std::optional<double> srtt_ms_, rttvar_ms_;
+  time_point expected_ = time_point::max();  ///< The earliest wake that was asked for.
+  unsigned failures_ = 0;
+  std::uint64_t stale_ = 0;
+  std::size_t connections_ = 0;
+  bool is_outstanding_ = false;
+};
+
+}  // namespace ntrace::tunnel
