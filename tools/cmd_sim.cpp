@@ -85,14 +85,16 @@ int many_runs(const sim_args& a) {
     all.runs += part.runs;
     all.steps += part.steps;
     all.failed += part.failed;
+    all.lost += part.lost;
     if (!all.first_failing) all.first_failing = part.first_failing;
     for (const auto& [what, n] : part.seen) all.seen[what] += n;
-  } while (steady_clock::now() < end && all.failed == 0);
+  } while (steady_clock::now() < end && all.failed + all.lost == 0);
   const auto missing = sim::missing_coverage(all.seen);
   if (a.as_json) {
     std::cout << json{{"runs", all.runs},
                       {"steps", all.steps},
                       {"violations", all.failed},
+                      {"lost", all.lost},
                       {"coverage", all.seen},
                       {"never_met", missing},
                       {"first_failing_seed", all.first_failing ? json(*all.first_failing) : json()}}
@@ -104,9 +106,11 @@ int many_runs(const sim_args& a) {
     if (all.first_failing) explain(*all.first_failing);
     if (all.runs >= 10'000)
       for (const auto& m : missing) std::cout << "never met: " << m << "\n";
+    if (all.lost != 0)
+      std::cout << "a process of the simulator died; runs without an outcome: " << all.lost << "\n";
     std::cout << "runs " << all.runs << ", violations " << all.failed << "\n";
   }
-  return all.failed == 0 && (all.runs < 10'000 || missing.empty()) ? 0 : 1;
+  return all.failed + all.lost == 0 && (all.runs < 10'000 || missing.empty()) ? 0 : 1;
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ void ask_dispatcher(runner_self self, const char* method, json args, Good good, 
 void accept(runner_self self, const accept_offer& e) {
   ask_dispatcher(
       self, "accept", {{"token", e.token}},
-      [self, e](const json&) { perform(self, self->state.fsm->on_accepted(e)); },
+      [self, e](const json&) { perform(self, self->state.fsm->on_accepted(now_of(self), e)); },
       [self, e] { perform(self, self->state.fsm->on_not_accepted(now_of(self), e.token)); });
 }
 

@@ -36,6 +36,10 @@ void runner_fsm::tell(time_point now, runner_effects& out) const {
   out.push_back(std::move(beat));
 }
 
+milliseconds runner_fsm::margin() const {
+  return mutated(mutation::no_lease_margin) ? milliseconds{0} : lease_ / margin_divisor;
+}
+
 void runner_fsm::extend(held_attempt& a, time_point sent_at, runner_effects& out) const {
   const auto margin =
       mutated(mutation::no_lease_margin) ? milliseconds{0} : lease_ / margin_divisor;
@@ -80,15 +84,17 @@ runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer)
   attempts_[token] = {offer, *worker, false, false, now};
   out.push_back(accept_offer{token, now});
   if (mutated(mutation::offer_counts_as_accepted))
-    for (auto& one : on_accepted({token, now})) out.push_back(std::move(one));
+    for (auto& one : on_accepted(now, {token, now})) out.push_back(std::move(one));
   return out;
 }
 
 /// The zone starts only now that the dispatcher has confirmed the lease.
-runner_effects runner_fsm::on_accepted(const accept_offer& said) {
+runner_effects runner_fsm::on_accepted(time_point now, const accept_offer& said) {
   runner_effects out;
   const auto at = attempts_.find(said.token);
-  if (at == attempts_.end() || std::exchange(at->second.is_accepted, true)) return out;
+  if (at == attempts_.end() || at->second.is_accepted) return out;
+  if (now >= said.sent_at + lease_ - margin()) return on_not_accepted(now, said.token);
+  at->second.is_accepted = true;
   extend(at->second, said.sent_at, out);
   out.push_back(begin_attempt{at->second.offer, at->second.worker});
   return out;

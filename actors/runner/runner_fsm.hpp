@@ -68,7 +68,8 @@ public:
   void on_link_lost() { is_up_ = false; }
   /// {"token", "run", "source", …}; docs/protocol.md, "Runner's calls".
   runner_effects on_offer(time_point now, const nlohmann::json& offer);
-  runner_effects on_accepted(const accept_offer& said);
+  /// An answer that took the whole lease is as none: the run is somebody else's by now.
+  runner_effects on_accepted(time_point now, const accept_offer& said);
   runner_effects on_not_accepted(time_point now, std::uint64_t token);
   /// The answer: `stale` are the tokens whose lease the dispatcher does not hold; those of the
   /// others run a whole term from when the heartbeat was sent.
@@ -102,6 +103,7 @@ private:
     time_point lease_ends{};  ///< By our own clock: never later than the dispatcher's.
   };
   void tell(time_point now, runner_effects& out) const;
+  milliseconds margin() const;
   void extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
   void end_without_lease(time_point now, runner_effects& out);
   void wake_for_repair(runner_effects& out) const;

@@ -65,6 +65,7 @@ campaign simulate_forked(std::uint64_t seed, std::uint64_t runs, unsigned proces
     add_campaign(fd.get(), out);
     ::waitpid(pid, nullptr, 0);
   }
+  out.lost = runs - out.runs;
   return out;
 }
 
@@ -79,11 +80,22 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "accept.stale_lease", "refuse.ok", "started.ok", "started.stale_lease", "heartbeat.ok",
       "append.ok", "append.gap", "append.stale_lease", "append.journal_failed", "finish.ok",
       "finish.stale_lease", "finish.journal_failed", "queue.offer", "queue.abort",
-      // Its supervisor.
-      "supervisor.kill_journal", "supervisor.kill_dispatcher", "supervisor.kill_rpc_server",
-      "supervisor.stop", "supervisor.gave_up", "supervisor.restart_after_stable",
-      "supervisor.restart_backed_off", "invariant.V1",
+      // Supervisors and façades.
+      "dispatcher.kill_journal", "dispatcher.kill_dispatcher", "dispatcher.kill_rpc_server",
+      "dispatcher.stop", "dispatcher.gave_up", "dispatcher.restart_after_stable",
+      "dispatcher.restart_backed_off", "runner.kill_outbox", "runner.kill_runner",
+      "runner.kill_tunnel", "runner.kill_link", "runner.kill_zone", "runner.stop", "runner.gave_up",
+      "runner.restart_after_stable", "runner.restart_backed_off", "zone_sup.child_died",
+      "zone_sup.stop", "attempt_sup.child_died", "attempt_sup.stop", "invariant.V1",
+      "facade.passed_on", "facade.held", "facade.sent_again", "facade.denied_child_failed",
+      "facade.denied_timed_out",
+      // The tunnel.
+      "tunnel.idle>dialling", "tunnel.dialling>up", "tunnel.dialling>backoff",
+      "tunnel.backoff>dialling", "tunnel.up>suspect", "tunnel.up>backoff", "tunnel.suspect>up",
+      "tunnel.suspect>dialling", "tunnel.suspect>backoff", "tunnel.accepted", "tunnel.held",
+      "tunnel.connection_reset", "tunnel.open_refused", "tunnel.dial_failed",
       // What runners go through.
+      "client.half_closed", "client.refused", "peer.gone", "runner.lease_ended",
       "runner.not_accepted", "runner.refused", "runner.stale", "worker.free", "worker.busy",
       "worker.repairing", "outbox.stale", "outbox.retry", "zone.ended", "zone.end_failed",
       "attempt.passed", "attempt.script_failed", "attempt.timed_out", "attempt.infrastructure"};

@@ -21,6 +21,9 @@ enum class fault_kind {
   kill_zone,
   kill_attempt,
   kill_actor,
+  kill_session,
+  stop_sshd,
+  freeze_sshd,
   wall_jump,
   last = wall_jump
 };

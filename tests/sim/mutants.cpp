@@ -31,9 +31,12 @@ constexpr planted_bug bugs[] = {
     {mutation::pending_counter_leaks, "pending counter not decreased on error"},
     {mutation::rollback_error_ignored, "rollback error ignored"},
     {mutation::backoff_never_reset, "supervisor restarts without backoff reset"},
+    {mutation::facade_resends_without_id, "façade re-sends without id"},
+    {mutation::held_bytes_into_new_session, "tunnel flushes held bytes into a new session"},
     {mutation::fsync_error_ignored, "fsync error ignored"},
     {mutation::attempts_off_by_one, "attempts limit off by one"},
     {mutation::script_failure_retried, "retry of script failure"},
+    {mutation::half_close_closes, "half-close treated as close"},
     {mutation::requeue_keeps_epoch, "requeue keeps the old epoch's verdict"},
     {mutation::recovery_does_not_wait, "recovery does not wait for writes under way"},
 };

@@ -1,85 +1,136 @@
 #pragma once
-// Streams between runners and the dispatcher: in order, delayed, broken at any moment. Each side
-// learns of a break by itself, early or late (half-open).
-#include <nlohmann/json.hpp>
+// Streams between processes, as TCP gives them: in order, delayed, cut into other pieces, ended on
+// one side, broken at any moment. Each side learns of a break by itself, early or late (half-open).
+#include <memory>
 #include <set>
 
-#include "config/result.hpp"
 #include "tests/sim/world.hpp"
 
 namespace ntrace::sim {
 
-struct message {
-  enum class kind { request, reply, notify } what{};
-  std::uint64_t id = 0;  ///< Of a request and its reply.
-  std::string method;
-  nlohmann::json args;
-  std::string data;  ///< Of `append`: what production packs into args.
-  result<nlohmann::json> value{};
+/// A piece of a stream: plain bytes, or what an SSH session carries for one channel.
+struct frame {
+  enum class kind {
+    bytes,
+    end,
+    banner,
+    auth,
+    auth_ok,
+    probe,
+    probe_answer,
+    open,
+    opened,
+    refused,
+    close
+  };
+  kind what = kind::bytes;
+  std::uint64_t channel = 0;
+  std::string data;
 };
 
-/// One connection of one runner; never used again once it is broken.
 struct stream {
-  std::uint64_t session = 0;
-  unsigned runner = 0;
+  struct side {
+    std::function<void(const frame&)> on_frame;
+    std::function<void()> on_broken;
+    time_point arrival{};  ///< Earliest arrival of the next frame here.
+  };
+  std::uint64_t number = 0;
+  unsigned path = 0;
   bool is_cut = false;
-  time_point to_dispatcher{}, to_runner{};  ///< Earliest arrival of the next message.
+  side caller, server;
 };
+using stream_ptr = std::shared_ptr<stream>;
 
 class network {
 public:
-  network(world& w, unsigned runners) : world_{w}, partitioned_until_(runners) {}
+  /// Paths 0 … faulty_paths - 1 may be partitioned; `local` is a machine's own loopback.
+  static constexpr unsigned local = ~0u;
 
-  std::function<void(const std::shared_ptr<stream>&, message)> to_dispatcher, to_runner;
-  std::function<void(const std::shared_ptr<stream>&)> dispatcher_hears_end, runner_hears_end;
+  network(world& w, unsigned faulty_paths) : world_{w}, partitioned_until_(faulty_paths) {}
 
-  bool can_connect(unsigned runner) const { return world_.now() >= partitioned_until_[runner]; }
-  std::shared_ptr<stream> connect(unsigned runner) {
+  bool can_connect(unsigned path) const { return world_.now() >= free_at(path); }
+  stream_ptr connect(unsigned path) {
     auto out = std::make_shared<stream>();
-    out->session = next_session_++;
-    out->runner = runner;
-    streams_.insert(out);
+    out->number = next_++;
+    out->path = path;
+    if (path != local) streams_.insert(out);
     return out;
   }
-  void send(const std::shared_ptr<stream>& s, bool from_runner, message m) {
-    auto& arrival = from_runner ? s->to_dispatcher : s->to_runner;
-    arrival = std::max({arrival, partitioned_until_[s->runner],
-                        world_.now() + std::chrono::microseconds{50 + world_.random.below(3000)}});
-    world_.after(arrival - world_.now(), [this, s, from_runner, m = std::move(m)] {
-      if (!s->is_cut) (from_runner ? to_dispatcher : to_runner)(s, m);
-    });
+  void send(const stream_ptr& s, bool by_caller, frame f) {
+    if (s->is_cut) return;
+    if (f.what == frame::kind::bytes && f.data.size() > 1 && world_.random.below(8) == 0) {
+      const auto at = 1 + world_.random.below(f.data.size() - 1);
+      deliver(s, by_caller, {f.what, f.channel, f.data.substr(0, at)});
+      f.data.erase(0, at);
+    }
+    deliver(s, by_caller, std::move(f));
+  }
+  void send_bytes(const stream_ptr& s, bool by_caller, std::string data) {
+    send(s, by_caller, {frame::kind::bytes, 0, std::move(data)});
+  }
+  /// One side breaks the stream off; the other hears it after what was sent before.
+  void reset(const stream_ptr& s, bool by_caller) {
+    (by_caller ? s->caller
+               : s->server) = {};  // Who breaks it off hears no more, whoever was first.
+    if (s->is_cut) return;
+    forget(s);
+    auto& to = by_caller ? s->server : s->caller;
+    const auto at = arrival(s, to);
+    s->is_cut = true;
+    world_.after(at - world_.now(),
+                 [s, by_caller] { hear_end(by_caller ? s->server : s->caller); });
   }
   /// What is under way is lost; `late`: the longest time until a side learns of it.
-  void cut(const std::shared_ptr<stream>& s, milliseconds late) {
+  void cut(const stream_ptr& s, milliseconds late) {
     if (std::exchange(s->is_cut, true)) return;
-    streams_.erase(s);
+    forget(s);
     const auto longest = static_cast<std::uint64_t>(late.count()) * 1000;
-    world_.after_between(0, longest, [this, s] { dispatcher_hears_end(s); });
-    world_.after_between(0, longest, [this, s] { runner_hears_end(s); });
+    world_.after_between(0, longest, [s] { hear_end(s->server); });
+    world_.after_between(0, longest, [s] { hear_end(s->caller); });
   }
-  void cut_all(unsigned runner, milliseconds late) {
+  void cut_path(unsigned path, milliseconds late) {
     const auto all = streams_;
     for (const auto& s : all)
-      if (s->runner == runner) cut(s, late);
+      if (s->path == path) cut(s, late);
   }
-  void cut_everything() {
-    const auto all = streams_;
-    for (const auto& s : all) cut(s, milliseconds{5});
-  }
-  void partition(unsigned runner, milliseconds lasts) {
-    partitioned_until_[runner] = std::max(partitioned_until_[runner], world_.now() + lasts);
+  void partition(unsigned path, milliseconds lasts) {
+    partitioned_until_[path] = std::max(partitioned_until_[path], world_.now() + lasts);
   }
 
 private:
-  struct by_session {
-    bool operator()(const std::shared_ptr<stream>& a, const std::shared_ptr<stream>& b) const {
-      return a->session < b->session;
+  struct by_number {
+    bool operator()(const stream_ptr& a, const stream_ptr& b) const {
+      return a->number < b->number;
     }
   };
+  static void hear_end(stream::side& side) {
+    const auto what = std::exchange(side, {}).on_broken;
+    if (what) what();
+  }
+  time_point free_at(unsigned path) const {
+    return path < partitioned_until_.size() ? partitioned_until_[path] : time_point{};
+  }
+  time_point arrival(const stream_ptr& s, stream::side& to) {
+    const auto delay =
+        s->path == local ? 1 + world_.random.below(50) : 50 + world_.random.below(3000);
+    to.arrival =
+        std::max({to.arrival, free_at(s->path), world_.now() + std::chrono::microseconds{delay}});
+    return to.arrival;
+  }
+  void deliver(const stream_ptr& s, bool by_caller, frame f) {
+    const auto at = arrival(s, by_caller ? s->server : s->caller);
+    world_.after(at - world_.now(), [s, by_caller, f = std::move(f)] {
+      // A copy: what it does may break this very stream off.
+      const auto what = (by_caller ? s->server : s->caller).on_frame;
+      if (!s->is_cut && what) what(f);
+    });
+  }
+  void forget(const stream_ptr& s) { streams_.erase(s); }
+
   world& world_;
   std::vector<time_point> partitioned_until_;
-  std::set<std::shared_ptr<stream>, by_session> streams_;
-  std::uint64_t next_session_ = 1;
+  std::set<stream_ptr, by_number> streams_;
+  std::uint64_t next_ = 1;
 };
 
 }  // namespace ntrace::sim

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/stream_data.hpp"
 #include "config/mutation.hpp"
 #include "config/overload.hpp"
 
@@ -12,153 +14,97 @@ using nlohmann::json;
 
 namespace {
 
-using supervision::child_spec;
-
-constexpr supervision::restart_backoff backoff{milliseconds{50}, milliseconds{1000}, 2, 0,
-                                               milliseconds{5000}};
-
-std::vector<child_spec> children() {
-  std::vector<child_spec> out(3);
+std::vector<supervision::child_spec> children() {
+  std::vector<supervision::child_spec> out(3);
   out[0].id = "journal";
   out[1].id = "dispatcher";
   out[2].id = "rpc_server";
-  for (auto& c : out) c.backoff = backoff;
+  for (auto& c : out) c.backoff = {milliseconds{50}, milliseconds{1000}, 2, 0, milliseconds{5000}};
+  return out;
+}
+
+/// What must not be begun twice is answered child_failed, as in tools/wire.cpp.
+supervision::facade_options once() {
+  supervision::facade_options out;
+  out.resend = false;
   return out;
 }
 
 }  // namespace
 
+sim_dispatcher::sim_dispatcher(world& w, network& net, queue_options options)
+    : process{w},
+      net_{net},
+      options_{std::move(options)},
+      tree_{*this,
+            w,
+            "dispatcher",
+            {supervision::strategy::rest_for_one, 4, milliseconds{5000}},
+            {},
+            {[this](const std::string& child) { bring_up(child); },
+             [this](const std::string& child, const std::function<void()>& done) {
+               take_down(child);
+               done();
+             },
+             [this](const std::string& child) { return front_of(child); },
+             [this] { crash(milliseconds{500}); }}},
+      to_journal_{*this, w, once()},
+      to_dispatcher_{*this, w, once()},
+      to_port_{*this, w} {}
+
+sim_facade* sim_dispatcher::front_of(const std::string& child) {
+  return child == "journal" ? &to_journal_ : child == "dispatcher" ? &to_dispatcher_ : &to_port_;
+}
+
 void sim_dispatcher::start() {
   is_alive_ = true;
   ++life_;
-  incarnations_.clear();
-  lone_death_.reset();
-  tree_.emplace(
-      supervision::supervisor_flags{supervision::strategy::rest_for_one, 4, milliseconds{5000}},
-      std::nullopt, world_.random.next());
-  perform_tree(*tree_->on_start(now(), children()));
+  for (auto* front : {&to_journal_, &to_dispatcher_, &to_port_}) front->restart();
+  tree_.start(children());
 }
 
-void sim_dispatcher::perform_tree(supervision::effects todo) {
-  for (auto& one : todo) {
-    std::visit(overload{[&](const supervision::start_child& e) {
-                          note_restart(e.id);
-                          after_between(10, 500, [this, e] { bring_up(e.id, e.incarnation); });
-                        },
-                        [&](const supervision::stop_child& e) {
-                          world_.met("supervisor.stop");
-                          after_between(10, 500, [this, e] {
-                            const auto incarnation = incarnations_[e.id];
-                            take_down(e.id);
-                            perform_tree(tree_->on_exit(now(), e.id, incarnation,
-                                                        {supervision::exit_kind::shutdown, ""}));
-                          });
-                        },
-                        [&](const supervision::wake& e) {
-                          after(std::max(time_point::duration{0}, e.at - now()),
-                                [this] { perform_tree(tree_->on_tick(now())); });
-                        },
-                        [&](const supervision::end&) {
-                          world_.met("supervisor.gave_up");
-                          crash(milliseconds{500});
-                        },
-                        [](const auto&) {}},
-               one);
-    if (!is_alive_) return;
-  }
-}
-
-void sim_dispatcher::bring_up(const std::string& child, std::uint64_t incarnation) {
-  if (child == "dispatcher") return recover(incarnation);
+void sim_dispatcher::bring_up(const std::string& child) {
   if (child == "journal") {
     group_ = {};
     writers_.clear();
-  } else {
-    is_listening_ = true;
+  } else if (child == "dispatcher") {
+    to_journal_.ask(
+        [this](const reply& answer) { recover(answer); },
+        tree_.only_for("dispatcher", [this](const result<json>& known) {
+          if (known) return on_recovered();
+          tree_.die("dispatcher", {supervision::exit_kind::failed, known.error().message});
+        }));
   }
-  incarnations_[child] = incarnation;
-  up_since_[child] = now();
-  perform_tree(tree_->on_started(now(), child, incarnation, {}));
-}
-
-/// The dispatcher starts from the disk once all that was given to the journal is decided.
-void sim_dispatcher::recover(std::uint64_t incarnation) {
-  if (!group_.is_idle() && !mutated(mutation::recovery_does_not_wait))
-    return after_between(100, 1000, [this, incarnation] { recover(incarnation); });
-  const auto* known = tree_->find("dispatcher");
-  if (known->incarnation != incarnation || known->state != supervision::child_state::starting)
-    return;
-  askers_.clear();
-  ++queue_life_;
-  queue_.emplace(options_, disk_.highest_token(), world_.random.next());
-  fact f;
-  f.kind = fact_kind::recovered;
-  f.runs = disk_.open_runs();
-  world_.note(f);
-  perform(queue_->on_recovered(now(), f.runs));
-  incarnations_["dispatcher"] = incarnation;
-  up_since_["dispatcher"] = now();
-  perform_tree(tree_->on_started(now(), "dispatcher", incarnation, {}));
 }
 
 void sim_dispatcher::take_down(const std::string& child) {
-  incarnations_.erase(child);
   if (child == "rpc_server") {
-    is_listening_ = false;
-    net_.cut_everything();
-    sessions_.clear();
+    for (const auto& [id, p] : std::exchange(peers_, {})) net_.reset(p.to, false);
   } else if (child == "dispatcher") {
     queue_.reset();
     askers_.clear();
-    ++queue_life_;
+    early_.clear();
   } else {
-    ++journal_life_;
     note_durable(disk_.crash(world_.random.below(2) == 0));
     has_unsynced_ = false;
   }
 }
 
 void sim_dispatcher::kill_actor(unsigned which) {
-  if (!is_alive_) return;
   const auto all = children();
   const auto& child = all[which % all.size()].id;
-  const auto at = incarnations_.find(child);
-  if (at == incarnations_.end()) return;
-  world_.met("supervisor.kill_" + child);
-  const auto incarnation = at->second;
-  const bool is_alone = incarnations_.size() == all.size();
-  take_down(child);
-  lone_death_.reset();
-  if (is_alone) lone_death_ = death{child, now(), up_since_[child]};
-  perform_tree(tree_->on_exit(now(), child, incarnation,
-                              {supervision::exit_kind::failed, "std::runtime_error: as told"}));
-}
-
-void sim_dispatcher::note_restart(const std::string& child) {
-  if (!lone_death_ || lone_death_->child != child) return;
-  const auto ms = [](time_point::duration d) {
-    return static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(d).count());
-  };
-  fact f;
-  f.kind = fact_kind::child_restarted;
-  f.who = "dispatcher";
-  f.text = child;
-  const bool was_stable = lone_death_->at - lone_death_->up_since >= backoff.stable_for;
-  const auto most = was_stable ? backoff.min : backoff.max;
-  f.n = {ms(now() - lone_death_->at), ms(most)};
-  world_.met(was_stable ? "supervisor.restart_after_stable" : "supervisor.restart_backed_off");
-  lone_death_.reset();
-  world_.note(std::move(f));
+  if (!is_alive_ || !tree_.is_up(child)) return;
+  world_.met("dispatcher.kill_" + child);
+  tree_.die(child, {supervision::exit_kind::failed, "std::runtime_error: as told"});
 }
 
 void sim_dispatcher::crash(milliseconds wait) {
   if (!is_alive_) return;
-  is_alive_ = is_listening_ = false;
+  is_alive_ = false;
   ++life_;
-  queue_.reset();
-  net_.cut_everything();
-  sessions_.clear();
-  group_ = {};
+  tree_.forget();
+  take_down("rpc_server");
+  take_down("dispatcher");
   writers_.clear();
   fact f;
   f.kind = fact_kind::crashed;
@@ -180,6 +126,76 @@ void sim_dispatcher::note_durable(const std::vector<journal::operation>& ops) {
   }
 }
 
+// The journal's actor.
+
+/// What an earlier dispatcher asked for is decided first.
+void sim_dispatcher::recover(const reply& answer) {
+  if (group_.is_idle() || mutated(mutation::recovery_does_not_wait)) return answer(json());
+  after_between(100, 1000, tree_.only_for("journal", [this, answer] { recover(answer); }));
+}
+
+void sim_dispatcher::perform(journal::group_effects todo) {
+  for (auto& one : todo) {
+    std::visit(overload{[&](const journal::flush_soon&) {
+                          after_between(0, 200, tree_.only_for("journal", [this] {
+                            perform(group_.on_flush());
+                          }));
+                        },
+                        [&](journal::write_batches& e) { write(std::move(e.batches)); },
+                        [&](const journal::tell_writer& e) {
+                          const auto answer = std::move(writers_.extract(e.tag).mapped());
+                          if (!e.outcome) return answer(fail(e.outcome.error()));
+                          json out{{"seq", e.outcome->seq},
+                                   {"stale", e.outcome->is_stale},
+                                   {"gap", e.outcome->is_gap}};
+                          if (const auto& old = e.outcome->duplicate_of)
+                            out["duplicate"] = {old->id, static_cast<int>(old->state)};
+                          answer(out);
+                        }},
+               one);
+  }
+}
+
+/// Two moments: the write, and the sync that makes it count. A crash may come between them.
+void sim_dispatcher::write(std::vector<journal::batch> batches) {
+  const std::uint64_t slow = now() < slow_until_ ? 400'000 : 0;
+  const auto synced = [this](const result<std::vector<journal::committed>>& done) {
+    perform(group_.on_written(done));
+  };
+  const auto sync = [this, synced](const std::vector<journal::committed>& done) {
+    has_unsynced_ = false;
+    if (now() < failing_until_) {
+      world_.met("disk.sync_failed");
+      disk_.roll_back();
+      return synced(fail(ec::journal_failed, "fsync failed"));
+    }
+    note_durable(disk_.sync());
+    synced(done);
+  };
+  const auto begin = [this, synced, sync, slow, batches = std::move(batches)] {
+    if (now() < full_until_) {
+      world_.met("disk.refused_full");
+      return synced(fail(ec::journal_full, "no room on the journal's disk"));
+    }
+    const auto done = disk_.write(batches);
+    has_unsynced_ = true;
+    after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
+  };
+  after_between(20, 500 + slow, tree_.only_for("journal", begin));
+}
+
+// The dispatcher's actor.
+
+void sim_dispatcher::on_recovered() {
+  queue_.emplace(options_, disk_.highest_token(), world_.random.next());
+  fact f;
+  f.kind = fact_kind::recovered;
+  f.runs = disk_.open_runs();
+  world_.note(f);
+  perform(queue_->on_recovered(now(), f.runs));
+  for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
+}
+
 void sim_dispatcher::note_expiry(const journal::batch& ops) {
   for (const auto& op : ops) {
     const auto* ended = std::get_if<journal::end_attempt>(&op);
@@ -191,151 +207,187 @@ void sim_dispatcher::note_expiry(const journal::batch& ops) {
   }
 }
 
+void sim_dispatcher::commit(dispatcher::commit& e) {
+  note_expiry(e.ops);
+  to_journal_.ask(
+      [this, ops = std::move(e.ops)](const reply& answer) {
+        writers_[next_write_] = answer;
+        perform(group_.on_write(next_write_++, ops));
+      },
+      tree_.only_for("dispatcher", [this, tag = e.tag](const result<json>& said) {
+        if (!said) {
+          auto why = said.error();
+          if (why.code == ec::child_failed)
+            why = {ec::journal_failed, "the journal restarts; try again", {}};
+          return perform(queue_->on_committed(now(), tag, fail(why)));
+        }
+        journal::committed done;
+        done.seq = said->value("seq", std::uint64_t{0});
+        done.is_stale = said->value("stale", false);
+        done.is_gap = said->value("gap", false);
+        if (const auto old = said->find("duplicate"); old != said->end()) {
+          done.duplicate_of.emplace();
+          done.duplicate_of->id = (*old)[0].get<std::string>();
+          done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
+        }
+        perform(queue_->on_committed(now(), tag, done));
+      }));
+}
+
 void sim_dispatcher::perform(effects todo) {
   for (auto& one : todo) {
     std::visit(
-        overload{
-            [&](commit& e) {
-              note_expiry(e.ops);
-              writers_[next_write_] = {queue_life_, e.tag};
-              perform_journal(group_.on_write(next_write_++, std::move(e.ops)));
-            },
-            [&](const dispatcher::answer& e) { answer(e); },
-            [&](offer& e) {
-              world_.met("queue.offer");
-              if (const auto at = sessions_.find(e.session); at != sessions_.end())
-                net_.send(at->second, false, {message::kind::notify, 0, "offer", e.run, {}, {}});
-            },
-            [&](const abort_attempt& e) {
-              world_.met("queue.abort");
-              if (const auto at = sessions_.find(e.session); at != sessions_.end())
-                net_.send(at->second, false,
-                          {message::kind::notify, 0, "abort", {{"token", e.token}}, {}, {}});
-            },
-            [&](const wake& e) {
-              after(std::max(time_point::duration{0}, e.at - now()), [this, life = queue_life_] {
-                if (queue_ && life == queue_life_) perform(queue_->on_tick(now()));
-              });
-            },
-            [](const changed&) {}},
+        overload{[&](dispatcher::commit& e) { commit(e); },
+                 [&](const dispatcher::answer& e) {
+                   const auto asker = askers_.extract(e.request);
+                   if (!asker) return;
+                   note_answer(asker.mapped().first, e.value);
+                   asker.mapped().second(e.value);
+                 },
+                 [&](const offer& e) {
+                   world_.met("queue.offer");
+                   to_port_.tell([this, e] { notify(e.session, "offer", json::array({e.run})); });
+                 },
+                 [&](const abort_attempt& e) {
+                   world_.met("queue.abort");
+                   to_port_.tell([this, e] {
+                     notify(e.session, "abort", json::array({json{{"token", e.token}}}));
+                   });
+                 },
+                 [&](const dispatcher::wake& e) {
+                   at(e.at,
+                      tree_.only_for("dispatcher", [this] { perform(queue_->on_tick(now())); }));
+                 },
+                 [](const changed&) {}},
         one);
   }
 }
 
-void sim_dispatcher::perform_journal(journal::group_effects todo) {
-  for (auto& one : todo) {
-    std::visit(overload{[&](const journal::flush_soon&) {
-                          after_between(0, 200, [this, life = journal_life_] {
-                            if (life == journal_life_) perform_journal(group_.on_flush());
-                          });
-                        },
-                        [&](journal::write_batches& e) { write(std::move(e.batches)); },
-                        [&](const journal::tell_writer& e) {
-                          const auto [life, tag] = writers_.at(e.tag);
-                          writers_.erase(e.tag);
-                          if (queue_ && life == queue_life_)
-                            perform(queue_->on_committed(now(), tag, e.outcome));
-                        }},
-               one);
+void sim_dispatcher::note_answer(const call& c, const result<json>& value) {
+  world_.met(c.method + (value ? ".ok" : "." + std::string{to_string(value.error().code)}));
+  if (c.method != "finish" || value || value.error().code != ec::gap) return;
+  fact f;
+  f.kind = fact_kind::verdict_early;
+  f.who = names_[c.peer];
+  world_.note(std::move(f));
+}
+
+void sim_dispatcher::serve(const call& c, const reply& answer) {
+  if (!queue_) {
+    early_.emplace_back(c, answer);
+    return;
   }
+  const auto request = next_request_++;
+  askers_[request] = {c, answer};
+  if (c.method == "requeue") return requeue(request, c.args.at(0).get<std::string>());
+  perform(step(c, request));
 }
 
-/// Two moments: the write, and the sync that makes it count. A crash may come between them.
-void sim_dispatcher::write(std::vector<journal::batch> batches) {
-  const std::uint64_t slow = now() < slow_until_ ? 400'000 : 0;
-  after_between(20, 500 + slow, [this, slow, life = journal_life_, batches = std::move(batches)] {
-    if (life != journal_life_) return;
-    if (now() < full_until_) {
-      world_.met("disk.refused_full");
-      return synced(fail(ec::journal_full, "no room on the journal's disk"));
-    }
-    const auto done = disk_.write(batches);
-    has_unsynced_ = true;
-    after_between(100, 3000 + slow, [this, done, life] {
-      if (life != journal_life_) return;
-      has_unsynced_ = false;
-      if (now() < failing_until_) {
-        world_.met("disk.sync_failed");
-        disk_.roll_back();
-        return synced(fail(ec::journal_failed, "fsync failed"));
-      }
-      note_durable(disk_.sync());
-      synced(done);
-    });
-  });
-}
-
-void sim_dispatcher::synced(const result<std::vector<journal::committed>>& done) {
-  perform_journal(group_.on_written(done));
-}
-
-void sim_dispatcher::push(const push_request& p, on_answer then) {
-  if (!queue_) return;
-  char id[16];
-  std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
-  const auto request = remember({nullptr, 0, "push", std::move(then)});
-  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
-  perform(queue_->on_push(now(), request, p, id, ms.count() + wall_offset_ms_));
-}
-
-void sim_dispatcher::cancel(const std::string& run, on_answer then) {
-  if (queue_)
-    perform(queue_->on_cancel(now(), remember({nullptr, 0, "cancel", std::move(then)}), run));
-}
-
-void sim_dispatcher::requeue(const std::string& run, on_answer then) {
-  const auto row = disk_.find(run);
-  if (queue_ && row)
-    perform(queue_->on_requeue(now(), remember({nullptr, 0, "requeue", std::move(then)}), *row));
-}
-
-void sim_dispatcher::answer(const dispatcher::answer& e) {
-  const auto at = askers_.find(e.request);
-  if (at == askers_.end()) return;
-  const auto a = std::move(at->second);
-  askers_.erase(at);
-  world_.met(a.method + (e.value ? ".ok" : "." + std::string{to_string(e.value.error().code)}));
-  if (a.method == "finish" && !e.value && e.value.error().code == ec::gap) {
-    fact f;
-    f.kind = fact_kind::verdict_early;
-    f.who = "runner" + std::to_string(a.from->runner);
-    world_.note(std::move(f));
-  }
-  if (a.client) return a.client(e.value);
-  if (sessions_.count(a.from->session) != 0)
-    net_.send(a.from, false, {message::kind::reply, a.id, "", nullptr, {}, e.value});
-}
-
-void sim_dispatcher::on_message(const std::shared_ptr<stream>& s, const message& m) {
-  if (!queue_ || !is_listening_) return;
+effects sim_dispatcher::step(const call& c, std::uint64_t request) {
   const auto at = now();
-  if (m.method == "hello") sessions_[s->session] = s;
-  if (sessions_.count(s->session) == 0) return;
-  const auto request = remember({s, m.id, m.method, {}});
-  const auto note_alive = [&](std::uint64_t token) {
+  const auto& first = c.args.at(0);
+  const auto renew = [&](std::uint64_t token) {
     fact f;
     f.kind = fact_kind::renewed;
     f.token = token;
     world_.note(std::move(f));
   };
-  if (m.method == "hello") return perform(queue_->on_hello(at, s->session, request, m.args));
-  if (m.method == "accept") return perform(queue_->on_accept(at, s->session, request, m.args));
-  if (m.method == "refuse") return perform(queue_->on_refuse(at, s->session, request, m.args));
-  if (m.method == "started") {
-    note_alive(m.args.value("token", std::uint64_t{0}));
-    return perform(queue_->on_started(at, request, m.args));
+  if (c.method == "push") {
+    const auto push = parse_push(c.args);
+    if (!push) return {dispatcher::answer{request, fail(push.error())}};
+    char id[16];
+    std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
+    const auto ms = std::chrono::duration_cast<milliseconds>(at.time_since_epoch());
+    return queue_->on_push(at, request, *push, id, ms.count() + wall_offset_ms_);
   }
-  if (m.method == "heartbeat") {
-    for (const auto& a : m.args["attempts"]) note_alive(a["token"].get<std::uint64_t>());
-    return perform(queue_->on_heartbeat(at, s->session, request, m.args));
+  if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());
+  if (c.method == "hello") {
+    names_[c.peer] = first.value("name", "");
+    return queue_->on_hello(at, c.peer, request, first);
   }
-  if (m.method == "append") return perform(queue_->on_append(at, request, m.args, m.data));
-  perform(queue_->on_finish(at, request, m.args));
+  if (c.method == "accept") return queue_->on_accept(at, c.peer, request, first);
+  if (c.method == "refuse") return queue_->on_refuse(at, c.peer, request, first);
+  if (c.method == "started") {
+    renew(first.value("token", std::uint64_t{0}));
+    return queue_->on_started(at, request, first);
+  }
+  if (c.method == "heartbeat") {
+    for (const auto& a : first["attempts"]) renew(a["token"].get<std::uint64_t>());
+    return queue_->on_heartbeat(at, c.peer, request, first);
+  }
+  if (c.method == "append") {
+    auto data = chunk_data(first);
+    if (!data) return {dispatcher::answer{request, fail(data.error())}};
+    return queue_->on_append(at, request, first, std::move(*data));
+  }
+  return queue_->on_finish(at, request, first);
 }
 
-void sim_dispatcher::on_stream_end(const std::shared_ptr<stream>& s) {
-  if (sessions_.erase(s->session) != 0 && queue_)
-    perform(queue_->on_session_gone(now(), s->session));
+void sim_dispatcher::requeue(std::uint64_t request, const std::string& run) {
+  const auto row = disk_.find(run);
+  if (row) return perform(queue_->on_requeue(now(), request, *row));
+  perform(effects{dispatcher::answer{request, fail(ec::not_found, "no such run")}});
+}
+
+// The port.
+
+bool sim_dispatcher::accept(const stream_ptr& s) {
+  if (!is_alive_ || !tree_.is_up("rpc_server")) return false;
+  const auto id = next_peer_++;
+  peers_[id].to = s;
+  s->server.on_frame = [this, id](const frame& f) {
+    const auto at = peers_.find(id);
+    if (at == peers_.end()) return;
+    perform(id, f.what == frame::kind::end ? at->second.fsm.on_half_close(now())
+                                           : at->second.fsm.on_bytes(now(), f.data));
+  };
+  s->server.on_broken = [this, id] {
+    if (const auto at = peers_.find(id); at != peers_.end())
+      perform(id, at->second.fsm.on_broken());
+  };
+  return true;
+}
+
+void sim_dispatcher::notify(std::uint64_t id, const std::string& method, const json& args) {
+  if (const auto at = peers_.find(id); at != peers_.end())
+    perform(id, at->second.fsm.on_notify(now(), method, args));
+}
+
+void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
+  const auto with_peer = [this, id](const std::function<net::peer_effects(peer&)>& what) {
+    if (const auto at = peers_.find(id); at != peers_.end()) perform(id, what(at->second));
+  };
+  for (auto& one : todo) {
+    std::visit(
+        overload{[&](const net::serve_request& e) {
+                   const auto request = e.request;
+                   const call c{id, request.method, request.args};
+                   to_dispatcher_.ask(
+                       [this, c](const reply& answer) { serve(c, answer); },
+                       tree_.only_for("rpc_server", [this, with_peer, request](const auto& value) {
+                         with_peer([&](peer& p) { return p.fsm.on_answer(now(), request, value); });
+                       }));
+                 },
+                 [&](const net::write_bytes& e) {
+                   net_.send_bytes(peers_.at(id).to, false, e.text);
+                   after_between(1, 50, [this, with_peer] {
+                     with_peer([this](peer& p) { return p.fsm.on_written(now(), 0); });
+                   });
+                 },
+                 [&](const net::peer_is_gone&) {
+                   world_.met("peer.gone");
+                   to_dispatcher_.tell([this, id] {
+                     names_.erase(id);
+                     if (queue_) perform(queue_->on_session_gone(now(), id));
+                   });
+                 },
+                 [&](const net::close_connection&) {
+                   net_.reset(peers_.at(id).to, false);
+                   peers_.erase(id);
+                 },
+                 [](const auto&) {}},
+        one);
+  }
 }
 
 }  // namespace ntrace::sim

@@ -10,7 +10,7 @@ namespace ntrace::sim {
 namespace {
 
 constexpr milliseconds fault_phase{60'000};
-constexpr milliseconds quiet_phase{240'000};  // Liveness must hold by then.
+constexpr milliseconds quiet_phase{180'000};  // Liveness must hold by then.
 constexpr milliseconds client_timeout{5000};
 
 dispatcher::queue_options queue_options() {
@@ -33,20 +33,15 @@ public:
         world_{options.seed, check_options(), options.keeps_history},
         runner_count_{1 + static_cast<unsigned>(world_.random.below(3))},
         net_{world_, runner_count_},
+        sshd_{world_, net_},
         dispatcher_{world_, net_, queue_options()} {
     // Where scripts outlive a lease, only heartbeats keep it.
-    static constexpr std::array script_max{1000, 5000, 30'000};
+    static constexpr std::array script_max{1000, 5000, 15'000};
     const milliseconds longest{script_max[world_.random.below(script_max.size())]};
     for (unsigned i = 0; i < runner_count_; ++i)
       runners_.push_back(std::make_unique<sim_runner>(
-          world_, net_, i, 1 + static_cast<unsigned>(world_.random.below(3)), longest,
-          [this] { return dispatcher_.is_listening(); }));
-    net_.to_dispatcher = [this](const auto& s, const auto& m) { dispatcher_.on_message(s, m); };
-    net_.to_runner = [this](const auto& s, const auto& m) {
-      runners_[s->runner]->on_message(s, m);
-    };
-    net_.dispatcher_hears_end = [this](const auto& s) { dispatcher_.on_stream_end(s); };
-    net_.runner_hears_end = [this](const auto& s) { runners_[s->runner]->on_stream_end(s); };
+          world_, net_, sshd_, i, 1 + static_cast<unsigned>(world_.random.below(3)), longest));
+    sshd_.connect_target = [this](const stream_ptr& s) { return dispatcher_.accept(s); };
   }
 
   run_outcome run() {
@@ -91,7 +86,7 @@ private:
       dispatcher::push_request p;
       p.owner = "o" + std::to_string(world_.random.below(3));
       p.repo = "r";
-      p.sha = "s";
+      p.sha = std::string(40, 'a');
       p.key = "key" + std::to_string(i);
       p.priority = static_cast<std::int64_t>(world_.random.below(2));
       const auto at = milliseconds{world_.random.below(50'000)};
@@ -109,15 +104,48 @@ private:
     }
   }
 
+  /// One request over a connection of its own, as `ntrace` and nc make it; `then` hears an error
+  /// when there is no answer in time.
+  void ask(const std::string& method, nlohmann::json args, const reply& then) {
+    const auto to = net_.connect(network::local);
+    if (!dispatcher_.accept(to)) {
+      world_.met("client.refused");
+      return world_.after(milliseconds{1}, [then] { then(fail(ec::unreachable, "refused")); });
+    }
+    struct state {
+      net::rpc_session session;
+      reply then;
+    };
+    const auto client = std::make_shared<state>();
+    client->then = then;
+    const auto end = [this, to, client](const result<nlohmann::json>& value) {
+      if (!client->then) return;
+      net_.reset(to, true);
+      std::exchange(client->then, {})(value);
+    };
+    to->caller.on_frame = [client, end](const frame& f) {
+      for (const auto& event : client->session.on_bytes(f.data))
+        if (const auto* answer = std::get_if<net::rpc_answer>(&event)) return end(answer->value);
+    };
+    to->caller.on_broken = [end] { end(fail(ec::connection_lost, "broken")); };
+    client->session.call(method, args);
+    net_.send_bytes(to, true, client->session.take_output());
+    if (world_.random.below(2) == 0) {  // At the end of its input nc half-closes.
+      world_.met("client.half_closed");
+      net_.send(to, true, {frame::kind::end, 0, {}});
+    }
+    world_.after(client_timeout, [end] { end(fail(ec::timed_out, "no answer")); });
+  }
+
   /// Sends until there is an answer that says yes, with the same key.
   void push(const dispatcher::push_request& p) {
     fact sent;
     sent.kind = fact_kind::sent;
     sent.text = p.key;
+    sent_.insert(p.key);
     world_.note(std::move(sent));
-    auto answered = std::make_shared<bool>(false);
-    dispatcher_.push(p, [this, p, answered](const result<nlohmann::json>& a) {
-      *answered = true;
+    const nlohmann::json args{p.owner, p.repo, p.sha, {{"key", p.key}, {"priority", p.priority}}};
+    ask("push", args, [this, p](const result<nlohmann::json>& a) {
       if (!a) return world_.after(milliseconds{500}, [this, p] { push(p); });
       const auto run = a->value("run", "");
       runs_[p.key] = run;
@@ -127,15 +155,12 @@ private:
       acked.text = p.key;
       world_.note(std::move(acked));
     });
-    world_.after(client_timeout, [this, p, answered] {
-      if (!*answered) push(p);
-    });
   }
 
   void cancel(const std::string& key) {
     const auto at = runs_.find(key);
     if (at == runs_.end()) return;
-    dispatcher_.cancel(at->second, [this, run = at->second](const result<nlohmann::json>& a) {
+    ask("cancel", {at->second}, [this, run = at->second](const result<nlohmann::json>& a) {
       if (!a || a->value("state", "") != "cancelled") return;
       fact f;
       f.kind = fact_kind::cancel_acked;
@@ -146,7 +171,7 @@ private:
 
   void requeue(const std::string& key) {
     if (const auto at = runs_.find(key); at != runs_.end())
-      dispatcher_.requeue(at->second, [](const result<nlohmann::json>&) {});
+      ask("requeue", {at->second}, [](const result<nlohmann::json>&) {});
   }
 
   void strike(const fault& f) {
@@ -158,9 +183,9 @@ private:
       case fault_kind::crash_runner:
         return runner.crash(f.lasts);
       case fault_kind::break_link:
-        return net_.cut_all(f.target, milliseconds{5});
+        return net_.cut_path(f.target, milliseconds{5});
       case fault_kind::half_open:
-        return net_.cut_all(f.target, f.lasts * 2);
+        return net_.cut_path(f.target, f.lasts * 2);
       case fault_kind::partition:
         return net_.partition(f.target, f.lasts);
       case fault_kind::disk_full:
@@ -174,7 +199,14 @@ private:
       case fault_kind::kill_attempt:
         return runner.kill_attempt();
       case fault_kind::kill_actor:
-        return dispatcher_.kill_actor(f.number);
+        return f.number % 2 == 0 ? dispatcher_.kill_actor(f.number / 2)
+                                 : runner.kill_actor(f.number / 2);
+      case fault_kind::kill_session:
+        return sshd_.kill_sessions(f.target);
+      case fault_kind::stop_sshd:
+        return sshd_.stop_for(f.lasts);
+      case fault_kind::freeze_sshd:
+        return sshd_.freeze_for(f.lasts);
       case fault_kind::wall_jump:
         return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
                                      (f.number % 2 == 0 ? 1 : -1));
@@ -184,13 +216,15 @@ private:
   void note_end() {
     fact f;
     f.kind = fact_kind::finished;
-    f.n = {0, 0, 0, 0};
+    f.n = {0, 0, 0, 0, dispatcher_.overdue(), 0};
     for (const auto& r : runners_) {
+      f.n[4] += r->overdue();
       f.n[0] += r->outbox_entries();
       f.n[1] += r->is_linked() ? 0 : 1;
       f.n[2] += r->busy();
       f.n[3] += r->repairing();
     }
+    for (const auto& key : sent_) f.n[5] += runs_.count(key) == 0 ? 1 : 0;
     world_.note(std::move(f));
   }
 
@@ -198,8 +232,10 @@ private:
   world world_;
   unsigned runner_count_;
   network net_;
+  sim_sshd sshd_;
   sim_dispatcher dispatcher_;
   std::vector<std::unique_ptr<sim_runner>> runners_;
+  std::set<std::string> sent_;               ///< Keys.
   std::map<std::string, std::string> runs_;  ///< Key → acknowledged run.
 };
 

@@ -34,6 +34,7 @@ run_options shrink(const run_options& failing, const std::string& invariant, uns
 struct campaign {
   std::uint64_t runs = 0, steps = 0;
   std::uint64_t failed = 0;
+  std::uint64_t lost = 0;  ///< Their process died: a defect, as bad as a violation.
   std::optional<std::uint64_t> first_failing;  ///< Its seed.
   coverage seen;
 };

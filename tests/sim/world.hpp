@@ -73,12 +73,6 @@ public:
       : world_{w}, rate_ppm_{950'000 + static_cast<std::int64_t>(w.random.below(100'001))} {}
   bool is_alive() const { return is_alive_; }
 
-protected:
-  std::function<void()> mine(std::function<void()> what) {
-    return [this, life = life_, what = std::move(what)] {
-      if (is_alive_ && life_ == life) what();
-    };
-  }
   /// What its own steady clock says.
   time_point now() const {
     const auto us =
@@ -90,8 +84,25 @@ protected:
     const auto us = std::chrono::ceil<std::chrono::microseconds>(wait);
     world_.after(us * 1'000'000 / rate_ppm_ + std::chrono::microseconds{2}, mine(std::move(what)));
   }
+  /// At that time of its own clock, or now.
+  void at(time_point when, std::function<void()> what) {
+    after(std::max(time_point::duration{0}, when - now()), std::move(what));
+  }
   void after_between(std::uint64_t from_us, std::uint64_t to_us, std::function<void()> what) {
     world_.after_between(from_us, to_us, mine(std::move(what)));
+  }
+  /// As a mailbox does: soon, and after what was given before with the same `arrival`.
+  void in_order(time_point& arrival, std::function<void()> what) {
+    arrival =
+        std::max(arrival, world_.now() + std::chrono::microseconds{1 + world_.random.below(100)});
+    world_.after(arrival - world_.now(), mine(std::move(what)));
+  }
+
+protected:
+  std::function<void()> mine(std::function<void()> what) {
+    return [this, life = life_, what = std::move(what)] {
+      if (is_alive_ && life_ == life) what();
+    };
   }
   world& world_;
   std::int64_t rate_ppm_;

@@ -172,6 +172,9 @@ void invariant_checker::on(const fact& f) {
                           std::string{to_string(r.row.state)});
       }
       check("L5", f.n[0] == 0, std::to_string(f.n[0]) + " outbox entries are left");
+      check("L5", f.n[4] == 0,
+            std::to_string(f.n[4]) + " requests or connections are held and never served");
+      check("L1", f.n[5] == 0, std::to_string(f.n[5]) + " pushes are never acknowledged");
       check("L3", f.n[1] == 0, std::to_string(f.n[1]) + " links are down");
       check("L2", f.n[2] == 0,
             std::to_string(f.n[2]) + " workers are busy with nothing left to do");

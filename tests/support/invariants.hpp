@@ -34,7 +34,9 @@ enum class fact_kind {
   child_restarted,  ///< By its supervisor: `n` = {ms it was down, most it may be}.
   crashed,          ///< The process `who` died.
   quiet,            ///< Faults ended at this moment; liveness rules count from here.
-  finished,  ///< End of the history: `n` = {outbox entries, links down, workers busy, repairing}.
+  /// End of the history: `n` = {outbox entries, links down, workers busy, repairing, requests that
+  /// nobody answers, pushes without an acknowledgement}.
+  finished,
 };
 
 struct fact {

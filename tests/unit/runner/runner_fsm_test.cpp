@@ -35,8 +35,8 @@ TEST(runner_fsm, begins_an_attempt_only_when_its_accept_was_answered) {
   const auto offered = uut.on_offer(start, offer_of(1));
   EXPECT_EQ(only<accept_offer>(offered).size(), 1u);
   EXPECT_TRUE(only<begin_attempt>(offered).empty());
-  EXPECT_EQ(only<begin_attempt>(uut.on_accepted({1, start})).size(), 1u);
-  EXPECT_TRUE(only<begin_attempt>(uut.on_accepted({1, start})).empty());
+  EXPECT_EQ(only<begin_attempt>(uut.on_accepted(start, {1, start})).size(), 1u);
+  EXPECT_TRUE(only<begin_attempt>(uut.on_accepted(start, {1, start})).empty());
 }
 
 TEST(runner_fsm, takes_an_offer_heard_twice_once) {
@@ -58,7 +58,7 @@ TEST(runner_fsm, frees_the_worker_of_an_offer_that_was_given_away) {
 TEST(runner_fsm, frees_a_worker_only_when_its_zone_is_empty) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
-  uut.on_accepted({1, start});
+  uut.on_accepted(start, {1, start});
   EXPECT_EQ(only<end_zone>(uut.on_attempt_over(1, false, nullptr)).size(), 1u);
   EXPECT_EQ(uut.pool().free(), 0u);
   uut.on_zone_ended(start, "z", false);
@@ -68,7 +68,7 @@ TEST(runner_fsm, frees_a_worker_only_when_its_zone_is_empty) {
 TEST(runner_fsm, gives_an_attempt_that_died_a_verdict_and_one_that_is_over_none) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
-  uut.on_accepted({1, start});
+  uut.on_accepted(start, {1, start});
   EXPECT_EQ(only<lose_attempt>(uut.on_attempt_died(1, "boom")).size(), 1u);
   uut.on_attempt_over(1, false, nullptr);
   EXPECT_TRUE(uut.on_attempt_died(1, "boom").empty());
@@ -88,7 +88,7 @@ TEST(runner_fsm, beats_at_its_interval_over_however_many_links) {
 TEST(runner_fsm, ends_what_runs_on_an_expelled_worker_only_when_told_so) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
-  uut.on_accepted({1, start});
+  uut.on_accepted(start, {1, start});
   const auto gentle = uut.on_expel(start, "z", false);
   ASSERT_TRUE(gentle);
   EXPECT_TRUE(only<cancel_attempt>(*gentle).empty());
@@ -100,7 +100,7 @@ TEST(runner_fsm, ends_what_runs_on_an_expelled_worker_only_when_told_so) {
 TEST(runner_fsm, ends_an_attempt_a_margin_before_its_lease_does_when_no_heartbeat_is_answered) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
-  uut.on_accepted({1, start});
+  uut.on_accepted(start, {1, start});
   uut.on_link_lost();
   // A lease of 6 s, a sixth of it as margin.
   EXPECT_TRUE(only<cancel_attempt>(uut.on_tick(start + 4999ms)).empty());
@@ -111,7 +111,7 @@ TEST(runner_fsm, ends_an_attempt_a_margin_before_its_lease_does_when_no_heartbea
 TEST(runner_fsm, counts_a_lease_from_when_the_answered_heartbeat_was_sent) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
-  uut.on_accepted({1, start});
+  uut.on_accepted(start, {1, start});
   const auto beat = only<send_heartbeat>(uut.on_tick(start + 2s));
   ASSERT_EQ(beat.size(), 1u);
   EXPECT_EQ(beat[0].tokens, std::vector<std::uint64_t>{1});
@@ -127,7 +127,7 @@ TEST(runner_fsm, does_not_extend_a_lease_that_a_heartbeat_did_not_name_or_that_i
   auto uut = with_worker();
   const auto early = only<send_heartbeat>(uut.on_tick(start + 1s));
   uut.on_offer(start + 1s, offer_of(1));
-  uut.on_accepted({1, start + 1s});
+  uut.on_accepted(start + 1s, {1, start + 1s});
   EXPECT_TRUE(only<look_again>(uut.on_heartbeat(early.at(0), {})).empty());
   const auto late = only<send_heartbeat>(uut.on_tick(start + 3s));
   const auto seen = uut.on_heartbeat(late.at(0), {1});
@@ -143,4 +143,11 @@ TEST(runner_fsm, says_nothing_while_the_link_is_down) {
   const auto up = only<send_heartbeat>(uut.on_link_up(start, 1s, 6s));
   ASSERT_EQ(up.size(), 1u);
   EXPECT_EQ(up[0].state["workers"], 2);
+}
+
+TEST(runner_fsm, begins_nothing_when_the_answer_to_its_accept_took_the_whole_lease) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  EXPECT_TRUE(only<begin_attempt>(uut.on_accepted(start + 5s, {1, start})).empty());
+  EXPECT_EQ(uut.pool().free(), 1u);
 }
