@@ -39,6 +39,12 @@ queue_fsm::entry* queue_fsm::live(request_id request, const nlohmann::json& args
   const auto token = number(args, "token");
   auto* e = by_token(token);
   if (e && (e->at == phase::held || mutated(mutation::chunk_without_token_check))) return e;
+  if (e && e->at == phase::ending) {
+    // A write that fails gives the lease back: nothing is refused for good before it is durable.
+    out.push_back(answer{request, fail(ec::overloaded, "the end of token " + std::to_string(token) +
+                                                           " is being written; ask again")});
+    return nullptr;
+  }
   out.push_back(answer{
       request, fail(ec::stale_lease, "token " + std::to_string(token) +
                                          " holds no lease; drop that attempt and its results")});

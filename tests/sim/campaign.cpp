@@ -88,7 +88,7 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "runner.restart_after_stable", "runner.restart_backed_off", "zone_sup.child_died",
       "zone_sup.stop", "attempt_sup.child_died", "attempt_sup.stop", "invariant.V1",
       "facade.passed_on", "facade.held", "facade.sent_again", "facade.denied_child_failed",
-      "facade.denied_timed_out",
+
       // The tunnel.
       "tunnel.idle>dialling", "tunnel.dialling>up", "tunnel.dialling>backoff",
       "tunnel.backoff>dialling", "tunnel.up>suspect", "tunnel.up>backoff", "tunnel.suspect>up",

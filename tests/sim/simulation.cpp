@@ -106,7 +106,8 @@ private:
 
   /// One request over a connection of its own, as `ntrace` and nc make it; `then` hears an error
   /// when there is no answer in time.
-  void ask(const std::string& method, nlohmann::json args, const reply& then) {
+  /// `half_closes`: as nc does at the end of its input.
+  void ask(const std::string& method, nlohmann::json args, bool half_closes, const reply& then) {
     const auto to = net_.connect(network::local);
     if (!dispatcher_.accept(to)) {
       world_.met("client.refused");
@@ -130,12 +131,15 @@ private:
     to->caller.on_broken = [end] { end(fail(ec::connection_lost, "broken")); };
     client->session.call(method, args);
     net_.send_bytes(to, true, client->session.take_output());
-    if (world_.random.below(2) == 0) {  // At the end of its input nc half-closes.
+    if (half_closes) {
       world_.met("client.half_closed");
       net_.send(to, true, {frame::kind::end, 0, {}});
     }
     world_.after(client_timeout, [end] { end(fail(ec::timed_out, "no answer")); });
   }
+
+  /// Half of the people use nc.
+  static bool is_nc(const std::string& key) { return (key.back() - '0') % 2 == 0; }
 
   /// Sends until there is an answer that says yes, with the same key.
   void push(const dispatcher::push_request& p) {
@@ -145,7 +149,7 @@ private:
     sent_.insert(p.key);
     world_.note(std::move(sent));
     const nlohmann::json args{p.owner, p.repo, p.sha, {{"key", p.key}, {"priority", p.priority}}};
-    ask("push", args, [this, p](const result<nlohmann::json>& a) {
+    ask("push", args, is_nc(p.key), [this, p](const result<nlohmann::json>& a) {
       if (!a) return world_.after(milliseconds{500}, [this, p] { push(p); });
       const auto run = a->value("run", "");
       runs_[p.key] = run;
@@ -160,18 +164,19 @@ private:
   void cancel(const std::string& key) {
     const auto at = runs_.find(key);
     if (at == runs_.end()) return;
-    ask("cancel", {at->second}, [this, run = at->second](const result<nlohmann::json>& a) {
-      if (!a || a->value("state", "") != "cancelled") return;
-      fact f;
-      f.kind = fact_kind::cancel_acked;
-      f.run = run;
-      world_.note(std::move(f));
-    });
+    ask("cancel", {at->second}, is_nc(key),
+        [this, run = at->second](const result<nlohmann::json>& a) {
+          if (!a || a->value("state", "") != "cancelled") return;
+          fact f;
+          f.kind = fact_kind::cancel_acked;
+          f.run = run;
+          world_.note(std::move(f));
+        });
   }
 
   void requeue(const std::string& key) {
     if (const auto at = runs_.find(key); at != runs_.end())
-      ask("requeue", {at->second}, [](const result<nlohmann::json>&) {});
+      ask("requeue", {at->second}, is_nc(key), [](const result<nlohmann::json>&) {});
   }
 
   void strike(const fault& f) {
@@ -199,8 +204,7 @@ private:
       case fault_kind::kill_attempt:
         return runner.kill_attempt();
       case fault_kind::kill_actor:
-        return f.number % 2 == 0 ? dispatcher_.kill_actor(f.number / 2)
-                                 : runner.kill_actor(f.number / 2);
+        return kill_actor(f, f.lasts > milliseconds{8000} ? 12 : 1);
       case fault_kind::kill_session:
         return sshd_.kill_sessions(f.target);
       case fault_kind::stop_sshd:
@@ -211,6 +215,15 @@ private:
         return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
                                      (f.number % 2 == 0 ? 1 : -1));
     }
+  }
+
+  /// Many `times`: what it starts with fails again and again, until its supervisor gives up.
+  void kill_actor(const fault& f, unsigned times) {
+    if (f.number % 2 == 0)
+      dispatcher_.kill_actor(f.number / 2);
+    else
+      runners_[f.target]->kill_actor(f.number / 2);
+    if (times > 1) world_.after(milliseconds{100}, [this, f, times] { kill_actor(f, times - 1); });
   }
 
   void note_end() {

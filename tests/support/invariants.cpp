@@ -154,8 +154,8 @@ void invariant_checker::on(const fact& f) {
                 " ms, at most " + std::to_string(f.n[1]) + " were due");
       break;
     case fact_kind::crashed:
-      for (const auto& [name, z] : zones_)
-        if (name.starts_with(f.who + "/")) on_attempt_over(z.token);
+      for (const auto& [token, runner] : std::map{at_work_})
+        if (runner == f.who) on_attempt_over(token);
       std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });
       break;
     case fact_kind::quiet:
@@ -270,6 +270,8 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
 }
 
 void invariant_checker::on_attempt_over(std::uint64_t token) {
+  over_.insert(token);
+  at_work_.erase(token);
   if (const auto at = run_of_token_.find(token); at != run_of_token_.end())
     runs_[at->second].at_work.erase(token);
 }
@@ -285,8 +287,11 @@ void invariant_checker::on_zone(const fact& f) {
             "zone " + f.zone + " was begun for token " + std::to_string(f.token) +
                 " while it belongs to " + std::to_string(z.token));
       z = {f.token, false};
-      if (const auto at = run_of_token_.find(f.token); at != run_of_token_.end())
+      if (const auto at = run_of_token_.find(f.token);
+          at != run_of_token_.end() && over_.count(f.token) == 0) {
         runs_[at->second].at_work.insert(f.token);
+        at_work_[f.token] = f.who;
+      }
       break;
     case fact_kind::zone_proved:
       z.is_proved = true;

@@ -100,6 +100,8 @@ private:
   std::map<std::uint64_t, time_point> alive_at_;  ///< Live token → last sign of life.
   std::map<std::uint64_t, time_point> stale_at_;  ///< Token → when its runner knew.
   std::set<std::uint64_t> begun_;                 ///< Leases that a runner knows it has.
+  std::map<std::uint64_t, std::string> at_work_;  ///< Token → runner.
+  std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
   std::set<std::string> acked_;
   std::uint64_t last_token_ = 0;
   std::vector<violation> violations_;

@@ -71,3 +71,23 @@ TEST(queue_fsm, leases_no_run_whose_cancel_is_being_written) {
   uut.release();
   EXPECT_EQ(uut.state_written("R"), "cancelled");
 }
+
+/// The cancel's write may fail, and then the lease is as good as before.
+TEST(queue_fsm, refuses_no_chunk_for_good_while_the_end_of_its_attempt_is_being_written) {
+  world uut;
+  uut.hello(1);
+  uut.push("R");
+  uut.accept(1, 1);
+  uut.holds = true;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  EXPECT_EQ(test::code_of(uut.append(1, 1)), ec::overloaded);
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::overloaded);
+  uut.journal_error = {ec::journal_full, "full", {}};
+  uut.release();
+  uut.journal_error = {};
+  EXPECT_TRUE(uut.append(1, 1));
+  uut.holds = true;
+  uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R"});
+  uut.release();
+  EXPECT_EQ(test::code_of(uut.append(1, 2)), ec::stale_lease);
+}
