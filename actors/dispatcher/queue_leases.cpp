@@ -208,8 +208,11 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   effects out;
   auto* e = live(request, args, out);
   if (!e) return out;
+  const auto v = verdict_from(text(args, "verdict"));
+  // What was lost on the runner's side names no chunks: those that are stored stay as they are.
+  const bool names_chunks = v != verdict::infrastructure || args.contains("last_seq");
   const auto last = number(args, "last_seq");
-  if (last != e->journalled_seq &&
+  if (names_chunks && last != e->journalled_seq &&
       !mutated(mutation::finish_before_last_chunk)) {  // A verdict never overtakes the chunks that
                                                        // it names.
     error gap{ec::gap,
@@ -219,7 +222,6 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
     out.push_back(answer{request, fail(gap)});
     return out;
   }
-  const auto v = verdict_from(text(args, "verdict"));
   if (!v) {
     out.push_back(answer{
         request, fail(error{ec::bad_argument,

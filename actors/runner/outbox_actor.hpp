@@ -19,12 +19,16 @@ struct attempt_stale {
   std::uint64_t token = 0;
 };
 
+/// The runner has begun it: what it says is numbered from here on.
+struct attempt_begun {
+  std::uint64_t token = 0;
+};
 /// No attempt runs that has not given its verdict: the runner says so when it starts.
 struct attempts_lost {
   std::string reason;
 };
 
-/// A sink of attempts. Hears attempts_lost, rpc::link_up and rpc::link_lost from the runner, and
+/// A sink of attempts. Hears attempt_begun, attempts_lost, rpc::link_up and rpc::link_lost from the runner, and
 /// tells it attempt_over and attempt_stale.
 result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link,
                                 const caf::actor& runner);
@@ -34,3 +38,4 @@ result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& lin
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_over)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_stale)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempts_lost)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_begun)

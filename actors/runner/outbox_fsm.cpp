@@ -34,9 +34,10 @@ void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
 outbox_effects outbox_fsm::on_started(std::uint64_t token, nlohmann::json args,
                                       nlohmann::json clean) {
   outbox_effects out;
-  auto& e = entries_[token];
-  e.started = std::move(args);
-  e.clean = std::move(clean);
+  auto* e = find(token);
+  if (!e) return out;
+  e->started = std::move(args);
+  e->clean = std::move(clean);
   pump(token, out);
   return out;
 }
@@ -44,23 +45,29 @@ outbox_effects outbox_fsm::on_started(std::uint64_t token, nlohmann::json args,
 outbox_effects outbox_fsm::on_chunk(std::uint64_t token, const std::string& stream,
                                     std::string_view data) {
   outbox_effects out;
-  auto& e = entries_[token];
-  if (e.chunks.on_append(stream, data))
+  auto* e = find(token);
+  if (e && e->chunks.on_append(stream, data))
     pump(token, out);
   else
-    out.push_back(chunk_dropped{token, !std::exchange(e.was_full, true)});
+    out.push_back(chunk_dropped{token, e && !std::exchange(e->was_full, true)});
   return out;
 }
 
 outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
                                        bool zone_is_broken) {
   outbox_effects out;
+  const bool is_known = find(token) != nullptr;
   auto& e = entries_[token];
   out.push_back(attempt_done{token, zone_is_broken, e.clean});
   if (e.finish) return out;
   e.chunks.on_close();
+  if (is_known)
+    args["last_seq"] = e.chunks.last_seq();
+  else
+    args = {{"verdict", "infrastructure"},
+            {"reason", "the runner's outbox was restarted and what the attempt said is lost"},
+            {"receipt", nlohmann::json::object()}};
   args["token"] = token;
-  args["last_seq"] = e.chunks.last_seq();
   e.finish = std::move(args);
   pump(token, out);
   return out;

@@ -52,10 +52,13 @@ public:
   /// Wait after an answer that may be better next time.
   static constexpr milliseconds retry_wait{500};
 
-  // From attempts.
+  // From the runner and its attempts. Words of an attempt whose beginning was not heard are dropped:
+  // they are the rest of what an earlier outbox has numbered.
+  void on_begun(std::uint64_t token) { entries_.try_emplace(token); }
   outbox_effects on_started(std::uint64_t token, nlohmann::json args, nlohmann::json clean);
   outbox_effects on_chunk(std::uint64_t token, const std::string& stream, std::string_view data);
-  /// `args`: {"verdict", "reason", "receipt"}; the token and the number of chunks are added.
+  /// `args`: {"verdict", "reason", "receipt"}; the token and the number of chunks are added. Of an
+  /// attempt whose beginning was not heard: a verdict of infrastructure that names no chunks.
   outbox_effects on_finished(std::uint64_t token, nlohmann::json args, bool zone_is_broken);
 
   /// Nobody works on the attempts any more that have no verdict yet: they get one of

@@ -96,6 +96,7 @@ void begin(runner_self self, const begin_attempt& e) {
                     e.worker,
                     s.zones.at(e.worker),
                     s.parts.outbox};
+  self->send(s.parts.outbox, attempt_begun{token});
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;

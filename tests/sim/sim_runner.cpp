@@ -284,6 +284,7 @@ void sim_runner::stale(std::uint64_t token) {
 void sim_runner::begin(const begin_attempt& e) {
   const auto token = e.offer.value("token", std::uint64_t{0});
   specs_.insert_or_assign(token, e);
+  to_outbox_.tell([this, token] { outbox_->on_begun(token); });
   to_attempt_sup_.ask(
       [this, token](const reply& answer) {
         attempt_sup_.add("attempt_" + std::to_string(token),

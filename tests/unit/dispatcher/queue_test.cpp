@@ -256,3 +256,17 @@ TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
     for (const auto& [run, n] : ends) ASSERT_LE(n, 1) << run;
   }
 }
+
+TEST(queue_fsm, takes_a_verdict_of_infrastructure_that_names_no_chunks_and_no_other) {
+  world uut;
+  uut.hello(1);
+  uut.push("R");
+  uut.accept(1, 1);
+  uut.append(1, 1);
+  const auto say = [&](const char* verdict) {
+    return uut.call(&queue_fsm::on_finish, uut.next,
+                    json{{"token", 1}, {"verdict", verdict}, {"reason", "lost"}});
+  };
+  EXPECT_EQ(test::code_of(say("passed")), ec::gap);
+  EXPECT_EQ((*say("infrastructure"))["state"], "queued");
+}
