@@ -162,66 +162,72 @@ void sim_supervisor::note_restart(const std::string& id) {
   world_.note(std::move(f));
 }
 
+std::function<void()> sim_supervisor::still(std::function<void()> what) {
+  return [this, epoch = epoch_, what = std::move(what)] {
+    if (epoch_ == epoch) what();
+  };
+}
+
+void sim_supervisor::bring_up(const supervision::start_child& e) {
+  const auto* known = fsm_->find(e.id);
+  if (!known || known->incarnation != e.incarnation ||
+      known->state != supervision::child_state::starting)
+    return;
+  incarnations_[e.id] = next_incarnation_++;
+  number_[e.id] = e.incarnation;
+  up_since_[e.id] = process_.now();
+  owner_.bring_up(e.id);
+  if (auto* front = owner_.front(e.id)) front->up();
+  perform(fsm_->on_started(process_.now(), e.id, e.incarnation, {}));
+}
+
+void sim_supervisor::take_down(const std::string& id) {
+  const auto* known = fsm_->find(id);
+  if (!known || known->state != supervision::child_state::stopping) return;
+  const auto ended = still([this, id, number = known->incarnation] {
+    perform(fsm_->on_exit(process_.now(), id, number, {supervision::exit_kind::shutdown, ""}));
+  });
+  if (!is_up(id)) {  // It was being started: its starter is ended.
+    world_.met(name_ + ".stop_while_starting");
+    return ended();
+  }
+  clear(id, "it was stopped");
+  owner_.take_down(id, ended);
+}
+
 void sim_supervisor::perform(supervision::effects todo) {
   const auto epoch = epoch_;
-  const auto still = [this, epoch](std::function<void()> what) {
-    return [this, epoch, what = std::move(what)] {
-      if (epoch_ == epoch) what();
-    };
+  const auto soon = [this](std::function<void()> what) {
+    process_.after_between(10, 500, still(std::move(what)));
   };
   for (auto& one : todo) {
-    std::visit(
-        overload{[&](const supervision::start_child& e) {
-                   note_restart(e.id);
-                   process_.after_between(
-                       10, 500, still([this, e] {
-                         const auto* known = fsm_->find(e.id);
-                         if (!known || known->incarnation != e.incarnation ||
-                             known->state != supervision::child_state::starting)
-                           return;
-                         incarnations_[e.id] = next_incarnation_++;
-                         number_[e.id] = e.incarnation;
-                         up_since_[e.id] = process_.now();
-                         owner_.bring_up(e.id);
-                         if (auto* front = owner_.front(e.id)) front->up();
-                         perform(fsm_->on_started(process_.now(), e.id, e.incarnation, {}));
-                       }));
-                 },
-                 [&](const supervision::stop_child& e) {
-                   world_.met(name_ + ".stop");
-                   process_.after_between(
-                       10, 500, still([this, still, e] {
-                         if (!is_up(e.id))
-                           return;  // It ended by itself meanwhile, which the machine knows.
-                         const auto number = number_[e.id];
-                         clear(e.id, "it was stopped");
-                         owner_.take_down(
-                             e.id, still([this, e, number] {
-                               perform(fsm_->on_exit(process_.now(), e.id, number,
-                                                     {supervision::exit_kind::shutdown, ""}));
-                             }));
-                       }));
-                 },
-                 [&](const supervision::wake& e) {
-                   process_.at(e.at, still([this] { perform(fsm_->on_tick(process_.now())); }));
-                 },
-                 [&](const supervision::answer& e) {
-                   const auto call = calls_.extract(e.call);
-                   if (!call) return;
-                   if (e.outcome)
-                     call.mapped()(e.child);
-                   else
-                     call.mapped()(fail(e.outcome.error()));
-                 },
-                 [&](const supervision::end&) {
-                   const auto done = std::exchange(stopped_, {});
-                   forget();
-                   if (done) return done();
-                   world_.met(name_ + ".gave_up");
-                   owner_.gave_up();
-                 },
-                 [](const auto&) {}},
-        one);
+    std::visit(overload{[&](const supervision::start_child& e) {
+                          note_restart(e.id);
+                          soon([this, e] { bring_up(e); });
+                        },
+                        [&](const supervision::stop_child& e) {
+                          world_.met(name_ + ".stop");
+                          soon([this, id = e.id] { take_down(id); });
+                        },
+                        [&](const supervision::wake& e) {
+                          process_.at(e.at,
+                                      still([this] { perform(fsm_->on_tick(process_.now())); }));
+                        },
+                        [&](const supervision::answer& e) {
+                          const auto call = calls_.extract(e.call);
+                          if (!call) return;
+                          call.mapped()(e.outcome ? result<std::string>{e.child}
+                                                  : fail(e.outcome.error()));
+                        },
+                        [&](const supervision::end&) {
+                          const auto done = std::exchange(stopped_, {});
+                          forget();
+                          if (done) return done();
+                          world_.met(name_ + ".gave_up");
+                          owner_.gave_up();
+                        },
+                        [](const auto&) {}},
+               one);
     if (epoch_ != epoch) return;
   }
 }

@@ -96,6 +96,9 @@ private:
     return at == incarnations_.end() ? 0 : at->second;
   }
   void perform(supervision::effects todo);
+  void bring_up(const supervision::start_child& e);
+  void take_down(const std::string& id);
+  std::function<void()> still(std::function<void()> what);
   void clear(const std::string& id, const std::string& reason);
   void note_restart(const std::string& id);
 
