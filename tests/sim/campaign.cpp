@@ -91,10 +91,17 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "facade.denied_child_failed",
 
       // The tunnel.
-      "tunnel.idle>dialling", "tunnel.dialling>up", "tunnel.dialling>backoff",
-      "tunnel.backoff>dialling", "tunnel.up>suspect", "tunnel.up>backoff", "tunnel.suspect>up",
-      "tunnel.suspect>dialling", "tunnel.suspect>backoff", "tunnel.accepted", "tunnel.held",
-      "tunnel.connection_reset", "tunnel.open_refused", "tunnel.dial_failed",
+      "tunnel.dialling>parked", "tunnel.parked>dialling", "child.starting>running",
+      "child.starting>stopping", "child.running>restarting", "child.running>stopping",
+      "child.running>stopped", "child.restarting>starting", "child.restarting>stopped",
+      "child.stopping>restarting", "child.stopping>stopped", "outbox.started.stored",
+      "outbox.started.retried", "outbox.started.stale", "outbox.append.stored",
+      "outbox.append.retried", "outbox.append.stale", "outbox.finish.stored",
+      "outbox.finish.retried", "outbox.finish.stale", "tunnel.idle>dialling", "tunnel.dialling>up",
+      "tunnel.dialling>backoff", "tunnel.backoff>dialling", "tunnel.up>suspect",
+      "tunnel.up>backoff", "tunnel.suspect>up", "tunnel.suspect>dialling", "tunnel.suspect>backoff",
+      "tunnel.accepted", "tunnel.held", "tunnel.connection_reset", "tunnel.open_refused",
+      "tunnel.dial_failed",
       // What runners go through.
       "client.half_closed", "client.refused", "peer.gone", "runner.lease_ended",
       "runner.not_accepted", "runner.refused", "runner.stale", "worker.free", "worker.busy",

@@ -24,6 +24,7 @@ enum class fault_kind {
   kill_session,
   stop_sshd,
   freeze_sshd,
+  refuse_key,
   wall_jump,
   last = wall_jump
 };

@@ -16,6 +16,7 @@ struct frame {
     banner,
     auth,
     auth_ok,
+    auth_refused,
     probe,
     probe_answer,
     open,

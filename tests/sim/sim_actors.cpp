@@ -230,6 +230,19 @@ void sim_supervisor::perform(supervision::effects todo) {
                one);
     if (epoch_ != epoch) return;
   }
+  note_states();
+}
+
+void sim_supervisor::note_states() {
+  std::map<std::string, supervision::child_state> states;
+  for (const auto& c : fsm_->children()) {
+    states[c.spec.id] = c.state;
+    const auto before = states_.find(c.spec.id);
+    if (before != states_.end() && before->second != c.state)
+      world_.met("child." + std::string{to_string(before->second)} + ">" +
+                 std::string{to_string(c.state)});
+  }
+  states_ = std::move(states);
 }
 
 }  // namespace ntrace::sim

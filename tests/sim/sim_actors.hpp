@@ -101,6 +101,7 @@ private:
   std::function<void()> still(std::function<void()> what);
   void clear(const std::string& id, const std::string& reason);
   void note_restart(const std::string& id);
+  void note_states();
 
   process& process_;
   world& world_;
@@ -120,6 +121,7 @@ private:
   };
   std::optional<death> lone_death_;  ///< The one child that is down by itself.
   std::map<std::string, time_point> up_since_;
+  std::map<std::string, supervision::child_state> states_;  ///< As last seen, for coverage.
 };
 
 }  // namespace ntrace::sim

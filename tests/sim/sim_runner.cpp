@@ -414,6 +414,11 @@ void sim_runner::say(const runner::say& e) {
   }
   call(methods[static_cast<std::size_t>(e.what)], std::move(args),
        tree_.only_for("outbox", [this, e](const auto& a) {
+         const std::string word = methods[static_cast<std::size_t>(e.what)];
+         world_.met("outbox." + word +
+                    (a                                   ? ".stored"
+                     : a.error().code == ec::stale_lease ? ".stale"
+                                                         : ".retried"));
          if (a)
            perform(outbox_->on_stored(now(), e, a->value("ack", std::uint64_t{0})));
          else

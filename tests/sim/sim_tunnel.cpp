@@ -14,6 +14,7 @@ tunnel_options options() {
   tunnel_options out;
   out.probe_idle_interval = milliseconds{4000};  // Few events in quiet minutes.
   out.suspect_grace = milliseconds{10'000};
+  out.parked_retry = milliseconds{5000};
   return out;
 }
 
@@ -50,7 +51,8 @@ void sim_sshd::on_frame(std::uint64_t number, const frame& f) {
   const bool is_open = channel != s.channels.end();
   switch (f.what) {
     case frame::kind::auth:
-      return say(s, frame::kind::auth_ok);
+      return say(s,
+                 world_.now() < refusing_until_ ? frame::kind::auth_refused : frame::kind::auth_ok);
     case frame::kind::probe:
       return say(s, frame::kind::probe_answer);
     case frame::kind::open:
@@ -152,8 +154,10 @@ void sim_tunnel::accept(const stream_ptr& local) {
 
 void sim_tunnel::dial(generation of) {
   if (!net_.can_connect(path_) || !sshd_.is_listening())
-    return process_.after_between(
-        1000, 400'000, still([this, of] { fail_dial(of, "connect: no answer or refused"); }));
+    return process_.after_between(1000, 400'000, still([this, of] {
+                                    fail_dial(of, dial_failure::transient,
+                                              "connect: no answer or refused");
+                                  }));
   process_.after_between(100, 5000, still([this, of] { connect(of); }));
 }
 
@@ -168,15 +172,15 @@ void sim_tunnel::connect(generation of) {
   sshd_.accept(s);
   process_.after(dial_deadline, still([this, of] {
                    if (fsm_->live() != of && sessions_.count(of) != 0)
-                     fail_dial(of, "no session within its deadline");
+                     fail_dial(of, dial_failure::transient, "no session within its deadline");
                  }));
   perform(fsm_->on_connected(process_.now(), of, std::chrono::microseconds{1000}));
 }
 
-void sim_tunnel::fail_dial(generation of, const std::string& reason) {
+void sim_tunnel::fail_dial(generation of, dial_failure how, const std::string& reason) {
   drop_session(of);
   world_.met("tunnel.dial_failed");
-  perform(fsm_->on_dial_failed(process_.now(), of, dial_failure::transient, reason));
+  perform(fsm_->on_dial_failed(process_.now(), of, how, reason));
 }
 
 void sim_tunnel::drop_session(generation of) {
@@ -201,6 +205,8 @@ void sim_tunnel::on_frame(generation of, const frame& f) {
     case frame::kind::banner:
       net_.send(at->second, true, {frame::kind::auth, 0, {}});
       return perform(fsm_->on_banner(now, of));
+    case frame::kind::auth_refused:
+      return fail_dial(of, dial_failure::refused, "the key is not accepted");
     case frame::kind::auth_ok:
       return perform(fsm_->on_authenticated(now, of));
     case frame::kind::probe_answer:

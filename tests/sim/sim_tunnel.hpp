@@ -19,6 +19,8 @@ public:
   void stop_for(milliseconds lasts) { down_until_ = world_.now() + lasts; }
   /// It is stopped: the kernel still accepts, and nothing is answered.
   void freeze_for(milliseconds lasts) { frozen_until_ = world_.now() + lasts; }
+  /// The key is taken out of authorized_keys, and comes back.
+  void refuse_for(milliseconds lasts) { refusing_until_ = world_.now() + lasts; }
   /// The process of each session over that path dies.
   void kill_sessions(unsigned path);
 
@@ -35,7 +37,7 @@ private:
   world& world_;
   network& net_;
   std::map<std::uint64_t, session> sessions_;  ///< By the number of their stream.
-  time_point down_until_{}, frozen_until_{};
+  time_point down_until_{}, frozen_until_{}, refusing_until_{};
 };
 
 class sim_tunnel {
@@ -58,7 +60,7 @@ private:
   void perform(const tunnel::forward_effects& todo);
   void dial(tunnel::generation of);
   void connect(tunnel::generation of);
-  void fail_dial(tunnel::generation of, const std::string& reason);
+  void fail_dial(tunnel::generation of, tunnel::dial_failure how, const std::string& reason);
   void on_frame(tunnel::generation of, const frame& f);
   void drop_session(tunnel::generation of);
   void say(tunnel::connection_id channel, frame::kind what, std::string data = {});

@@ -209,6 +209,9 @@ private:
         return sshd_.kill_sessions(f.target);
       case fault_kind::stop_sshd:
         return sshd_.stop_for(f.lasts);
+      case fault_kind::refuse_key:
+        sshd_.refuse_for(f.lasts);
+        return sshd_.kill_sessions(f.target);
       case fault_kind::freeze_sshd:
         return sshd_.freeze_for(f.lasts);
       case fault_kind::wall_jump:
