@@ -28,8 +28,8 @@ struct attempts_lost {
   std::string reason;
 };
 
-/// A sink of attempts. Hears attempt_begun, attempts_lost, rpc::link_up and rpc::link_lost from the runner, and
-/// tells it attempt_over and attempt_stale.
+/// A sink of attempts. Hears attempt_begun, attempts_lost, rpc::link_up and rpc::link_lost from the
+/// runner, and tells it attempt_over and attempt_stale.
 result<caf::actor> spawn_outbox(caf::actor_system& system, const caf::actor& link,
                                 const caf::actor& runner);
 

@@ -52,8 +52,8 @@ public:
   /// Wait after an answer that may be better next time.
   static constexpr milliseconds retry_wait{500};
 
-  // From the runner and its attempts. Words of an attempt whose beginning was not heard are dropped:
-  // they are the rest of what an earlier outbox has numbered.
+  // From the runner and its attempts. Words of an attempt whose beginning was not heard are
+  // dropped: they are the rest of what an earlier outbox has numbered.
   void on_begun(std::uint64_t token) { entries_.try_emplace(token); }
   outbox_effects on_started(std::uint64_t token, nlohmann::json args, nlohmann::json clean);
   outbox_effects on_chunk(std::uint64_t token, const std::string& stream, std::string_view data);
