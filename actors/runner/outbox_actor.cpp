@@ -80,6 +80,7 @@ caf::behavior outbox(outbox_self self, const caf::actor& link, const caf::actor&
   self->state.link = link;
   self->state.runner = runner;
   return {
+      [self](const attempt_begun& m) { self->state.fsm.on_begun(m.token); },
       [self](const attempt_started& m) {
         perform(self, self->state.fsm.on_started(m.token, {{"token", m.token}, {"zone", m.zone}},
                                                  m.clean));
