@@ -8,6 +8,7 @@
 #include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/journal/journal_actor.hpp"
+#include "actors/rpc/serve_tree.hpp"
 #include "config/clock.hpp"
 #include "config/gauges.hpp"
 #include "config/ids.hpp"
@@ -15,7 +16,6 @@
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
-#include "supervision/supervisor_actor.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -262,9 +262,7 @@ const std::map<std::string, method>& methods() {
          settle(self, remember(self, p), json{{"draining", false}});
        }},
       {"tree", [](dispatcher_self self, const caf::response_promise& p, const call&) {
-         self->request(self->state.parts.root, std::chrono::seconds{5}, supervision::tree_atom::value)
-             .then([p](const std::string& tree) { rpc::give(p, json::parse(tree, nullptr, false)); },
-                   [p](const caf::error& e) { rpc::deny(p, e); });
+         rpc::serve_tree(self, self->state.parts.root, p);
        }},
       {"status", [](dispatcher_self self, const caf::response_promise& p, const call&) {
          auto status = self->state.fsm->status(now_of(self));

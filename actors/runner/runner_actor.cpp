@@ -7,6 +7,7 @@
 #include <map>
 
 #include "actors/rpc/rpc_link_actor.hpp"
+#include "actors/rpc/serve_tree.hpp"
 #include "actors/runner/outbox_actor.hpp"
 #include "actors/runner/runner_fsm.hpp"
 #include "actors/runner/worker_store.hpp"
@@ -266,10 +267,7 @@ caf::result<served> serve(runner_self self, const call& c) {
   }
   if (c.method == "tree") {
     auto promise = self->make_response_promise();
-    self->request(s.parts.root, std::chrono::seconds{5}, supervision::tree_atom::value)
-        .then([promise](
-                  const std::string& tree) { give(promise, json::parse(tree, nullptr, false)); },
-              [promise](const caf::error& e) { deny(promise, e); });
+    rpc::serve_tree(self, s.parts.root, promise);
     return caf::delegated<served>{};
   }
   if (c.method == "drain" || c.method == "resume") {

@@ -3,8 +3,10 @@
 
 #include "config/limits.hpp"
 #include "net/rpc_peer_fsm.hpp"
+#include "tests/support/only.hpp"
 
 using namespace ntrace;
+using ntrace::test::only;
 using namespace ntrace::net;
 using namespace std::chrono_literals;
 
@@ -12,13 +14,6 @@ namespace {
 
 const time_point start{};
 
-template <class Effect>
-std::vector<Effect> only(const peer_effects& all) {
-  std::vector<Effect> out;
-  for (const auto& one : all)
-    if (const auto* e = std::get_if<Effect>(&one)) out.push_back(*e);
-  return out;
-}
 bool closes(const peer_effects& all) { return !only<close_connection>(all).empty(); }
 bool tells(const peer_effects& all) { return !only<peer_is_gone>(all).empty(); }
 

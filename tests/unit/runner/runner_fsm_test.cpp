@@ -2,21 +2,15 @@
 #include <gtest/gtest.h>
 
 #include "actors/runner/runner_fsm.hpp"
+#include "tests/support/only.hpp"
 
 using namespace ntrace;
+using ntrace::test::only;
 using namespace ntrace::runner;
 using namespace std::chrono_literals;
 using nlohmann::json;
 
 namespace {
-
-template <class Effect, class Effects>
-std::vector<Effect> only(const Effects& all) {
-  std::vector<Effect> out;
-  for (const auto& one : all)
-    if (const auto* e = std::get_if<Effect>(&one)) out.push_back(*e);
-  return out;
-}
 
 const time_point start{};
 

@@ -2,22 +2,16 @@
 #include <gtest/gtest.h>
 
 #include "actors/tunnel/forward_fsm.hpp"
+#include "tests/support/only.hpp"
 
 using namespace ntrace;
+using ntrace::test::only;
 using namespace ntrace::tunnel;
 using namespace std::chrono_literals;
 
 namespace {
 
 const time_point start{};
-
-template <class Effect>
-std::vector<Effect> only(const forward_effects& all) {
-  std::vector<Effect> out;
-  for (const auto& one : all)
-    if (const auto* e = std::get_if<Effect>(&one)) out.push_back(*e);
-  return out;
-}
 
 forward_fsm with_open(connection_id of, forward_options options = {}) {
   forward_fsm out{options};

@@ -5,9 +5,11 @@
 
 #include "actors/tunnel/tunnel_fsm.hpp"
 #include "config/overload.hpp"
+#include "tests/support/only.hpp"
 #include "tests/support/seeded.hpp"
 
 using namespace ntrace;
+using ntrace::test::only;
 using namespace ntrace::test;
 using namespace ntrace::tunnel;
 using namespace std::chrono_literals;
@@ -15,14 +17,6 @@ using namespace std::chrono_literals;
 namespace {
 
 const time_point start{};
-
-template <class Effect>
-std::vector<Effect> only(const tunnel_effects& all) {
-  std::vector<Effect> out;
-  for (const auto& one : all)
-    if (const auto* e = std::get_if<Effect>(&one)) out.push_back(*e);
-  return out;
-}
 
 tunnel_options plain() {
   tunnel_options out;
