@@ -42,8 +42,15 @@ result<void> write_file_durably(const std::string& path, std::string_view conten
     const unique_fd fd{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
                               static_cast<mode_t>(mode))};
     if (!fd) return fail(io_error("create", temporary, errno));
-    if (!write_all(fd.get(), content) || ::fsync(fd.get()) != 0)
-      return fail(io_error("write", temporary, errno));
+    if (!write_all(fd.get(), content)) return fail(io_error("write", temporary, errno));
+  }
+  return put_in_place(temporary, path);
+}
+
+result<void> put_in_place(const std::string& temporary, const std::string& path) {
+  {
+    const unique_fd fd{::open(temporary.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!fd || ::fsync(fd.get()) != 0) return fail(io_error("sync", temporary, errno));
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(io_error("rename", path, errno));
   const auto folder = path.substr(0, path.find_last_of('/') + 1);

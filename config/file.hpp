@@ -32,6 +32,9 @@ result<std::string> read_file(const std::string& path, std::size_t bytes_max = 6
 /// temporary file, fsync, rename, fsync of the folder.
 result<void> write_file_durably(const std::string& path, std::string_view content, int mode = 0600);
 
+/// Makes a finished file durable under another name: fsync, rename, fsync of the folder.
+result<void> put_in_place(const std::string& temporary, const std::string& path);
+
 /// Reads or writes exactly all bytes, over EINTR and short transfers; false on error or early end.
 bool read_all(int fd, void* data, std::size_t size);
 bool write_all(int fd, std::string_view data);

@@ -93,7 +93,7 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
   caf::actor_system system{config};
   auto w = wire_solo(system, helper, std::move(spec));
   const auto root = spawn_supervisor(system, "root", tree_flags, w.children);
-  watch_root(system, root);
+  const auto watcher = watch_root(system, root);
   result<runner::solo_end> out = fail(ec::defect, "the run's actors ended without an answer");
   auto over = std::make_shared<std::promise<void>>();
   auto future = over->get_future();

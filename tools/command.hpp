@@ -29,6 +29,7 @@ void add_zone(CLI::App& app, outcome& out);
 void add_profile(CLI::App& app, outcome& out);
 void add_doctor(CLI::App& app, outcome& out);
 void add_config(CLI::App& app, outcome& out);
+void add_journal(CLI::App& app, outcome& out);
 void add_bench(CLI::App& app, outcome& out);
 void add_sim(CLI::App& app, outcome& out);
 

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   add_engine(app, out);
   add_doctor(app, out);
   add_config(app, out);
+  add_journal(app, out);
   add_bench(app, out);
   add_sim(app, out);
   try {

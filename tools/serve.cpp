@@ -59,6 +59,17 @@ std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
   return out;
 }
 
+/// A failed start names each supervisor on the way; what an operator needs is the first cause.
+error first_cause(error e) {
+  for (const std::string_view way : {"did not start: ", "child_failed: "})
+    if (const auto at = e.message.rfind(way); at != std::string::npos)
+      e.message.erase(0, at + way.size());
+  const auto colon = e.message.find(": ");
+  const auto code = ec_from_string(std::string_view{e.message}.substr(0, colon));
+  if (colon == std::string::npos || code == ec::none) return e;
+  return {code, e.message.substr(colon + 2), {}};
+}
+
 error reason_of(const caf::down_msg& down) {
   return {ec::child_failed, to_string(supervision::exit_reason_of(down.reason)), {}};
 }
@@ -76,7 +87,7 @@ error wait_until_up(caf::actor_system& system, const caf::actor& root, const wir
                   caf::after(std::chrono::seconds{1}) >> [] {});
   if (out.code == ec::none && w.runner)
     self->request(w.runner, start_deadline, runner::ready_atom::value).receive([] {}, failed);
-  return out;
+  return first_cause(std::move(out));
 }
 
 void print_ready(caf::actor_system& system, const wired& w, const settings& s, bool as_json) {
@@ -123,8 +134,8 @@ void end_process_after(milliseconds deadline) {
   }}.detach();  // It outlives everything but the process: that is its purpose.
 }
 
-void watch_root(caf::actor_system& system, const caf::actor& root) {
-  system.spawn<caf::hidden>([root](caf::event_based_actor* self) -> caf::behavior {
+caf::actor watch_root(caf::actor_system& system, const caf::actor& root) {
+  return system.spawn<caf::hidden>([root](caf::event_based_actor* self) -> caf::behavior {
     self->monitor(root);
     self->set_down_handler([self](const caf::down_msg&) {
       ::kill(::getpid(), SIGUSR1);
@@ -159,7 +170,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
     if (!w) return report(w.error(), as_json);
     const auto root = supervision::spawn_supervisor(
         system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
-    watch_root(system, root);
+    const auto watcher = watch_root(system, root);
     supervision::point_facade(w->root, root);
     if (const auto failed = wait_until_up(system, root, *w); failed.code != ec::none) {
       code = report(failed, as_json);

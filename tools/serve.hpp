@@ -21,8 +21,9 @@ void end_process_after(milliseconds deadline);
 /// Runs the roles until SIGTERM or SIGINT; drains; a second signal stops at once. Exit code.
 int serve(const settings& s, role_set roles, bool as_json);
 
-/// Makes the process hear (SIGUSR1) when the supervisor ends.
-void watch_root(caf::actor_system& system, const caf::actor& root);
+/// Makes the process hear (SIGUSR1) when the supervisor ends, as long as the handle is held: CAF
+/// ends an actor that nobody refers to.
+[[nodiscard]] caf::actor watch_root(caf::actor_system& system, const caf::actor& root);
 /// Stops a tree and ends its façades; returns when the root is gone.
 void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w);
 

@@ -65,6 +65,10 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   parts.server = out.dispatcher_server = make.front();
   out.dispatcher = make.front(false);
   const auto served = out.dispatcher;
+  auto queue = builder::worker("dispatcher", out.dispatcher, [parts](caf::local_actor* by) {
+    return dispatcher::spawn_dispatcher(by->system(), parts);
+  });
+  queue.reports_ready = true;  // A journal that cannot be read is found before anybody is told yes.
   return builder::supervisor(
       "dispatcher_sup", nullptr, role_flags,
       {builder::worker(
@@ -74,11 +78,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
                        [path](caf::local_actor* by) {
                          return journal::spawn_journal_reader(by->system(), path);
                        }),
-       builder::worker("dispatcher", out.dispatcher,
-                       [parts](caf::local_actor* by) {
-                         return dispatcher::spawn_dispatcher(by->system(), parts);
-                       }),
-       builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
+       queue, builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
          return rpc::spawn_rpc_server(by->system(), to, served);
        })});
 }

@@ -16,6 +16,7 @@
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/supervisor_actor.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -47,6 +48,7 @@ struct dispatcher_state {
   std::multimap<std::string, watcher> watchers;
   request_id next_request = 1;
   random_source random{random_seed()};
+  std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
   std::vector<std::pair<caf::response_promise, call>> early;  ///< Calls before recovery is through.
 };
 using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
@@ -301,6 +303,8 @@ void recover(dispatcher_self self) {
             log::info("dispatcher.recovered",
                       {{"open_runs", r.runs.size()}, {"token", r.highest_token}});
             perform(self, state.fsm->on_recovered(now_of(self), r.runs));
+            for (auto& promise : std::exchange(state.waiting, {}))
+              promise.deliver(caf::ok_atom::value);
             for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
           },
           [self](const caf::error& e) { self->quit(e); });
@@ -324,6 +328,11 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
       [self](const rpc::peer_gone& gone) {
         if (self->state.fsm)
           perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
+      },
+      [self](supervision::wait_atom) -> caf::result<caf::ok_atom> {
+        if (self->state.fsm) return caf::ok_atom::value;
+        self->state.waiting.push_back(self->make_response_promise());
+        return caf::delegated<caf::ok_atom>{};
       },
       [self](tick_atom) {
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));

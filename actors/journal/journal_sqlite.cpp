@@ -30,7 +30,8 @@ error journal_sqlite::failure(const std::string& what) const {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return {ec::journal_corrupt,
-              text + "; restore a backup, or move the file away to begin anew",
+              text + "; `ntrace journal salvage " + path_ +
+                  " NEW` saves what is whole, or put a backup in place",
               {}};
     default:
       return {ec::journal_failed, text, {}};

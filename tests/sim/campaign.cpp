@@ -84,11 +84,10 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "dispatcher.kill_journal", "dispatcher.kill_dispatcher", "dispatcher.kill_rpc_server",
       "dispatcher.stop", "dispatcher.gave_up", "dispatcher.restart_after_stable",
       "dispatcher.restart_backed_off", "runner.kill_outbox", "runner.kill_runner",
-      "runner.kill_tunnel", "runner.kill_link", "runner.kill_zone", "runner.stop",
-      "attempt_sup.stop_while_starting", "runner.gave_up", "runner.restart_after_stable",
-      "runner.restart_backed_off", "zone_sup.child_died", "zone_sup.stop", "attempt_sup.child_died",
-      "attempt_sup.stop", "invariant.V1", "facade.passed_on", "facade.held", "facade.sent_again",
-      "facade.denied_child_failed",
+      "runner.kill_tunnel", "runner.kill_link", "runner.kill_zone", "runner.stop", "runner.gave_up",
+      "runner.restart_after_stable", "runner.restart_backed_off", "zone_sup.child_died",
+      "zone_sup.stop", "attempt_sup.child_died", "attempt_sup.stop", "invariant.V1",
+      "facade.passed_on", "facade.held", "facade.sent_again", "facade.denied_child_failed",
 
       // The tunnel.
       "tunnel.dialling>parked", "tunnel.parked>dialling", "child.starting>running",

@@ -10,7 +10,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr milliseconds overdue_after{45'000};  // longer than a façade lets anybody wait
+constexpr milliseconds overdue_after{
+    18'000};  // longer than any script, shorter than the first look
 
 }  // namespace
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr milliseconds fault_phase{60'000};
 constexpr milliseconds quiet_phase{180'000};  // Liveness must hold by then.
+constexpr milliseconds quiet_slice{20'000};   // Between looks whether they hold already.
 constexpr milliseconds client_timeout{5000};
 
 dispatcher::queue_options queue_options() {
@@ -67,7 +68,10 @@ public:
         if (const auto row = dispatcher_.disk().find(run);
             row && row->state == dispatcher::run_state::quarantined)
           requeue(key);
-    world_.run_until(time_point{} + fault_phase + quiet_phase);
+    for (auto quiet_for = quiet_slice; quiet_for <= quiet_phase; quiet_for += quiet_slice) {
+      world_.run_until(time_point{} + fault_phase + quiet_for);
+      if (is_at_rest()) break;
+    }
     note_end();
     out.violations = world_.checker.violations();
     out.steps = world_.steps;
@@ -229,19 +233,31 @@ private:
     if (times > 1) world_.after(milliseconds{100}, [this, f, times] { kill_actor(f, times - 1); });
   }
 
+  bool is_at_rest() const {
+    const auto left = what_is_left();
+    return std::all_of(left.begin(), left.end(), [](auto n) { return n == 0; }) &&
+           dispatcher_.disk().open_runs().empty();
+  }
+
   void note_end() {
     fact f;
     f.kind = fact_kind::finished;
-    f.n = {0, 0, 0, 0, dispatcher_.overdue(), 0};
-    for (const auto& r : runners_) {
-      f.n[4] += r->overdue();
-      f.n[0] += r->outbox_entries();
-      f.n[1] += r->is_linked() ? 0 : 1;
-      f.n[2] += r->busy();
-      f.n[3] += r->repairing();
-    }
-    for (const auto& key : sent_) f.n[5] += runs_.count(key) == 0 ? 1 : 0;
+    f.n = what_is_left();
     world_.note(std::move(f));
+  }
+
+  /// In the order of fact_kind::finished.
+  std::vector<std::uint64_t> what_is_left() const {
+    std::vector<std::uint64_t> n = {0, 0, 0, 0, dispatcher_.overdue(), 0};
+    for (const auto& r : runners_) {
+      n[4] += r->overdue();
+      n[0] += r->outbox_entries();
+      n[1] += r->is_linked() ? 0 : 1;
+      n[2] += r->busy();
+      n[3] += r->repairing();
+    }
+    for (const auto& key : sent_) n[5] += runs_.count(key) == 0 ? 1 : 0;
+    return n;
   }
 
   run_options options_;

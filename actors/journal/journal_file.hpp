@@ -1,0 +1,31 @@
+#pragma once
+// What an operator does with a journal's file: check it, copy it while it is in use, and save from
+// a damaged one what can still be read. Nothing here changes the file itself.
+#include <string>
+#include <vector>
+
+#include "config/result.hpp"
+
+namespace ntrace::journal {
+
+/// Looks at every page, reference and rule of the journal at `path`; what is wrong, in sentences,
+/// the first 100. Safe while a dispatcher uses it. ec::not_found, journal_failed.
+result<std::vector<std::string>> check_file(const std::string& path);
+
+/// Copies a whole and consistent journal to `to`, which must not exist, while it may be in use: in
+/// steps that let its writer go on, then synced and put in place at once. ec::bad_argument when
+/// `to` is there, journal_corrupt, journal_full or journal_failed.
+result<void> backup_file(const std::string& path, const std::string& to);
+
+struct salvaged {
+  std::size_t runs = 0, attempts = 0, chunks = 0, events = 0;  ///< In the new journal.
+  std::size_t unreadable = 0;          ///< Places where rows could not be read.
+  std::size_t requeued = 0;            ///< Runs that were under way: they begin anew.
+  std::vector<std::string> lost_runs;  ///< Known from other tables, not readable any more.
+};
+/// Writes what can be read of a damaged journal to a new one at `to`, which must not exist. Runs
+/// that were under way are queued again; what follows a gap in an attempt's chunks is dropped, so
+/// that the new journal keeps every rule; the fencing token goes on from the highest one seen.
+result<salvaged> salvage_file(const std::string& path, const std::string& to);
+
+}  // namespace ntrace::journal

@@ -1,0 +1,103 @@
+// journal: check, copy and salvage the dispatcher's journal.
+#include <iostream>
+
+#include "actors/journal/journal_file.hpp"
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+struct journal_args {
+  std::string path, to;
+  bool as_json = false;
+  std::shared_ptr<setting_flags> flags;
+
+  /// The file that was named, else the one in the data folder.
+  result<std::string> file() const {
+    if (!path.empty()) return path;
+    const auto s = flags->load();
+    if (!s) return fail(s.error());
+    return s->text("data") + "/journal.sqlite";
+  }
+};
+
+int check(const journal_args& a) {
+  const auto path = a.file();
+  const auto found = path ? journal::check_file(*path) : fail(path.error());
+  if (!found) return report(found.error(), a.as_json);
+  if (a.as_json) {
+    std::cout << json{{"journal", *path}, {"whole", found->empty()}, {"findings", *found}}.dump()
+              << "\n";
+  } else {
+    for (const auto& line : *found) std::cout << line << "\n";
+    if (found->empty())
+      std::cout << *path << " is whole\n";
+    else
+      std::cout << *path << " has " << found->size() << " faults; `ntrace journal salvage " << *path
+                << " NEW` saves what can be read\n";
+  }
+  return found->empty() ? 0 : 5;
+}
+
+int backup(const journal_args& a) {
+  const auto path = a.file();
+  const auto done = path ? journal::backup_file(*path, a.to) : fail(path.error());
+  if (!done) return report(done.error(), a.as_json);
+  if (a.as_json)
+    std::cout << json{{"journal", *path}, {"backup", a.to}}.dump() << "\n";
+  else
+    std::cout << a.to << " is a whole copy of " << *path << "\n";
+  return 0;
+}
+
+int salvage(const journal_args& a) {
+  const auto got = journal::salvage_file(a.path, a.to);
+  if (!got) return report(got.error(), a.as_json);
+  if (a.as_json) {
+    std::cout << json{{"journal", a.to},           {"runs", got->runs},
+                      {"attempts", got->attempts}, {"chunks", got->chunks},
+                      {"events", got->events},     {"unreadable", got->unreadable},
+                      {"requeued", got->requeued}, {"lost_runs", got->lost_runs}}
+                     .dump()
+              << "\n";
+    return 0;
+  }
+  std::cout << a.to << " has " << got->runs << " runs, " << got->attempts << " attempts, "
+            << got->chunks << " chunks, " << got->events << " events; " << got->unreadable
+            << " places could not be read; " << got->requeued
+            << " runs that were under way begin anew\n";
+  for (const auto& run : got->lost_runs)
+    std::cout << "lost: run " << run << ", named by other tables only; push it again\n";
+  std::cout << "stop the dispatcher, move the damaged file and its -wal and -shm away, put " << a.to
+            << " in its place, start\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_journal(CLI::App& app, outcome& out) {
+  auto* sub = app.add_subcommand("journal", "Check, copy or salvage the dispatcher's journal");
+  sub->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, int (*run)(const journal_args&)) {
+    auto* one = sub->add_subcommand(name, help);
+    auto a = std::make_shared<journal_args>();
+    one->add_flag("--json", a->as_json, "print JSON");
+    one->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
+    return std::pair{one, a};
+  };
+  const auto [c, c_args] =
+      add("check",
+          "Pages, references and rules; 5 when something is wrong. Safe while it is in use", check);
+  c->add_option("FILE", c_args->path, "default: journal.sqlite in the data folder");
+  c_args->flags = std::make_shared<setting_flags>(c);
+  const auto [b, b_args] = add("backup", "A whole copy, while the dispatcher works", backup);
+  b->add_option("TO", b_args->to, "a new file")->required();
+  b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder");
+  b_args->flags = std::make_shared<setting_flags>(b);
+  const auto [s, s_args] =
+      add("salvage", "What can be read of a damaged journal, as a new one", salvage);
+  s->add_option("FILE", s_args->path, "the damaged journal")->required();
+  s->add_option("TO", s_args->to, "a new file")->required();
+}
+
+}  // namespace ntrace::tools
