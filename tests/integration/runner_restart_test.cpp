@@ -130,6 +130,20 @@ public:
         .receive([&](bool done) { EXPECT_TRUE(done) << path; }, failed());
   }
 
+  /// The child runs again: what is sent from here on reaches its next incarnation.
+  bool is_restarted(const std::string& child) {
+    bool out = false;
+    self_->request(root_, 5s, tree_atom::value)
+        .receive(
+            [&](const std::string& text) {
+              const auto tree = json::parse(text);
+              for (const auto& c : tree["children"])
+                out |= c["id"] == child && c["incarnation"] > 1 && c["state"] == "running";
+            },
+            failed());
+    return out;
+  }
+
   caf::actor runner;
   std::shared_ptr<calls> heard = std::make_shared<calls>();
 
@@ -178,6 +192,7 @@ TEST(runner_restart, gives_a_verdict_of_infrastructure_and_works_on_when_its_act
     EXPECT_EQ(lost["verdict"], "infrastructure");
     EXPECT_EQ(lost["reason"], "the runner's actor was restarted");
     EXPECT_EQ(lost["last_seq"], uut.heard->of("append").size()) << "it keeps what was said before";
+    ASSERT_TRUE(eventually(30s, [&] { return uut.is_restarted("attempt_sup"); }));
     uut.ready();
     uut.link_up();
     uut.offer(2, quick);
@@ -200,6 +215,7 @@ TEST(runner_restart, does_not_number_the_rest_of_an_attempt_anew_when_its_outbox
     uut.offer(1, slow);
     ASSERT_TRUE(eventually(30s, [&] { return !uut.heard->of("started").empty(); }));
     uut.kill("outbox");
+    ASSERT_TRUE(eventually(30s, [&] { return uut.is_restarted("attempt_sup"); }));
     uut.ready();
     uut.link_up();
     uut.offer(2, test::make_package(dir, "quick", 50));
