@@ -19,6 +19,7 @@ struct dispatcher_parts {
 /// Serves `call` (docs/protocol.md, "Dispatcher"), `peer_gone`, and
 ///   (drain, bool)  → take no new work, or take it again
 ///   (idle)         → number of attempts that are held
+///   (wait)         → ok once it knows what the journal holds; it ends when that cannot be read
 result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts);
 
 using drain_atom = caf::atom_constant<caf::atom("drain")>;

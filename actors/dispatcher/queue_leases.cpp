@@ -212,9 +212,8 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   // What was lost on the runner's side names no chunks: those that are stored stay as they are.
   const bool names_chunks = v != verdict::infrastructure || args.contains("last_seq");
   const auto last = number(args, "last_seq");
-  if (names_chunks && last != e->journalled_seq &&
-      !mutated(mutation::finish_before_last_chunk)) {  // A verdict never overtakes the chunks that
-                                                       // it names.
+  // A verdict never overtakes the chunks that it names.
+  if (names_chunks && last != e->journalled_seq && !mutated(mutation::finish_before_last_chunk)) {
     error gap{ec::gap,
               "the verdict names " + std::to_string(last) + " chunks, " +
                   std::to_string(e->journalled_seq) + " are stored",

@@ -1,8 +1,5 @@
 #include "actors/journal/journal_file.hpp"
 
-#include <sqlite3.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -10,13 +7,12 @@
 #include <set>
 
 #include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/sqlite_failure.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::journal {
 namespace {
 
-constexpr int busy_ms = 5000;
-constexpr int pages_per_step = 256;  // 1 MiB; between two steps the writer goes on
 constexpr std::size_t findings_max = 100;
 
 struct closer {
@@ -26,23 +22,11 @@ struct closer {
 using database = std::unique_ptr<sqlite3, closer>;
 using query = std::unique_ptr<sqlite3_stmt, closer>;
 
-error failure(sqlite3* db, const std::string& what, const std::string& path) {
-  const int code = db ? sqlite3_errcode(db) : SQLITE_NOMEM;
-  const auto text =
-      "cannot " + what + " the journal " + path + ": " + (db ? sqlite3_errmsg(db) : "no memory");
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-    return {ec::journal_corrupt,
-            text + "; `ntrace journal salvage " + path + " NEW` saves what is whole",
-            {}};
-  if (code == SQLITE_FULL) return {ec::journal_full, text, {}};
-  return {ec::journal_failed, text, {}};
-}
-
 result<database> open(const std::string& path, int flags) {
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   database db{raw};
-  if (code != SQLITE_OK) return fail(failure(raw, "open", path));
+  if (code != SQLITE_OK) return fail(sqlite_failure(raw, "open", path));
   sqlite3_busy_timeout(raw, busy_ms);
   return db;
 }
@@ -51,8 +35,29 @@ result<database> open_existing(const std::string& path) {
   if (!std::filesystem::exists(path))
     return fail(ec::not_found,
                 "there is no journal at " + path + "; name its file, or its folder with --data");
-  return open(path, SQLITE_OPEN_READWRITE);  // A reader of a WAL may have to make its index.
+  // A reader of a WAL may have to make its index; but nothing is moved into the file by us.
+  auto db = open(path, SQLITE_OPEN_READWRITE);
+  if (db) sqlite3_db_config(db->get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  return db;
 }
+
+/// A file that is being made under another name: gone unless it was finished.
+class unfinished {
+public:
+  explicit unfinished(std::string to) : to_{std::move(to)}, path_{to_ + ".part"} { clear(); }
+  ~unfinished() { clear(); }
+  unfinished(const unfinished&) = delete;
+  unfinished& operator=(const unfinished&) = delete;
+  const std::string& path() const { return path_; }
+  result<void> finish() const { return put_in_place(path_, to_); }
+
+private:
+  void clear() const {
+    std::error_code ignored;  // One that is not there is as good as removed.
+    for (const auto* side : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + side, ignored);
+  }
+  std::string to_, path_;
+};
 
 result<void> must_be_new(const std::string& to) {
   if (std::filesystem::exists(to))
@@ -104,6 +109,9 @@ class salvager {
 public:
   salvager(sqlite3* from, sqlite3* to, salvaged& out) : from_{from}, to_{to}, out_{out} {}
 
+  /// The new journal could not be written: what was read is not all in it.
+  bool has_failed() const { return has_failed_; }
+
   void copy_numbered(const std::string& table, const std::string& columns) {
     std::int64_t last = 0;
     const auto sql =
@@ -113,11 +121,11 @@ public:
       if (!s) return;
       sqlite3_bind_int64(s.get(), 1, last);
       int code = SQLITE_ROW;
-      while ((code = sqlite3_step(s.get())) == SQLITE_ROW) {
+      while (!has_failed_ && (code = sqlite3_step(s.get())) == SQLITE_ROW) {
         last = sqlite3_column_int64(s.get(), 0);
         insert(table, columns, s.get(), 1);
       }
-      if (code == SQLITE_DONE) return;
+      if (has_failed_ || code == SQLITE_DONE) return;
       ++out_.unreadable;
       const auto next = leap(sql, last);
       if (!next) return;
@@ -133,7 +141,7 @@ public:
       int code = SQLITE_ERROR;
       while (s && (code = sqlite3_step(s.get())) == SQLITE_ROW && take(columns, s.get(), seen)) {
       }
-      if (code == SQLITE_DONE) return;
+      if (has_failed_ || code == SQLITE_DONE) return;
     }
     ++out_.unreadable;
     for (const auto* table : {"event", "attempt", "chunk"}) {
@@ -142,7 +150,8 @@ public:
         const auto id = text_of(names.get(), 0);
         if (seen.count(id) != 0) continue;
         const auto s = prepare(from_, "select " + columns + " from run where id = ?");
-        sqlite3_bind_text(s.get(), 1, id.data(), static_cast<int>(id.size()), SQLITE_TRANSIENT);
+        if (s)
+          sqlite3_bind_text(s.get(), 1, id.data(), static_cast<int>(id.size()), SQLITE_TRANSIENT);
         const bool is_there =
             s && sqlite3_step(s.get()) == SQLITE_ROW && take(columns, s.get(), seen);
         if (!is_there && lost_.insert(id).second) out_.lost_runs.push_back(id);
@@ -154,7 +163,8 @@ private:
   bool take(const std::string& columns, sqlite3_stmt* s, std::set<std::string>& seen) {
     const auto id = text_of(s, 0);
     if (!seen.insert(id).second) return false;  // Both ends have met.
-    return insert("run", columns, s, 0);
+    insert("run", columns, s, 0);
+    return !has_failed_;
   }
 
   std::optional<std::int64_t> leap(const std::string& sql, std::int64_t from) {
@@ -176,7 +186,7 @@ private:
     return {};
   }
 
-  bool insert(const std::string& table, const std::string& columns, sqlite3_stmt* row, int first) {
+  void insert(const std::string& table, const std::string& columns, sqlite3_stmt* row, int first) {
     auto& s = inserts_[table];
     const int n = sqlite3_column_count(row) - first;
     if (!s) {
@@ -187,21 +197,20 @@ private:
     }
     for (int i = 0; i < n; ++i)
       sqlite3_bind_value(s.get(), i + 1, sqlite3_column_value(row, first + i));
-    const bool done = sqlite3_step(s.get()) == SQLITE_DONE && sqlite3_changes(to_) == 1;
-    sqlite3_reset(s.get());
-    return done;
+    has_failed_ = has_failed_ || sqlite3_step(s.get()) != SQLITE_DONE;
+    if (!has_failed_) sqlite3_reset(s.get());  // Else it would forget what to say of it.
   }
 
   sqlite3 *from_, *to_;
   salvaged& out_;
   std::map<std::string, query> inserts_;
   std::set<std::string> lost_;
+  bool has_failed_ = false;
 };
 
 constexpr const char* run_columns =
     "id, key, owner, repo, sha, source, priority, payload, state, attempts, token, verdict, "
-    "reason, "
-    "created_ms, updated_ms";
+    "reason, created_ms, updated_ms";
 constexpr const char* attempt_columns =
     "token, run, number, runner, offered_ms, ended_ms, verdict, reason, receipt";
 constexpr const char* chunk_columns = "id, run, attempt, token, seq, stream, at_ms, data";
@@ -230,6 +239,35 @@ insert into event(run, attempt, token, at_ms, actor, what, detail)
   from run where state in ('leased','running');
 )sql";
 
+result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salvaged& out) {
+  const auto run = [&](const char* sql) {
+    return sqlite3_exec(target, sql, nullptr, nullptr, nullptr) == SQLITE_OK;
+  };
+  const auto failed = [&] { return fail(sqlite_failure(target, "write", to)); };
+  if (!run("pragma foreign_keys=off; begin immediate")) return failed();
+  {
+    salvager s{from, target, out};
+    s.copy_numbered("event", event_columns);
+    s.copy_numbered("attempt", attempt_columns);
+    s.copy_numbered("chunk", chunk_columns);
+    s.copy_runs(run_columns);
+    if (s.has_failed()) return failed();
+  }
+  if (!run(make_whole) ||
+      !run("update run set state='queued', token=0 where state in ('leased','running')"))
+    return failed();
+  out.requeued = static_cast<std::size_t>(sqlite3_changes(target));
+  if (!run("commit")) return failed();
+  for (const auto& [table, n] :
+       {std::pair{"run", &out.runs}, std::pair{"attempt", &out.attempts},
+        std::pair{"chunk", &out.chunks}, std::pair{"event", &out.events}}) {
+    const auto s = prepare(target, std::string{"select count(*) from "} + table);
+    if (!s || sqlite3_step(s.get()) != SQLITE_ROW) return failed();
+    *n = static_cast<std::size_t>(sqlite3_column_int64(s.get(), 0));
+  }
+  return {};
+}
+
 }  // namespace
 
 result<std::vector<std::string>> check_file(const std::string& path) {
@@ -242,11 +280,11 @@ result<std::vector<std::string>> check_file(const std::string& path) {
                              "there' from pragma_foreign_key_check",
                              out);
   if (!reads || !out.empty()) {
-    if (!reads) out.push_back(failure(db->get(), "read", path).message);
+    if (!reads) out.push_back(sqlite_failure(db->get(), "read", path).message);
     return out;  // What its rules say of damaged pages is no news.
   }
   for (const auto* rule : rules)
-    if (!collect(db->get(), rule, out)) return fail(failure(db->get(), "check", path));
+    if (!collect(db->get(), rule, out)) return fail(sqlite_failure(db->get(), "check", path));
   return out;
 }
 
@@ -254,72 +292,38 @@ result<void> backup_file(const std::string& path, const std::string& to) {
   if (auto fresh = must_be_new(to); !fresh) return fresh;
   auto from = open_existing(path);
   if (!from) return fail(from.error());
-  const auto temporary = to + ".part";
-  std::filesystem::remove(temporary);
+  const unfinished copy{to};
   {
-    auto target = open(temporary, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    if (!target) return fail(target.error());
-    auto* copy = sqlite3_backup_init(target->get(), "main", from->get(), "main");
-    int code = copy ? SQLITE_OK : SQLITE_ERROR;
-    while (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED) {
-      code = sqlite3_backup_step(copy, pages_per_step);
-      if (code == SQLITE_BUSY || code == SQLITE_LOCKED) sqlite3_sleep(10);
-    }
-    if (copy) sqlite3_backup_finish(copy);
-    if (code != SQLITE_DONE) {
-      auto why = failure(target->get(), "copy", path);
-      target->reset();
-      std::filesystem::remove(temporary);
-      return fail(std::move(why));
-    }
+    // One snapshot: a writer goes on meanwhile, and never makes it begin anew.
+    const auto s = prepare(from->get(), "vacuum into ?");
+    if (!s) return fail(sqlite_failure(from->get(), "copy", path));
+    sqlite3_bind_text(s.get(), 1, copy.path().c_str(), -1, SQLITE_TRANSIENT);
+    if (sqlite3_step(s.get()) != SQLITE_DONE)
+      return fail(sqlite_failure(from->get(), "copy", path));
   }
   // A copy that is not whole is no backup: the source may have been damaged for long.
-  auto found = check_file(temporary);
-  if (!found || !found->empty()) {
-    std::filesystem::remove(temporary);
-    return fail(ec::journal_corrupt, "the copy of " + path + " is not whole (" +
-                                         (found ? found->front() : found.error().message) +
+  const auto found = check_file(copy.path());
+  if (!found) return fail(found.error());
+  if (!found->empty())
+    return fail(ec::journal_corrupt, "the copy of " + path + " is not whole (" + found->front() +
                                          "); `ntrace journal check` says more");
-  }
-  for (const auto* side : {"-wal", "-shm"}) std::filesystem::remove(temporary + side);
-  return put_in_place(temporary, to);
+  return copy.finish();
 }
 
 result<salvaged> salvage_file(const std::string& path, const std::string& to) {
   if (auto fresh = must_be_new(to); !fresh) return fail(fresh.error());
   auto from = open_existing(path);
   if (!from) return fail(from.error());
-  if (auto made = journal_sqlite::open(to, journal_sqlite::role::writer); !made)
-    return fail(made.error());
-  auto target = open(to, SQLITE_OPEN_READWRITE);
-  if (!target) return fail(target.error());
-  const auto run = [&](const char* sql) {
-    return sqlite3_exec(target->get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK;
-  };
+  const unfinished made{to};
+  if (auto fresh = journal_sqlite::open(made.path(), journal_sqlite::role::writer); !fresh)
+    return fail(fresh.error());
   salvaged out;
-  if (!run("pragma foreign_keys=off; begin immediate"))
-    return fail(failure(target->get(), "write", to));
   {
-    salvager s{from->get(), target->get(), out};
-    s.copy_numbered("event", event_columns);
-    s.copy_numbered("attempt", attempt_columns);
-    s.copy_numbered("chunk", chunk_columns);
-    s.copy_runs(run_columns);
+    auto target = open(made.path(), SQLITE_OPEN_READWRITE);
+    if (!target) return fail(target.error());
+    if (auto done = salvage(from->get(), target->get(), to, out); !done) return fail(done.error());
   }
-  if (!run(make_whole) ||
-      !run("update run set state='queued', token=0 where state in ('leased','running')"))
-    return fail(failure(target->get(), "write", to));
-  out.requeued = static_cast<std::size_t>(sqlite3_changes(target->get()));
-  if (!run("commit")) return fail(failure(target->get(), "write", to));
-  const auto count = [&](const char* table) -> std::size_t {
-    const auto s = prepare(target->get(), std::string{"select count(*) from "} + table);
-    if (!s || sqlite3_step(s.get()) != SQLITE_ROW) return 0;
-    return static_cast<std::size_t>(sqlite3_column_int64(s.get(), 0));
-  };
-  out.runs = count("run");
-  out.attempts = count("attempt");
-  out.chunks = count("chunk");
-  out.events = count("event");
+  if (auto placed = made.finish(); !placed) return fail(placed.error());
   return out;
 }
 

@@ -12,9 +12,9 @@ namespace ntrace::journal {
 /// the first 100. Safe while a dispatcher uses it. ec::not_found, journal_failed.
 result<std::vector<std::string>> check_file(const std::string& path);
 
-/// Copies a whole and consistent journal to `to`, which must not exist, while it may be in use: in
-/// steps that let its writer go on, then synced and put in place at once. ec::bad_argument when
-/// `to` is there, journal_corrupt, journal_full or journal_failed.
+/// Copies a whole and consistent journal to `to`, which must not exist, while it may be in use: one
+/// snapshot, found whole, then synced and put in place at once. ec::bad_argument when `to` is
+/// there, journal_corrupt, journal_full or journal_failed; then nothing is left.
 result<void> backup_file(const std::string& path, const std::string& to);
 
 struct salvaged {

@@ -2,13 +2,11 @@
 
 #include "actors/journal/journal_statement.hpp"
 #include "actors/journal/schema.hpp"
+#include "actors/journal/sqlite_failure.hpp"
 #include "config/clock.hpp"
 #include "config/overload.hpp"
 
 namespace ntrace::journal {
-namespace {
-constexpr int busy_ms = 5000;  // A reader's checkpoint lock is held for milliseconds.
-}
 
 sqlite3_stmt* journal_sqlite::prepared(const char* sql) {
   for (const auto& [text, s] : statements_)
@@ -21,21 +19,7 @@ sqlite3_stmt* journal_sqlite::prepared(const char* sql) {
 }
 
 error journal_sqlite::failure(const std::string& what) const {
-  const int code = db_ ? sqlite3_extended_errcode(db_) : SQLITE_CANTOPEN;
-  const std::string words = db_ ? sqlite3_errmsg(db_) : "out of memory";
-  const auto text = "cannot " + what + " the journal " + path_ + ": " + words;
-  switch (code & 0xff) {
-    case SQLITE_FULL:
-      return {ec::journal_full, text + "; make room on its disk, it goes on by itself", {}};
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return {ec::journal_corrupt,
-              text + "; `ntrace journal salvage " + path_ +
-                  " NEW` saves what is whole, or put a backup in place",
-              {}};
-    default:
-      return {ec::journal_failed, text, {}};
-  }
+  return sqlite_failure(db_, what, path_);
 }
 
 result<std::unique_ptr<journal_sqlite>> journal_sqlite::open(const std::string& path, role r) {

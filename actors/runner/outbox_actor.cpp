@@ -62,8 +62,8 @@ void perform(outbox_self self, outbox_effects todo) {
                         [&](const attempt_done& e) {
                           self->send(s.runner, attempt_over{e.token, e.zone_is_broken, e.clean});
                         },
-                        [&](const chunk_dropped& e) {
-                          ++gauges::value("outbox_dropped_chunks");
+                        [&](const word_dropped& e) {
+                          ++gauges::value("outbox_dropped_words");
                           if (e.is_first) log::warn("outbox.full", {{"token", e.token}});
                         },
                         [&](const say_again& e) {

@@ -35,7 +35,7 @@ outbox_effects outbox_fsm::on_started(std::uint64_t token, nlohmann::json args,
                                       nlohmann::json clean) {
   outbox_effects out;
   auto* e = find(token);
-  if (!e) return out;
+  if (!e) return {word_dropped{token, false}};
   e->started = std::move(args);
   e->clean = std::move(clean);
   pump(token, out);
@@ -49,7 +49,7 @@ outbox_effects outbox_fsm::on_chunk(std::uint64_t token, const std::string& stre
   if (e && e->chunks.on_append(stream, data))
     pump(token, out);
   else
-    out.push_back(chunk_dropped{token, e && !std::exchange(e->was_full, true)});
+    out.push_back(word_dropped{token, e && !std::exchange(e->was_full, true)});
   return out;
 }
 

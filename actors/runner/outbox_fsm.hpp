@@ -35,17 +35,17 @@ struct attempt_done {
   bool zone_is_broken;
   nlohmann::json clean;
 };
-/// A chunk did not fit: it is lost, and counted.
-struct chunk_dropped {
+/// A chunk did not fit, or nobody has begun the attempt whose word it is: it is lost, and counted.
+struct word_dropped {
   std::uint64_t token;
-  bool is_first;
+  bool is_first;  ///< Of those that did not fit.
 };
 /// Call on_tick() then.
 struct say_again {
   time_point at;
 };
 using outbox_effects =
-    std::vector<std::variant<say, drop_stale, attempt_done, chunk_dropped, say_again>>;
+    std::vector<std::variant<say, drop_stale, attempt_done, word_dropped, say_again>>;
 
 class outbox_fsm {
 public:

@@ -1,22 +1,15 @@
 #include "actors/runner/runner_actor.hpp"
 
-#include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
-#include <caf/stateful_actor.hpp>
-
-#include <map>
 
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
 #include "actors/runner/outbox_actor.hpp"
-#include "actors/runner/runner_fsm.hpp"
-#include "actors/runner/worker_store.hpp"
-#include "actors/zone/zone_linux.hpp"
+#include "actors/runner/runner_state.hpp"
 #include "config/gauges.hpp"
-#include "config/ids.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
-#include "supervision/blocking_worker.hpp"
+#include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
 
 namespace ntrace::runner {
@@ -24,34 +17,14 @@ namespace {
 
 using nlohmann::json;
 using rpc::call;
-using rpc::deny;
-using rpc::give;
 using rpc::served;
 using supervision::now_of;
-using supervision::run_blocking;
 using supervision::to_caf;
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using born_atom = caf::atom_constant<caf::atom("born")>;
 
 constexpr backoff_policy repair{milliseconds{1000},
                                 milliseconds{300'000}};  // docs/zones.md, "Repair"
-
-struct runner_state {
-  const char* name = "runner";
-  runner_parts parts;
-  std::optional<runner_fsm> fsm;
-  std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
-  std::map<caf::actor_id, std::uint64_t> tokens;
-  std::map<std::uint64_t, std::string> early_cancels;  ///< Of attempts that are being spawned.
-  std::map<std::string, caf::actor> zones;             ///< Façades by uuid.
-  std::vector<caf::response_promise> waiting, asked_for_hello;  ///< Until it is ready.
-  bool is_ready = false;
-};
-using runner_self = caf::stateful_actor<runner_state>*;
-
-void perform(runner_self self, const runner_effects& todo);
-
-std::string zone_id(const std::string& uuid) { return "zone_" + uuid; }
 
 /// Calls a method of the dispatcher with one object.
 template <class Good, class Bad>
@@ -64,8 +37,8 @@ void ask_dispatcher(runner_self self, const char* method, json args, Good good, 
 void accept(runner_self self, const accept_offer& e) {
   ask_dispatcher(
       self, "accept", {{"token", e.token}},
-      [self, e](const json&) { perform(self, self->state.fsm->on_accepted(now_of(self), e)); },
-      [self, e] { perform(self, self->state.fsm->on_not_accepted(now_of(self), e.token)); });
+      [self, e](const json&) { carry_out(self, self->state.fsm->on_accepted(now_of(self), e)); },
+      [self, e] { carry_out(self, self->state.fsm->on_not_accepted(now_of(self), e.token)); });
 }
 
 void refuse(runner_self self, const refuse_offer& e) {
@@ -82,7 +55,7 @@ void beat(runner_self self, const send_heartbeat& e) {
         std::vector<std::uint64_t> stale;
         for (const auto& token : answer.value("stale", json::array()))
           if (token.is_number_unsigned()) stale.push_back(token.get<std::uint64_t>());
-        perform(self, self->state.fsm->on_heartbeat(e, stale));
+        carry_out(self, self->state.fsm->on_heartbeat(e, stale));
       },
       [] { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
 }
@@ -111,20 +84,22 @@ void begin(runner_self self, const begin_attempt& e) {
       .then([](const std::string&) {},
             [self, token](const caf::error& why) {
               self->state.early_cancels.erase(token);
-              perform(self, self->state.fsm->on_attempt_died(
-                                token, to_string(supervision::from_caf(why))));
+              carry_out(self, self->state.fsm->on_attempt_died(
+                                  token, to_string(supervision::from_caf(why))));
             });
 }
 
 void empty_zone(runner_self self, const std::string& worker) {
   const auto done = [self, worker](bool is_broken) {
-    perform(self, self->state.fsm->on_zone_ended(now_of(self), worker, is_broken));
+    carry_out(self, self->state.fsm->on_zone_ended(now_of(self), worker, is_broken));
   };
   self->request(self->state.zones.at(worker), std::chrono::minutes{2}, zone::end_atom::value)
       .then([done](caf::ok_atom) { done(false); }, [done](const caf::error&) { done(true); });
 }
 
-void perform(runner_self self, const runner_effects& todo) {
+}  // namespace
+
+void carry_out(runner_self self, const runner_effects& todo) {
   auto& s = self->state;
   for (const auto& one : todo) {
     std::visit(
@@ -132,6 +107,8 @@ void perform(runner_self self, const runner_effects& todo) {
                  [&](const refuse_offer& e) { refuse(self, e); },
                  [&](const begin_attempt& e) { begin(self, e); },
                  [&](const cancel_attempt& e) {
+                   ++gauges::value("runner_attempts_cancelled");
+                   log::info("attempt.cancelled", {{"token", e.token}, {"reason", e.reason}});
                    if (const auto at = s.attempts.find(e.token); at != s.attempts.end())
                      self->send(at->second, cancel_atom::value, e.reason);
                    else
@@ -154,103 +131,21 @@ void perform(runner_self self, const runner_effects& todo) {
                  }},
         one);
   }
+  gauges::value("runner_late_accepts") = static_cast<std::int64_t>(s.fsm->late_accepts());
 }
 
-/// Makes sure that the zone's actor runs, and calls `then` with its façade.
-void add_zone(runner_self self, const std::string& uuid,
-              const std::function<void(const result<caf::unit_t>&)>& then) {
-  auto& s = self->state;
-  supervision::child child;
-  child.spec.id = zone_id(uuid);
-  child.held.resend = false;  // What ran in a zone that died is not begun again behind its back.
-  const auto helper = s.parts.helper;
-  child.start = [helper, uuid](caf::local_actor* by) -> result<caf::actor> {
-    return zone::spawn_zone(by->system(), std::make_shared<zone::zone_linux>(helper, uuid));
-  };
-  const auto failed = [then](const caf::error& e) { then(fail(supervision::from_caf(e))); };
-  const auto refer = [self, uuid, then, failed] {
-    self->request(self->state.parts.zone_sup, caf::infinite, supervision::ref_atom::value,
-                  zone_id(uuid))
-        .then(
-            [self, uuid, then](const caf::actor& front) {
-              self->state.zones[uuid] = front;
-              then(caf::unit);
-            },
-            failed);
-  };
-  self->request(s.parts.zone_sup, caf::infinite, supervision::add_child_atom::value, child)
-      .then([refer](const std::string&) { refer(); },
-            [refer, failed](const caf::error& e) {
-              // A runner that was restarted finds its zones running.
-              supervision::from_caf(e).code == ec::already_started ? refer() : failed(e);
-            });
-}
-
-void enroll(runner_self self, const std::string& uuid, const caf::response_promise& promise) {
-  auto& s = self->state;
-  const auto answer = [self, uuid, promise] {
-    give(promise, to_json(*self->state.fsm->pool().find(uuid)));
-  };
-  if (!is_uuid(uuid))
-    return deny(promise,
-                to_caf({ec::bad_argument,
-                        "\"" + uuid + "\" is not a zone's uuid; `ntrace zone list` shows them",
-                        {}}));
-  if (const auto* known = s.fsm->pool().find(uuid); known && !known->is_leaving) return answer();
-  const auto helper = s.parts.helper;
-  const auto data = s.parts.data;
-  auto enrolled = s.fsm->pool().list();
-  const auto at = wall_ms();
-  run_blocking<caf::unit_t>(
-      self, "enroll",
-      [helper, data, uuid, enrolled, at]() -> result<caf::unit_t> {
-        if (auto saved = enroll_on_disk(*helper, data, uuid, at, enrolled); !saved)
-          return fail(saved.error());
-        return caf::unit;
-      },
-      [self, uuid, at, promise, answer](const result<caf::unit_t>& done) {
-        if (!done) return deny(promise, to_caf(done.error()));
-        add_zone(self, uuid, [self, uuid, at, promise, answer](const result<caf::unit_t>& added) {
-          if (!added) return deny(promise, to_caf(added.error()));
-          perform(self, self->state.fsm->on_enrolled(now_of(self), uuid, at));
-          log::info("worker.enrolled", {{"worker", uuid}});
-          answer();
-        });
-      });
-}
-
-void expel(runner_self self, const std::string& uuid, bool abort,
-           const caf::response_promise& promise) {
-  auto& s = self->state;
-  auto todo = s.fsm->on_expel(now_of(self), uuid, abort);
-  if (!todo) return deny(promise, to_caf(todo.error()));
-  perform(self, *todo);
-  auto rest = s.fsm->pool().list();
-  std::erase_if(rest, [](const worker& w) { return w.is_leaving; });
-  const auto data = s.parts.data;
-  run_blocking<caf::unit_t>(
-      self, "expel",
-      [data, rest]() -> result<caf::unit_t> {
-        if (auto saved = save_workers(data, rest); !saved) return fail(saved.error());
-        return caf::unit;
-      },
-      [uuid, promise](const result<caf::unit_t>& done) {
-        if (!done) return deny(promise, to_caf(done.error()));
-        log::info("worker.expelled", {{"worker", uuid}});
-        give(promise, json{{"uuid", uuid}, {"expelled", true}});
-      });
-}
+namespace {
 
 caf::result<served> serve(runner_self self, const call& c) {
   auto& s = self->state;
   const auto first = c.args.empty() ? json() : c.args[0];
   if (c.method == "offer" && first.is_object()) {
-    perform(self, s.fsm->on_offer(now_of(self), first));
+    carry_out(self, s.fsm->on_offer(now_of(self), first));
     return served{json{{"received", true}}};
   }
   if (c.method == "abort" && first.is_object()) {
-    perform(self, s.fsm->on_stale(first.value("token", std::uint64_t{0}),
-                                  "the dispatcher took the lease back"));
+    carry_out(self, s.fsm->on_stale(first.value("token", std::uint64_t{0}),
+                                    "the dispatcher took the lease back"));
     return served{json{{"received", true}}};
   }
   if (c.method == "workers") {
@@ -271,7 +166,7 @@ caf::result<served> serve(runner_self self, const call& c) {
     return caf::delegated<served>{};
   }
   if (c.method == "drain" || c.method == "resume") {
-    perform(self, s.fsm->on_drain(now_of(self), c.method == "drain"));
+    carry_out(self, s.fsm->on_drain(now_of(self), c.method == "drain"));
     return served{json{{"draining", s.fsm->is_draining()}}};
   }
   if (c.method == "enroll" || c.method == "expel") {
@@ -289,40 +184,6 @@ caf::result<served> serve(runner_self self, const call& c) {
                  "no method " + c.method.substr(0, 64) +
                      "; there are enroll, expel, workers, status, tree, drain, resume",
                  {}});
-}
-
-void serve_from_now(runner_self self) {
-  auto& s = self->state;
-  s.is_ready = true;
-  for (auto& promise : s.waiting) promise.deliver(caf::unit);
-  s.waiting.clear();
-  for (auto& promise : s.asked_for_hello) promise.deliver(rpc::hello_args{s.fsm->state()});
-  s.asked_for_hello.clear();
-}
-
-void start(runner_self self) {
-  const auto helper = self->state.parts.helper;
-  const auto data = self->state.parts.data;
-  const auto wanted = self->state.parts.workers;
-  run_blocking<std::shared_ptr<std::vector<worker>>>(
-      self, "start",
-      [helper, data, wanted]() -> result<std::shared_ptr<std::vector<worker>>> {
-        auto all = load_workers(data);
-        if (!all) return fail(all.error());
-        if (auto made = make_workers(*helper, data, wanted, *all); !made) return fail(made.error());
-        return std::make_shared<std::vector<worker>>(std::move(*all));
-      },
-      [self](const result<std::shared_ptr<std::vector<worker>>>& all) {
-        if (!all) return self->quit(to_caf(all.error()));
-        auto left = std::make_shared<std::size_t>((*all)->size());
-        for (const auto& w : **all)
-          add_zone(self, w.uuid, [self, w, left](const result<caf::unit_t>& added) {
-            if (!added) return self->quit(to_caf(added.error()));
-            perform(self, self->state.fsm->on_enrolled(now_of(self), w.uuid, w.enrolled_ms));
-            if (--*left == 0) serve_from_now(self);
-          });
-        if ((*all)->empty()) serve_from_now(self);
-      });
 }
 
 void lose_link(runner_self self, const rpc::link_lost& lost) {
@@ -345,7 +206,7 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
     s.attempts.erase(token);
     // One that ended normally has sent its verdict, which is on its way through the outbox.
     const auto reason = supervision::exit_reason_of(down.reason);
-    if (!reason.is_normal()) perform(self, s.fsm->on_attempt_died(token, to_string(reason)));
+    if (!reason.is_normal()) carry_out(self, s.fsm->on_attempt_died(token, to_string(reason)));
   });
   start(self);
   return {[self](const call& c) -> caf::result<served> {
@@ -362,8 +223,8 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
             const auto said = [&](const char* name, std::int64_t otherwise) {
               return milliseconds{std::max<std::int64_t>(up.hello.value(name, otherwise), 20)};
             };
-            perform(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
-                                            said("lease_ms", 30'000)));
+            carry_out(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
+                                              said("lease_ms", 30'000)));
           },
           [self](const rpc::link_lost& lost) { lose_link(self, lost); },
           [self](born_atom, std::uint64_t token, const caf::actor& who) {
@@ -375,12 +236,12 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
           },
           [self](const attempt_over& m) {
             self->state.early_cancels.erase(m.token);
-            perform(self, self->state.fsm->on_attempt_over(m.token, m.zone_is_broken, m.clean));
+            carry_out(self, self->state.fsm->on_attempt_over(m.token, m.zone_is_broken, m.clean));
           },
           [self](const attempt_stale& m) {
-            perform(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
+            carry_out(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
           },
-          [self](tick_atom) { perform(self, self->state.fsm->on_tick(now_of(self))); },
+          [self](tick_atom) { carry_out(self, self->state.fsm->on_tick(now_of(self))); },
           [self](ready_atom) -> caf::result<caf::unit_t> {
             if (self->state.is_ready) return caf::unit;
             self->state.waiting.push_back(self->make_response_promise());
@@ -393,7 +254,7 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
             return caf::delegated<rpc::hello_args>{};
           },
           [self](drain_atom, bool draining) {
-            perform(self, self->state.fsm->on_drain(now_of(self), draining));
+            carry_out(self, self->state.fsm->on_drain(now_of(self), draining));
           },
           [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
 }

@@ -41,9 +41,7 @@ milliseconds runner_fsm::margin() const {
 }
 
 void runner_fsm::extend(held_attempt& a, time_point sent_at, runner_effects& out) const {
-  const auto margin =
-      mutated(mutation::no_lease_margin) ? milliseconds{0} : lease_ / margin_divisor;
-  a.lease_ends = std::max(a.lease_ends, sent_at + lease_ - margin);
+  a.lease_ends = std::max(a.lease_ends, sent_at + lease_ - margin());
   out.push_back(look_again{a.lease_ends});
 }
 
@@ -93,7 +91,10 @@ runner_effects runner_fsm::on_accepted(time_point now, const accept_offer& said)
   runner_effects out;
   const auto at = attempts_.find(said.token);
   if (at == attempts_.end() || at->second.is_accepted) return out;
-  if (now >= said.sent_at + lease_ - margin()) return on_not_accepted(now, said.token);
+  if (now >= said.sent_at + lease_ - margin()) {
+    ++late_accepts_;
+    return on_not_accepted(now, said.token);
+  }
   at->second.is_accepted = true;
   extend(at->second, said.sent_at, out);
   out.push_back(begin_attempt{at->second.offer, at->second.worker});

@@ -93,6 +93,8 @@ public:
   std::size_t attempts() const { return attempts_.size(); }
   std::size_t zones_ending() const { return ending_.size(); }
   bool is_up() const { return is_up_; }
+  /// Answers to an accept that took the whole lease.
+  std::uint64_t late_accepts() const { return late_accepts_; }
   bool is_draining() const { return is_draining_; }
 
 private:
@@ -115,6 +117,7 @@ private:
   std::map<std::string, bool> ending_;  ///< Workers whose zone is being emptied; was it broken?
   milliseconds heartbeat_{10'000}, lease_{30'000};  // docs/protocol.md, "Leases"
   time_point beat_at_ = time_point::max();
+  std::uint64_t late_accepts_ = 0;
   bool is_up_ = false, is_draining_ = false;
 };
 

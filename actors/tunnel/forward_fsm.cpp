@@ -20,13 +20,13 @@ std::size_t forward_fsm::held() const {
 
 bool forward_fsm::is_outstanding() const {
   return std::any_of(connections_.begin(), connections_.end(), [](const auto& c) {
-    return c.second.at != phase::open || c.second.to_channel > 0;
+    return c.second.at != phase::open || c.second.to_channel.given > 0;
   });
 }
 
 forward_fsm::iterator forward_fsm::drop(iterator at) {
   auto& c = at->second;
-  bytes_ -= c.waiting.size() + c.to_channel + c.to_local;
+  bytes_ -= c.waiting.size() + c.to_channel.given + c.to_local.given;
   if (opening_ == at->first) opening_.reset();
   return connections_.erase(at);
 }
@@ -102,14 +102,13 @@ forward_effects forward_fsm::on_local_bytes(time_point, connection_id of, std::s
   auto& c = at->second;
   bytes_ += data.size();
   if (c.at == phase::open) {
-    c.to_channel += data.size();
+    const bool stop = give(c.to_channel, data.size());
     out.push_back(write_channel{of, std::move(data)});
-    if (c.to_channel >= options_.channel_buffer_bytes && !std::exchange(c.is_local_stopped, true))
-      out.push_back(stop_local{of});
+    if (stop) out.push_back(stop_local{of});
     return out;
   }
   c.waiting += data;
-  if (c.waiting.size() >= options_.held_bytes_max && !std::exchange(c.is_local_stopped, true))
+  if (c.waiting.size() >= options_.held_bytes_max && !std::exchange(c.to_channel.is_stopped, true))
     out.push_back(stop_local{of});
   return out;
 }
@@ -119,7 +118,7 @@ forward_effects forward_fsm::on_opened(time_point now, connection_id of) {
   if (opening_ == of) opening_.reset();
   if (auto* c = find(of, phase::opening)) {
     c->at = phase::open;
-    c->to_channel += c->waiting.size();
+    c->to_channel.given += c->waiting.size();
     if (!c->waiting.empty()) out.push_back(write_channel{of, std::exchange(c->waiting, {})});
     if (c->local_ended) out.push_back(end_channel{of});
   } else if (connections_.count(of) == 0) {
@@ -138,20 +137,31 @@ forward_effects forward_fsm::on_open_refused(time_point now, connection_id of,
   return out;
 }
 
-forward_effects forward_fsm::on_channel_took(time_point, connection_id of, std::size_t bytes) {
-  forward_effects out;
-  const auto at = connections_.find(of);
-  if (at == connections_.end()) return out;
-  auto& c = at->second;
-  const auto taken = std::min(bytes, c.to_channel);
-  c.to_channel -= taken;
+/// True when the side that fills this flow may be read again.
+bool forward_fsm::take(connection& c, flow& f, std::size_t bytes) {
+  const auto taken = std::min(bytes, f.given);
+  f.given -= taken;
   bytes_ -= taken;
-  if (c.is_local_stopped && c.at == phase::open &&
-      c.to_channel <= options_.channel_buffer_bytes / 2) {
-    c.is_local_stopped = false;
-    out.push_back(read_local{of});
-  }
-  return out;
+  return c.at == phase::open && f.given <= options_.channel_buffer_bytes / 2 &&
+         std::exchange(f.is_stopped, false);
+}
+
+/// True when the side that fills this flow must not be read for now.
+bool forward_fsm::give(flow& f, std::size_t bytes) {
+  f.given += bytes;
+  return f.given >= options_.channel_buffer_bytes && !std::exchange(f.is_stopped, true);
+}
+
+forward_effects forward_fsm::on_channel_took(time_point, connection_id of, std::size_t bytes) {
+  const auto at = connections_.find(of);
+  if (at == connections_.end() || !take(at->second, at->second.to_channel, bytes)) return {};
+  return {read_local{of}};
+}
+
+forward_effects forward_fsm::on_local_took(time_point, connection_id of, std::size_t bytes) {
+  const auto at = connections_.find(of);
+  if (at == connections_.end() || !take(at->second, at->second.to_local, bytes)) return {};
+  return {read_channel{of}};
 }
 
 forward_effects forward_fsm::on_channel_bytes(time_point, connection_id of, std::string data) {
@@ -159,26 +169,9 @@ forward_effects forward_fsm::on_channel_bytes(time_point, connection_id of, std:
   auto* c = find(of, phase::open);
   if (!c || c->is_local_gone) return out;
   bytes_ += data.size();
-  c->to_local += data.size();
+  const bool stop = give(c->to_local, data.size());
   out.push_back(write_local{of, std::move(data)});
-  if (c->to_local >= options_.channel_buffer_bytes && !std::exchange(c->is_channel_stopped, true))
-    out.push_back(stop_channel{of});
-  return out;
-}
-
-forward_effects forward_fsm::on_local_took(time_point, connection_id of, std::size_t bytes) {
-  forward_effects out;
-  const auto at = connections_.find(of);
-  if (at == connections_.end()) return out;
-  auto& c = at->second;
-  const auto taken = std::min(bytes, c.to_local);
-  c.to_local -= taken;
-  bytes_ -= taken;
-  if (c.is_channel_stopped && c.at == phase::open &&
-      c.to_local <= options_.channel_buffer_bytes / 2) {
-    c.is_channel_stopped = false;
-    out.push_back(read_channel{of});
-  }
+  if (stop) out.push_back(stop_channel{of});
   return out;
 }
 

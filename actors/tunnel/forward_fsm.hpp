@@ -105,19 +105,23 @@ public:
 
 private:
   enum class phase { held, opening, open, closing };
+  struct flow {
+    std::size_t given = 0;    ///< To a channel or socket, and not yet taken.
+    bool is_stopped = false;  ///< Who fills it is not read.
+  };
   struct connection {
     phase at = phase::held;
-    generation over = 0;         ///< Of opening, open and closing.
-    std::string waiting;         ///< Bytes that came before the channel was there.
-    std::size_t to_channel = 0;  ///< Given and not yet taken.
-    std::size_t to_local = 0;
+    generation over = 0;  ///< Of opening, open and closing.
+    std::string waiting;  ///< Bytes that came before the channel was there.
+    flow to_channel, to_local;
     time_point until{};  ///< Of held and closing.
     bool local_ended = false, channel_ended = false, is_local_gone = false;
-    bool is_local_stopped = false, is_channel_stopped = false;
   };
   using iterator = std::map<connection_id, connection>::iterator;
 
   connection* find(connection_id of, phase at);
+  bool take(connection& c, flow& f, std::size_t bytes);
+  bool give(flow& f, std::size_t bytes);
   iterator drop(iterator at);
   iterator reset(iterator at, const std::string& reason, forward_effects& out);
   void open_next(time_point now, forward_effects& out);

@@ -8,6 +8,7 @@
 
 #include "actors/journal/journal_file.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "config/file.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
@@ -117,6 +118,19 @@ TEST(journal_file, is_not_taken_for_a_backup_when_it_is_damaged) {
   EXPECT_FALSE(std::filesystem::exists(dir / "copy"));
 }
 
+/// After a crash the last commits are in the log beside the file.
+TEST(journal_file, is_left_as_it_was_by_a_check_and_by_a_salvage) {
+  const test::scratch dir;
+  const auto writer = ok(journal_sqlite::open(dir / "live", journal_sqlite::role::writer));
+  for (int n = 1; n <= 5; ++n) ok(writer->commit({push_of(n)}));
+  for (const auto* side : {"", "-wal"})
+    std::filesystem::copy_file(dir / "live" + side, dir / "j" + side);
+  const auto before = std::pair{ok(read_file(dir / "j")), ok(read_file(dir / "j-wal"))};
+  EXPECT_EQ(ok(check_file(dir / "j")), std::vector<std::string>{});
+  EXPECT_EQ(ok(salvage_file(dir / "j", dir / "new")).runs, 5u);
+  EXPECT_EQ((std::pair{ok(read_file(dir / "j")), ok(read_file(dir / "j-wal"))}), before);
+}
+
 TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   const test::scratch dir;
   fill(dir / "j", 50);
@@ -144,6 +158,7 @@ TEST(journal_file, is_salvaged_to_a_whole_one_whatever_pages_are_damaged) {
     for (auto n = 1 + s.random.below(3); n > 0; --n)
       damage(dir / "j", 12 + s.random.below(pages - 12));
     const auto got = salvage_file(dir / "j", dir / "new");
+    EXPECT_FALSE(std::filesystem::exists(dir / "new.part"));
     if (!got) {  // The schema's own pages.
       EXPECT_EQ(got.error().code, ec::journal_corrupt);
       continue;

@@ -80,7 +80,6 @@ public:
   bool is_up(const std::string& id) const { return incarnations_.count(id) != 0; }
   /// Those that run, in the order of their ids.
   std::vector<std::string> running() const;
-  std::size_t specs() const { return fsm_ ? fsm_->count_children().specs : 0; }
 
   /// Runs only while that incarnation of the child does.
   template <class F>

@@ -71,8 +71,6 @@ class process {
 public:
   explicit process(world& w)
       : world_{w}, rate_ppm_{950'000 + static_cast<std::int64_t>(w.random.below(100'001))} {}
-  bool is_alive() const { return is_alive_; }
-
   /// What its own steady clock says.
   time_point now() const {
     const auto us =

@@ -154,8 +154,8 @@ void invariant_checker::on(const fact& f) {
                 " ms, at most " + std::to_string(f.n[1]) + " were due");
       break;
     case fact_kind::crashed:
-      for (const auto& [token, runner] : std::map{at_work_})
-        if (runner == f.who) on_attempt_over(token);
+      for (const auto& [token, w] : std::map{at_work_})
+        if (w.runner == f.who) on_attempt_over(token);
       std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });
       break;
     case fact_kind::quiet:
@@ -236,7 +236,8 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
     check("S4", before == run_state::queued,
           "run " + o.run + " was leased again while it was " + std::string{to_string(before)});
     std::string others;
-    for (const auto token : r.at_work) others += " " + std::to_string(token);
+    for (const auto& [token, w] : at_work_)
+      if (w.run == o.run) others += " " + std::to_string(token);
     check("S4", others.empty(),
           "run " + o.run + " was leased with token " + std::to_string(o.token) +
               " while others still worked on it:" + others);
@@ -255,7 +256,7 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
           "run " + o.run + " is retried though its script failed");
     if (is_terminal(before)) {
       r.accepted = 0;  // Requeued: a new epoch. What a cancel left running has no part in it.
-      r.at_work.clear();
+      std::erase_if(at_work_, [&](const auto& w) { return w.second.run == o.run; });
       r.is_cancelled = false;
     }
   }
@@ -272,8 +273,6 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
 void invariant_checker::on_attempt_over(std::uint64_t token) {
   over_.insert(token);
   at_work_.erase(token);
-  if (const auto at = run_of_token_.find(token); at != run_of_token_.end())
-    runs_[at->second].at_work.erase(token);
 }
 
 void invariant_checker::on_zone(const fact& f) {
@@ -288,10 +287,8 @@ void invariant_checker::on_zone(const fact& f) {
                 " while it belongs to " + std::to_string(z.token));
       z = {f.token, false};
       if (const auto at = run_of_token_.find(f.token);
-          at != run_of_token_.end() && over_.count(f.token) == 0) {
-        runs_[at->second].at_work.insert(f.token);
-        at_work_[f.token] = f.who;
-      }
+          at != run_of_token_.end() && over_.count(f.token) == 0)
+        at_work_[f.token] = {at->second, f.who};
       break;
     case fact_kind::zone_proved:
       z.is_proved = true;

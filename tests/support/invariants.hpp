@@ -76,10 +76,9 @@ private:
   struct run_state {
     journal::run_row row;
     std::string key, verdict, last_event;
-    std::uint64_t chunks = 0;         ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;       ///< Attempts of this epoch.
-    std::set<std::uint64_t> at_work;  ///< Tokens of this epoch whose attempt runs somewhere.
-    bool is_cancelled = false;        ///< Acknowledged.
+    std::uint64_t chunks = 0;    ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;  ///< Attempts of this epoch.
+    bool is_cancelled = false;   ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;
@@ -100,7 +99,10 @@ private:
   std::map<std::uint64_t, time_point> alive_at_;  ///< Live token → last sign of life.
   std::map<std::uint64_t, time_point> stale_at_;  ///< Token → when its runner knew.
   std::set<std::uint64_t> begun_;                 ///< Leases that a runner knows it has.
-  std::map<std::uint64_t, std::string> at_work_;  ///< Token → runner.
+  struct work {
+    std::string run, runner;
+  };
+  std::map<std::uint64_t, work> at_work_;  ///< Attempts that run somewhere, by token.
   std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
   std::set<std::string> acked_;
   std::uint64_t last_token_ = 0;

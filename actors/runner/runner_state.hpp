@@ -1,0 +1,41 @@
+#pragma once
+// What the parts of the runner's actor share: runner_actor.cpp speaks with dispatcher and attempts,
+// runner_enrolment.cpp makes, enrols and expels workers.
+#include <caf/event_based_actor.hpp>
+#include <caf/stateful_actor.hpp>
+
+#include <map>
+#include <optional>
+
+#include "actors/runner/runner_actor.hpp"
+#include "actors/runner/runner_fsm.hpp"
+
+namespace ntrace::runner {
+
+struct runner_state {
+  const char* name = "runner";
+  runner_parts parts;
+  std::optional<runner_fsm> fsm;
+  std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
+  std::map<caf::actor_id, std::uint64_t> tokens;
+  std::map<std::uint64_t, std::string> early_cancels;  ///< Of attempts that are being spawned.
+  std::map<std::string, caf::actor> zones;             ///< Façades by uuid.
+  std::vector<caf::response_promise> waiting, asked_for_hello;  ///< Until it is ready.
+  bool is_ready = false;
+};
+using runner_self = caf::stateful_actor<runner_state>*;
+
+/// Does what the machine says.
+void carry_out(runner_self self, const runner_effects& todo);
+
+/// The id of a worker's zone below zone_sup.
+inline std::string zone_id(const std::string& uuid) { return "zone_" + uuid; }
+
+/// Brings up the zones of those who are enrolled; then the runner is ready.
+void start(runner_self self);
+void enroll(runner_self self, const std::string& uuid, const caf::response_promise& promise);
+/// `abort`: what runs there is ended.
+void expel(runner_self self, const std::string& uuid, bool abort,
+           const caf::response_promise& promise);
+
+}  // namespace ntrace::runner

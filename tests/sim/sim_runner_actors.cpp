@@ -1,0 +1,222 @@
+// The part of a simulated runner that speaks with the dispatcher: the runner's actor and its
+// outbox.
+#include <array>
+
+#include "actors/dispatcher/stream_data.hpp"
+#include "config/overload.hpp"
+#include "tests/sim/sim_runner.hpp"
+
+namespace ntrace::sim {
+
+using namespace runner;
+using nlohmann::json;
+
+namespace {
+
+constexpr backoff_policy repair{milliseconds{100}, milliseconds{5000}};
+
+}  // namespace
+
+// The runner's actor.
+
+void sim_runner::bring_up_runner() {
+  runner_.emplace(name(), repair, random_.next());
+  early_cancels_.clear();
+  specs_.clear();
+  born_.clear();
+  asked_for_hello_.clear();
+  is_ready_ = false;
+  to_outbox_.tell(
+      [this] { perform(outbox_->on_attempts_lost("the runner's actor was restarted")); });
+  const auto left = std::make_shared<unsigned>(workers_);
+  for (unsigned i = 0; i < workers_; ++i) {
+    const auto worker = "z" + std::to_string(i);
+    to_zone_sup_.ask(
+        [this, worker](const reply& answer) {
+          zone_sup_.add("zone_" + worker, [answer](const result<std::string>& added) {
+            // A runner that was restarted finds its zones running.
+            const bool is_there = added || added.error().code == ec::already_started;
+            answer(is_there ? result<json>{json()} : fail(added.error()));
+          });
+        },
+        tree_.only_for("runner", [this, worker, left](const result<json>& added) {
+          if (!added)
+            return tree_.die("runner", {supervision::exit_kind::failed, added.error().message});
+          perform(runner_->on_enrolled(now(), worker, 0));
+          if (--*left != 0) return;
+          is_ready_ = true;
+          for (const auto& answer : std::exchange(asked_for_hello_, {})) answer(runner_->state());
+        }));
+  }
+}
+
+void sim_runner::call(const std::string& method, json args, const reply& then) {
+  to_link_.ask([this, method,
+                args = std::move(args)](const reply& answer) { link_.call(method, args, answer); },
+               then);
+}
+
+void sim_runner::serve(const std::string& method, const json& args, const reply& answer) {
+  if (method == "offer")
+    perform(runner_->on_offer(now(), args));
+  else
+    stale(args.value("token", std::uint64_t{0}));
+  answer(json());
+}
+
+void sim_runner::note_stale(std::uint64_t token) {
+  if (attempts_.count(token) != 0) world_.note(about(fact_kind::told_stale, token, ""));
+  world_.met("runner.stale");
+}
+
+void sim_runner::stale(std::uint64_t token) {
+  note_stale(token);
+  perform(runner_->on_stale(token, "stale"));
+}
+
+void sim_runner::begin(const begin_attempt& e) {
+  const auto token = e.offer.value("token", std::uint64_t{0});
+  specs_.insert_or_assign(token, e);
+  to_outbox_.tell([this, token] { outbox_->on_begun(token); });
+  to_attempt_sup_.ask(
+      [this, token](const reply& answer) {
+        attempt_sup_.add("attempt_" + std::to_string(token),
+                         [answer](const result<std::string>& added) {
+                           answer(added ? result<json>{json()} : fail(added.error()));
+                         });
+      },
+      tree_.only_for("runner", [this, token](const result<json>& added) {
+        if (added) return;
+        early_cancels_.erase(token);
+        perform(runner_->on_attempt_died(token, added.error().message));
+      }));
+}
+
+void sim_runner::perform(const runner_effects& todo) {
+  const auto by_runner = [this](auto what) { return tree_.only_for("runner", what); };
+  for (const auto& one : todo) {
+    std::visit(
+        overload{[&](const accept_offer& e) {
+                   call("accept", {{"token", e.token}}, by_runner([this, e](const auto& a) {
+                          if (!a) {
+                            world_.met("runner.not_accepted");
+                            return perform(runner_->on_not_accepted(now(), e.token));
+                          }
+                          world_.note(about(fact_kind::lease_begun, e.token, ""));
+                          perform(runner_->on_accepted(now(), e));
+                        }));
+                 },
+                 [&](const refuse_offer& e) {
+                   world_.met("runner.refused");
+                   call("refuse", {{"token", e.token}, {"reason", e.reason}}, [](const auto&) {});
+                 },
+                 [&](const begin_attempt& e) { begin(e); },
+                 [&](const cancel_attempt& e) {
+                   if (e.reason.starts_with("its lease runs out")) world_.met("runner.lease_ended");
+                   if (born_.count(e.token) == 0) {
+                     early_cancels_.try_emplace(e.token, e.reason);
+                     return;
+                   }
+                   after_between(1, 100, [this, e] { cancel(e.token, e.reason); });
+                 },
+                 [&](const lose_attempt& e) {
+                   to_outbox_.tell([this, e] {
+                     perform(outbox_->on_finished(
+                         e.token,
+                         {{"verdict", "infrastructure"}, {"reason", e.reason}, {"receipt", {}}},
+                         false));
+                   });
+                 },
+                 [&](const runner::end_zone& e) {
+                   ask_zone(e.worker, {}, by_runner([this, e](const auto& done) {
+                              world_.met(done ? "zone.ended" : "zone.end_failed");
+                              perform(runner_->on_zone_ended(now(), e.worker, !done));
+                            }));
+                 },
+                 [](const forget_zone&) {},
+                 [&](const send_heartbeat& e) {
+                   call("heartbeat", e.state, by_runner([this, e](const auto& a) {
+                          if (!a) return;
+                          std::vector<std::uint64_t> stale;
+                          for (const auto& token : a->value("stale", json::array()))
+                            stale.push_back(token.template get<std::uint64_t>());
+                          for (const auto token : stale) note_stale(token);
+                          perform(runner_->on_heartbeat(e, stale));
+                        }));
+                 },
+                 [&](const runner::look_again& e) {
+                   at(e.at, by_runner([this] { perform(runner_->on_tick(now())); }));
+                 }},
+        one);
+  }
+  note_workers();
+}
+
+void sim_runner::note_workers() {
+  const auto& pool = runner_->pool();
+  std::uint64_t busy = 0, repairing = 0;
+  for (const auto& w : pool.list()) {
+    busy += w.state == worker_state::busy ? 1 : 0;
+    repairing += w.state == worker_state::repairing ? 1 : 0;
+    world_.met("worker." + std::string{to_string(w.state)});
+  }
+  std::vector<std::uint64_t> seen{pool.size(), pool.free(), busy, repairing,
+                                  runner_->attempts() + runner_->zones_ending()};
+  if (seen == last_workers_) return;
+  last_workers_ = seen;
+  auto f = about(fact_kind::workers, 0, "");
+  f.n = std::move(seen);
+  world_.note(std::move(f));
+}
+
+// The outbox's actor.
+
+void sim_runner::perform(const outbox_effects& todo) {
+  for (const auto& one : todo) {
+    std::visit(
+        overload{[&](const runner::say& e) { say(e); },
+                 [&](const drop_stale& e) {
+                   world_.met("outbox.stale");
+                   to_runner_.tell([this, e] { stale(e.token); });
+                 },
+                 [&](const attempt_done& e) {
+                   to_runner_.tell([this, e] {
+                     early_cancels_.erase(e.token);
+                     perform(runner_->on_attempt_over(e.token, e.zone_is_broken, e.clean));
+                   });
+                 },
+                 [&](const word_dropped&) { world_.met("outbox.full"); },
+                 [&](const say_again& e) {
+                   world_.met("outbox.retry");
+                   at(e.at, tree_.only_for("outbox", [this] { perform(outbox_->on_tick(now())); }));
+                 }},
+        one);
+  }
+  auto f = about(fact_kind::held_bytes, 0, "");
+  f.text = "outbox";
+  f.n = {outbox_->bytes(), limits::outbox_bytes_max};
+  world_.checker.on(f);
+}
+
+void sim_runner::say(const runner::say& e) {
+  static constexpr std::array methods{"started", "append", "finish"};
+  auto args = e.args;
+  if (e.what == outbox_word::chunk) {
+    args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
+    dispatcher::put_chunk_data(args, e.piece.data);
+  }
+  call(methods[static_cast<std::size_t>(e.what)], std::move(args),
+       tree_.only_for("outbox", [this, e](const auto& a) {
+         const std::string word = methods[static_cast<std::size_t>(e.what)];
+         world_.met("outbox." + word +
+                    (a                                   ? ".stored"
+                     : a.error().code == ec::stale_lease ? ".stale"
+                                                         : ".retried"));
+         if (a)
+           perform(outbox_->on_stored(now(), e, a->value("ack", std::uint64_t{0})));
+         else
+           perform(outbox_->on_refused(now(), e.token, a.error()));
+       }));
+}
+
+}  // namespace ntrace::sim
