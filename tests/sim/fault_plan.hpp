@@ -25,6 +25,7 @@ enum class fault_kind {
   stop_sshd,
   freeze_sshd,
   refuse_key,
+  drain_tunnel,
   wall_jump,
   last = wall_jump
 };

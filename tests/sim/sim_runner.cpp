@@ -29,6 +29,13 @@ std::vector<child_spec> children() {
   return out;
 }
 
+/// Who asks the link hears that it is not there before its longest backoff is over.
+supervision::facade_options impatient() {
+  supervision::facade_options out;
+  out.wait_max = milliseconds{150};
+  return out;
+}
+
 child_spec template_of(const char* id, supervision::restart_type restart) {
   child_spec out;
   out.id = id;
@@ -93,7 +100,7 @@ sim_runner::sim_runner(world& w, network& net, sim_sshd& sshd, unsigned index, u
       to_runner_{*this, w},
       to_zone_sup_{*this, w},
       to_attempt_sup_{*this, w},
-      to_link_{*this, w},
+      to_link_{*this, w, impatient()},
       tunnel_{*this, w, net, sshd, index},
       link_{*this, w, net, to_runner_, [this]() -> stream_ptr {
               if (!tunnel_.is_listening()) return nullptr;

@@ -24,6 +24,9 @@ public:
   void kill_zone();
   /// The actor of an attempt throws: no verdict, the zone is left as it is.
   void kill_attempt();
+  void drain_tunnel(milliseconds lasts) {
+    if (is_alive_) tunnel_.drain(lasts);
+  }
   /// Another of its actors throws.
   void kill_actor(unsigned which);
 

@@ -15,6 +15,7 @@ tunnel_options options() {
   out.probe_idle_interval = milliseconds{4000};  // Few events in quiet minutes.
   out.suspect_grace = milliseconds{10'000};
   out.parked_retry = milliseconds{5000};
+  out.drain_deadline = milliseconds{3000};
   return out;
 }
 
@@ -116,6 +117,16 @@ void sim_tunnel::start() {
   forget();
   fsm_.emplace(options(), world_.random.next());
   perform(fsm_->on_start(process_.now()));
+}
+
+void sim_tunnel::drain(milliseconds lasts) {
+  if (!fsm_) return;
+  rests_for_ = lasts;
+  perform(fsm_->on_drain(process_.now()));
+}
+
+void sim_tunnel::start_again() {
+  process_.after(rests_for_, still([this] { perform(fsm_->on_start(process_.now())); }));
 }
 
 void sim_tunnel::stop() {
@@ -246,6 +257,7 @@ void sim_tunnel::perform(const tunnel_effects& todo) {
                    process_.at(e.at, still([this] { perform(fsm_->on_tick(process_.now())); }));
                  },
                  [&](const report& e) {
+                   if (e.to == tunnel_state::idle) start_again();
                    world_.met("tunnel." + std::string{to_string(e.from)} + ">" +
                               std::string{to_string(e.to)});
                  }},

@@ -16,11 +16,11 @@ public:
   std::function<bool(const stream_ptr&)> connect_target;
   bool is_listening() const { return world_.now() >= down_until_; }
   void accept(const stream_ptr& s);
-  void stop_for(milliseconds lasts) { down_until_ = world_.now() + lasts; }
+  void stop_for(milliseconds lasts) { lengthen(down_until_, lasts); }
   /// It is stopped: the kernel still accepts, and nothing is answered.
-  void freeze_for(milliseconds lasts) { frozen_until_ = world_.now() + lasts; }
+  void freeze_for(milliseconds lasts) { lengthen(frozen_until_, lasts); }
   /// The key is taken out of authorized_keys, and comes back.
-  void refuse_for(milliseconds lasts) { refusing_until_ = world_.now() + lasts; }
+  void refuse_for(milliseconds lasts) { lengthen(refusing_until_, lasts); }
   /// The process of each session over that path dies.
   void kill_sessions(unsigned path);
 
@@ -29,6 +29,10 @@ private:
     stream_ptr to_runner;
     std::map<std::uint64_t, stream_ptr> channels;
   };
+  /// Never shortens: what waits for its end stays in order.
+  void lengthen(time_point& until, milliseconds lasts) const {
+    until = std::max(until, world_.now() + lasts);
+  }
   void on_frame(std::uint64_t number, const frame& f);
   void open(session& s, std::uint64_t channel);
   void end(std::uint64_t number);
@@ -46,6 +50,8 @@ public:
       : process_{p}, world_{w}, net_{net}, sshd_{sshd}, path_{path} {}
 
   void start();
+  /// An operator drains it; it is started again `lasts` after it came to rest.
+  void drain(milliseconds lasts);
   /// Its actor is gone: connections are reset, sessions end.
   void stop();
   /// Its process is gone.
@@ -58,6 +64,7 @@ public:
 private:
   void perform(const tunnel::tunnel_effects& todo);
   void perform(const tunnel::forward_effects& todo);
+  void start_again();
   void dial(tunnel::generation of);
   void connect(tunnel::generation of);
   void fail_dial(tunnel::generation of, tunnel::dial_failure how, const std::string& reason);
@@ -78,6 +85,7 @@ private:
   std::map<tunnel::connection_id, tunnel::generation> over_;
   tunnel::connection_id next_ = 1;
   std::uint64_t epoch_ = 0;
+  milliseconds rests_for_{0};
   bool was_outstanding_ = false;
 };
 

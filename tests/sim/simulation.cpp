@@ -213,6 +213,8 @@ private:
         return sshd_.kill_sessions(f.target);
       case fault_kind::stop_sshd:
         return sshd_.stop_for(f.lasts);
+      case fault_kind::drain_tunnel:
+        return runner.drain_tunnel(f.lasts);
       case fault_kind::refuse_key:
         sshd_.refuse_for(f.lasts);
         return sshd_.kill_sessions(f.target);
