@@ -8,15 +8,16 @@ namespace ntrace::limits {
 
 using namespace std::chrono_literals;
 
-inline constexpr std::size_t line_bytes_max = 4u << 20;      // docs/protocol.md, "Framing"
-inline constexpr int json_depth_max = 64;                    // docs/protocol.md, "Framing"
-inline constexpr std::size_t unanswered_max = 1024;          // docs/protocol.md, "Framing"
-inline constexpr std::size_t unsent_bytes_max = 8u << 20;    // docs/protocol.md, "Framing"
-inline constexpr auto unread_deadline = 60s;                 // docs/protocol.md, "Framing"
-inline constexpr std::size_t connections_max = 1024;         // half of the usual 2048 descriptors
-inline constexpr std::size_t chunk_bytes_max = 256u << 10;   // well below a line, base64 included
-inline constexpr std::size_t outbox_bytes_max = 64u << 20;   // per attempt, in memory
-inline constexpr std::size_t pushes_queued_max = 1u << 20;   // 1 Mi waiting runs
+inline constexpr std::size_t line_bytes_max = 4u << 20;     // docs/protocol.md, "Framing"
+inline constexpr int json_depth_max = 64;                   // docs/protocol.md, "Framing"
+inline constexpr std::size_t unanswered_max = 1024;         // docs/protocol.md, "Framing"
+inline constexpr std::size_t unsent_bytes_max = 8u << 20;   // docs/protocol.md, "Framing"
+inline constexpr auto unread_deadline = 60s;                // docs/protocol.md, "Framing"
+inline constexpr std::size_t connections_max = 1024;        // half of the usual 2048 descriptors
+inline constexpr std::size_t chunk_bytes_max = 256u << 10;  // well below a line, base64 included
+inline constexpr std::size_t outbox_bytes_max = 1u << 30;   // on disk, of all attempts
+inline constexpr std::size_t outbox_attempt_bytes_max = 128u << 20;  // twice output_hard_bytes
+inline constexpr std::size_t pushes_queued_max = 1u << 20;           // 1 Mi waiting runs
 inline constexpr std::size_t journal_queue_max = 16u << 10;  // operations that wait for the writer
 inline constexpr std::size_t batch_max = 1024;               // operations in one transaction
 

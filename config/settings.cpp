@@ -48,6 +48,8 @@ constexpr std::array table{
                  "run zones also where limits or separate user ids are not to be had"},
     setting_spec{"output_bytes", bytes, "8MiB", "output kept of each stream of a run"},
     setting_spec{"output_hard_bytes", bytes, "64MiB", "output of a run beyond which it is ended"},
+    setting_spec{"outbox_bytes", bytes, "1GiB",
+                 "output on a runner's disk that waits for the dispatcher", 2 << 20},
     setting_spec{"network_allow", list, "registry.npmjs.org:443",
                  "HOST[:PORT] or *.SUFFIX that the install step may reach"},
     setting_spec{"network_allow_private", list, "",

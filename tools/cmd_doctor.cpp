@@ -45,8 +45,7 @@ public:
   }
 
   void journal() {
-    auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite",
-                                            journal::journal_sqlite::role::writer);
+    auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite", sqlite::role::writer);
     if (db)
       add("ok", "journal",
           "SQLite with WAL works in " + std::string{std::filesystem::temp_directory_path()});

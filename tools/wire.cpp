@@ -109,11 +109,15 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
   parts.self = out.runner = make.front();
   out.runner_server = make.front();
   const auto served = out.runner;
+  runner::outbox_options outbox{parts.data + "/outbox.sqlite", {}};
+  outbox.bounds.bytes_max = static_cast<std::size_t>(s.number("outbox_bytes"));
+  outbox.bounds.attempt_bytes_max =
+      std::min(outbox.bounds.attempt_bytes_max, outbox.bounds.bytes_max / 2);
   return builder::supervisor(
       "runner_sup", nullptr, role_flags,
       {builder::worker("outbox", parts.outbox,
-                       [parts](caf::local_actor* by) {
-                         return runner::spawn_outbox(by->system(), parts.link, parts.self);
+                       [parts, outbox](caf::local_actor* by) {
+                         return runner::spawn_outbox(by->system(), outbox, parts.link, parts.self);
                        }),
        builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}, runner::zone_template()),
        builder::worker(

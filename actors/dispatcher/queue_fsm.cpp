@@ -124,6 +124,7 @@ effects queue_fsm::on_hello(time_point now, session_id session, request_id reque
   s.name = args.value("name", "runner");
   s.workers = args.value("workers", std::uint64_t{0});
   s.free = args.value("free", std::uint64_t{0});
+  hear_attempts(now, session, args, out);
   out.push_back(answer{request, nlohmann::json{{"version", std::min(version, protocol_version)},
                                                {"lease_ms", options_.lease.count()},
                                                {"heartbeat_ms", options_.lease.count() / 3},
@@ -291,6 +292,7 @@ std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   const auto& e = at->second;
   if (e.at == phase::held)
     return "attempt " + std::to_string(e.row.attempts) + " is being worked on";
+  if (e.at == phase::reviving) return "the journal, to give an attempt its lease back";
   if (e.at != phase::waiting) return "a runner's answer to the offer";
   if (draining_) return "the end of the drain: `ntrace resume`";
   if (e.not_before > now)

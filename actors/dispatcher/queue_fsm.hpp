@@ -93,7 +93,7 @@ public:
   std::size_t held() const;
 
 private:
-  enum class phase { waiting, committing, offered, held, ending };
+  enum class phase { waiting, committing, offered, held, ending, reviving };
   struct entry {
     run_row row;
     phase at = phase::waiting;
@@ -118,6 +118,10 @@ private:
   entry* next_run(time_point now, time_point& earliest);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
+  /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.
+  nlohmann::json hear_attempts(time_point now, session_id session, const nlohmann::json& args,
+                               effects& out);
+  void revive(entry& e, std::uint64_t token, session_id session, effects& out);
   /// The entry whose live attempt has args' token, or an answer that says stale_lease.
   entry* live(request_id request, const nlohmann::json& args, effects& out);
   void end_attempt(time_point now, entry& e, verdict v, const std::string& reason,

@@ -38,7 +38,8 @@ struct run_row {
   std::uint64_t attempts = 0;  ///< Accepted so far.
   std::uint64_t token = 0;     ///< Of the live or last attempt.
   std::int64_t created_ms = 0;
-  std::uint64_t last_seq = 0;  ///< Highest chunk of the live attempt.
+  std::uint64_t last_seq = 0;       ///< Highest chunk of the live attempt.
+  std::uint64_t expired_token = 0;  ///< Of a queued run: its last attempt, if that expired.
 };
 
 /// What a push is answered with.

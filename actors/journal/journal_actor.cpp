@@ -110,14 +110,14 @@ journal_reader::behavior_type reader(reader_self self, const std::shared_ptr<jou
 }  // namespace
 
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path) {
-  auto db = journal_sqlite::open(path, journal_sqlite::role::writer);
+  auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
   return caf::actor_cast<caf::actor>(
       system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {
-  auto db = journal_sqlite::open(path, journal_sqlite::role::reader);
+  auto db = journal_sqlite::open(path, sqlite::role::reader);
   if (!db) return fail(db.error());
   return caf::actor_cast<caf::actor>(
       system.spawn<caf::detached>(reader, std::shared_ptr<journal_sqlite>{std::move(*db)}));

@@ -6,8 +6,8 @@
 #include <optional>
 #include <set>
 
+#include "actors/journal/journal_kind.hpp"
 #include "actors/journal/journal_sqlite.hpp"
-#include "actors/journal/sqlite_failure.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::journal {
@@ -26,8 +26,8 @@ result<database> open(const std::string& path, int flags) {
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   database db{raw};
-  if (code != SQLITE_OK) return fail(sqlite_failure(raw, "open", path));
-  sqlite3_busy_timeout(raw, busy_ms);
+  if (code != SQLITE_OK) return fail(sqlite::failure(raw, journal_kind(), "open", path));
+  sqlite3_busy_timeout(raw, sqlite::busy_ms);
   return db;
 }
 
@@ -243,7 +243,7 @@ result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salv
   const auto run = [&](const char* sql) {
     return sqlite3_exec(target, sql, nullptr, nullptr, nullptr) == SQLITE_OK;
   };
-  const auto failed = [&] { return fail(sqlite_failure(target, "write", to)); };
+  const auto failed = [&] { return fail(sqlite::failure(target, journal_kind(), "write", to)); };
   if (!run("pragma foreign_keys=off; begin immediate")) return failed();
   {
     salvager s{from, target, out};
@@ -280,11 +280,12 @@ result<std::vector<std::string>> check_file(const std::string& path) {
                              "there' from pragma_foreign_key_check",
                              out);
   if (!reads || !out.empty()) {
-    if (!reads) out.push_back(sqlite_failure(db->get(), "read", path).message);
+    if (!reads) out.push_back(sqlite::failure(db->get(), journal_kind(), "read", path).message);
     return out;  // What its rules say of damaged pages is no news.
   }
   for (const auto* rule : rules)
-    if (!collect(db->get(), rule, out)) return fail(sqlite_failure(db->get(), "check", path));
+    if (!collect(db->get(), rule, out))
+      return fail(sqlite::failure(db->get(), journal_kind(), "check", path));
   return out;
 }
 
@@ -296,10 +297,10 @@ result<void> backup_file(const std::string& path, const std::string& to) {
   {
     // One snapshot: a writer goes on meanwhile, and never makes it begin anew.
     const auto s = prepare(from->get(), "vacuum into ?");
-    if (!s) return fail(sqlite_failure(from->get(), "copy", path));
+    if (!s) return fail(sqlite::failure(from->get(), journal_kind(), "copy", path));
     sqlite3_bind_text(s.get(), 1, copy.path().c_str(), -1, SQLITE_TRANSIENT);
     if (sqlite3_step(s.get()) != SQLITE_DONE)
-      return fail(sqlite_failure(from->get(), "copy", path));
+      return fail(sqlite::failure(from->get(), journal_kind(), "copy", path));
   }
   // A copy that is not whole is no backup: the source may have been damaged for long.
   const auto found = check_file(copy.path());
@@ -315,7 +316,7 @@ result<salvaged> salvage_file(const std::string& path, const std::string& to) {
   auto from = open_existing(path);
   if (!from) return fail(from.error());
   const unfinished made{to};
-  if (auto fresh = journal_sqlite::open(made.path(), journal_sqlite::role::writer); !fresh)
+  if (auto fresh = journal_sqlite::open(made.path(), sqlite::role::writer); !fresh)
     return fail(fresh.error());
   salvaged out;
   {

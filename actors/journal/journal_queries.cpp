@@ -1,35 +1,38 @@
 // The journal's questions: lists, one run, its output and its story.
 #include <algorithm>
 
-#include "actors/journal/journal_statement.hpp"
+#include "actors/journal/run_columns.hpp"
 #include "config/ids.hpp"
 
 namespace ntrace::journal {
 
 result<std::vector<run_row>> journal_sqlite::open_runs() {
   std::vector<run_row> out;
-  statement s{*this,
+  statement s{*db_,
               "select " NTRACE_RUN_COLUMNS
-              ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token) "
-              "from run where state in ('queued','leased','running') order by created_ms, id"};
+              ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
+              "(select case when is_expired and run.state='queued' then max(token) else 0 end from "
+              "attempt where attempt.run=run.id and number=run.attempts) from run where state in "
+              "('queued','leased','running') order by created_ms, id"};
   for (;;) {
     auto row = s.step();
     if (!row) return fail(row.error());
     if (!*row) return out;
     out.push_back(read_run(s));
     out.back().last_seq = s.count(10);
+    out.back().expired_token = s.count(11);
   }
 }
 
 result<std::uint64_t> journal_sqlite::highest_token() {
-  statement s{*this, "select coalesce(max(token),0) from attempt"};
+  statement s{*db_, "select coalesce(max(token),0) from attempt"};
   auto row = s.step();
   if (!row) return fail(row.error());
   return s.count(0);
 }
 
 result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
-  statement s{*this,
+  statement s{*db_,
               "select " NTRACE_RUN_COLUMNS
               ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) "
               "and (?='' or state=?) and created_ms>=? order by created_ms desc, id desc limit ?"};
@@ -62,8 +65,8 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
   if (auto checked = check_run_id(run); !checked) return fail(checked.error());
   nlohmann::json out;
   {
-    statement s{*this, "select " NTRACE_RUN_COLUMNS
-                       ", verdict, reason, updated_ms, key from run where id=?"};
+    statement s{*db_, "select " NTRACE_RUN_COLUMNS
+                      ", verdict, reason, updated_ms, key from run where id=?"};
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
     if (!*row) return fail(ec::not_found, "no run " + run + "; `ntrace runs` lists them");
@@ -82,7 +85,7 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
            {"key", s.text(13)},
            {"attempts", nlohmann::json::array()}};
   }
-  statement s{*this,
+  statement s{*db_,
               "select number, token, runner, offered_ms, ended_ms, verdict, reason, receipt from "
               "attempt where run=? order by token"};
   s.bind(run);
@@ -104,7 +107,7 @@ result<nlohmann::json> journal_sqlite::logs(const std::string& run, std::uint64_
                                             const std::string& stream, std::size_t bytes_max) {
   auto shown = show(run);
   if (!shown) return fail(shown.error());
-  statement s{*this,
+  statement s{*db_,
               "select id, attempt, seq, stream, at_ms, data from chunk where run=? and id>? and "
               "(?='' or stream=?) order by id limit 1000"};
   s.bind(run).bind(after).bind(stream).bind(stream);
@@ -141,8 +144,7 @@ result<nlohmann::json> journal_sqlite::why(const std::string& run) {
   if (!out) return out;
   (*out)["events"] = nlohmann::json::array();
   statement s{
-      *this,
-      "select at_ms, attempt, token, actor, what, detail from event where run=? order by id"};
+      *db_, "select at_ms, attempt, token, actor, what, detail from event where run=? order by id"};
   s.bind(run);
   for (;;) {
     auto row = s.step();
@@ -160,7 +162,7 @@ result<nlohmann::json> journal_sqlite::why(const std::string& run) {
 }
 
 result<nlohmann::json> journal_sqlite::counts() {
-  statement s{*this, "select state, count(*) from run group by state"};
+  statement s{*db_, "select state, count(*) from run group by state"};
   nlohmann::json out = nlohmann::json::object();
   for (;;) {
     auto row = s.step();

@@ -4,23 +4,16 @@
 #include <optional>
 
 #include "actors/journal/journal_types.hpp"
-#include "config/result.hpp"
-
-struct sqlite3;
-struct sqlite3_stmt;
+#include "config/sqlite.hpp"
 
 namespace ntrace::journal {
 
 /// One connection. Blocks; one thread at a time.
 class journal_sqlite {
 public:
-  enum class role { writer, reader };
   /// Opens, creates or migrates <path>. ec::journal_corrupt, journal_schema or journal_failed say
   /// what to do.
-  static result<std::unique_ptr<journal_sqlite>> open(const std::string& path, role r);
-  ~journal_sqlite();
-  journal_sqlite(const journal_sqlite&) = delete;
-  journal_sqlite& operator=(const journal_sqlite&) = delete;
+  static result<std::unique_ptr<journal_sqlite>> open(const std::string& path, sqlite::role r);
 
   /// Writes the batches in one transaction = one fsync. When it fails none of them is written:
   /// ec::journal_full or journal_failed.
@@ -44,18 +37,12 @@ public:
   result<nlohmann::json> counts();
 
 private:
-  class statement;
-  journal_sqlite() = default;
-  result<void> migrate();
-  error failure(const std::string& what) const;
+  explicit journal_sqlite(std::unique_ptr<sqlite::connection> db) : db_{std::move(db)} {}
   result<committed> apply(const batch& b, std::int64_t now_ms);
   result<std::optional<run_row>> find_by_key(const std::string& key);
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
-  sqlite3_stmt* prepared(const char* sql);
 
-  sqlite3* db_ = nullptr;
-  std::string path_;
-  std::vector<std::pair<const char*, sqlite3_stmt*>> statements_;
+  std::unique_ptr<sqlite::connection> db_;
 };
 
 /// A run's id must look like one before it is looked up.

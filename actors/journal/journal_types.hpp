@@ -36,6 +36,12 @@ struct end_attempt {
   std::uint64_t token = 0;
   std::string verdict, reason;
   nlohmann::json receipt;
+  bool is_expired = false;  ///< Its lease ran out: it may have ended well, unheard.
+};
+/// Gives the lease back to an attempt that expired, unless the run has gone on since.
+struct revive {
+  std::string run;
+  std::uint64_t token = 0;
 };
 /// One piece of a stream; stored only while `token` is the run's live one, and only right after the
 /// attempt's last stored piece: writes are pipelined, and one before it may have failed
@@ -54,14 +60,17 @@ struct event {
   nlohmann::json detail;
 };
 
-using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, append_chunk, event>;
+using operation =
+    std::variant<insert_run, set_run, put_attempt, end_attempt, revive, append_chunk, event>;
 using batch = std::vector<operation>;
 
 /// What a committed batch gave.
 struct committed {
   std::uint64_t seq = 0;  ///< Number of the batch's last event; rises with each commit.
   std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
-  bool is_stale = false;                ///< An append_chunk met another token; nothing was written.
+  /// An append_chunk or revive came too late for its token; nothing was written.
+  bool is_stale = false;
+  std::uint64_t last_seq = 0;  ///< Of a revive: the attempt's highest stored chunk.
   bool is_gap = false;  ///< An append_chunk did not follow the last stored; nothing was written.
 };
 

@@ -5,7 +5,7 @@
 
 namespace ntrace::journal {
 
-inline constexpr std::array<std::string_view, 1> schema_steps{R"sql(
+inline constexpr std::array<std::string_view, 2> schema_steps{R"sql(
 create table run(
   id text primary key, key text not null unique,
   owner text not null, repo text not null, sha text not null, source text not null,
@@ -30,6 +30,9 @@ create table event(
   token integer not null, at_ms integer not null, actor text not null, what text not null,
   detail text not null);
 create index event_run on event(run, id);
+)sql",
+                                                              R"sql(
+alter table attempt add column is_expired integer not null default 0;
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

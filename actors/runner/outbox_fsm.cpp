@@ -1,20 +1,33 @@
 #include "actors/runner/outbox_fsm.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "config/mutation.hpp"
 
 namespace ntrace::runner {
+namespace {
+
+constexpr std::uint64_t window = 32;  // chunks in flight; one fsync of the dispatcher serves many
+
+nlohmann::json infrastructure(const std::string& reason) {
+  return {{"verdict", "infrastructure"}, {"reason", reason}, {"receipt", nlohmann::json::object()}};
+}
+
+}  // namespace
 
 outbox_fsm::entry* outbox_fsm::find(std::uint64_t token) {
   const auto at = entries_.find(token);
   return at == entries_.end() ? nullptr : &at->second;
 }
 
-std::size_t outbox_fsm::bytes() const {
-  std::size_t out = 0;
-  for (const auto& [token, e] : entries_) out += e.chunks.bytes();
-  return out;
+void outbox_fsm::want_flush(outbox_effects& out) {
+  if (!is_writing_ && !std::exchange(is_flush_asked_, true)) out.push_back(flush_soon{});
+}
+
+void outbox_fsm::write(outbox_record record, outbox_effects& out) {
+  pending_.push_back(std::move(record));
+  want_flush(out);
 }
 
 void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
@@ -22,22 +35,84 @@ void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
   if (!e || !is_up_ || e->retry_at) return;
   if (!e->started.is_null() && !std::exchange(e->is_started_sent, true))
     out.push_back(say{token, outbox_word::started, e->started, {}});
-  for (auto& piece : e->chunks.take_sendable()) {
-    if (mutated(mutation::outbox_deletes_on_send)) e->chunks.on_ack(piece.seq);
-    out.push_back(say{token, outbox_word::chunk, nullptr, std::move(piece)});
+  const auto to = std::min(e->kept, e->acked + window);
+  if (e->sent < to && !std::exchange(e->is_loading, true))
+    out.push_back(load{token, e->sent + 1, to});
+  const bool is_all_stored = e->acked == e->last || mutated(mutation::finish_before_last_chunk);
+  if (e->finish && e->may_finish && is_all_stored && !std::exchange(e->is_finish_sent, true)) {
+    auto args = *e->finish;
+    args["token"] = token;
+    if (e->counts_chunks) args["last_seq"] = e->last;
+    out.push_back(say{token, outbox_word::finish, std::move(args), {}});
   }
-  const bool may_finish = e->chunks.may_finish() || mutated(mutation::finish_before_last_chunk);
-  if (e->finish && may_finish && !std::exchange(e->is_finish_sent, true))
-    out.push_back(say{token, outbox_word::finish, *e->finish, {}});
+}
+
+outbox_effects outbox_fsm::on_loaded(std::uint64_t token, const result<std::vector<chunk>>& found) {
+  outbox_effects out;
+  auto* e = find(token);
+  if (!e) return out;
+  e->is_loading = false;
+  if (!found) {
+    lose(token, *e, to_string(found.error()), out);
+    // What is stored stays; how much that is, is not ours to say any more.
+    e->finish = infrastructure(e->lost);
+    e->may_finish = true;
+    e->counts_chunks = false;
+    e->kept = e->writing = e->sent = e->acked;
+    trim(*e);
+    look_for_room(out);
+    pump(token, out);
+    return out;
+  }
+  for (const auto& piece : *found) {
+    if (!is_up_ || piece.seq != e->sent + 1) continue;
+    e->sent = piece.seq;
+    if (mutated(mutation::outbox_deletes_on_send)) ack(token, *e, piece.seq);
+    out.push_back(say{token, outbox_word::chunk, nullptr, piece});
+  }
+  return out;
+}
+
+outbox_effects outbox_fsm::on_recovered(std::vector<kept_attempt> found) {
+  outbox_effects out;
+  for (auto& k : found) {
+    auto& e = entries_[k.token];
+    e.run = std::move(k.run);
+    e.acked = e.sent = k.acked;
+    e.kept = e.writing = e.last = k.acked + k.size_bytes.size();
+    for (const auto size : k.size_bytes) {
+      e.sizes.push_back(size + chunk_overhead_bytes);
+      e.bytes += e.sizes.back();
+    }
+    bytes_ += e.bytes;
+    e.started = std::move(k.started);
+    e.finish = std::move(k.finish);
+    e.is_begun_kept = true;
+    e.may_finish = e.finish.has_value();
+  }
+  for (auto& one : on_attempts_lost("the runner stopped while the attempt was being worked on"))
+    out.push_back(std::move(one));
+  look_for_room(out);
+  return out;
+}
+
+outbox_effects outbox_fsm::on_begun(std::uint64_t token, const std::string& run) {
+  outbox_effects out;
+  const auto [at, is_new] = entries_.try_emplace(token);
+  if (!is_new) return out;
+  at->second.run = run;
+  write(begun_record{token, run}, out);
+  return out;
 }
 
 outbox_effects outbox_fsm::on_started(std::uint64_t token, nlohmann::json args,
                                       nlohmann::json clean) {
   outbox_effects out;
   auto* e = find(token);
-  if (!e) return {word_dropped{token, false}};
-  e->started = std::move(args);
+  if (!e || e->finish) return {word_dropped{token}};
   e->clean = std::move(clean);
+  e->started = args;
+  if (e->lost.empty()) write(started_record{token, std::move(args)}, out);
   pump(token, out);
   return out;
 }
@@ -46,11 +121,31 @@ outbox_effects outbox_fsm::on_chunk(std::uint64_t token, const std::string& stre
                                     std::string_view data) {
   outbox_effects out;
   auto* e = find(token);
-  if (e && e->chunks.on_append(stream, data))
-    pump(token, out);
-  else
-    out.push_back(word_dropped{token, e && !std::exchange(e->was_full, true)});
+  if (!e || e->finish || !e->lost.empty()) return {word_dropped{token}};
+  const auto pieces = std::max<std::size_t>(
+      1, (data.size() + limits::chunk_bytes_max - 1) / limits::chunk_bytes_max);
+  const auto cost = data.size() + pieces * chunk_overhead_bytes;
+  if (e->bytes + cost > bounds_.attempt_bytes_max || bytes_ + cost > bounds_.bytes_max) {
+    lose(token, *e,
+         "the outbox is full: " + std::to_string(bytes_) +
+             " bytes wait for the dispatcher, of this attempt " + std::to_string(e->bytes),
+         out);
+    return out;
+  }
+  do {
+    const auto piece = data.substr(0, limits::chunk_bytes_max);
+    data.remove_prefix(piece.size());
+    e->sizes.push_back(piece.size() + chunk_overhead_bytes);
+    write(chunk_record{token, {++e->last, stream, std::string{piece}}}, out);
+  } while (!data.empty());
+  e->bytes += cost;
+  bytes_ += cost;
+  look_for_room(out);
   return out;
+}
+
+void outbox_fsm::tell_done(std::uint64_t token, const entry& e, outbox_effects& out) const {
+  out.push_back(attempt_done{token, e.run, e.finish->value("verdict", ""), e.is_broken, e.clean});
 }
 
 outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
@@ -58,30 +153,122 @@ outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
   outbox_effects out;
   const bool is_known = find(token) != nullptr;
   auto& e = entries_[token];
-  out.push_back(attempt_done{token, zone_is_broken, e.clean});
-  if (e.finish) return out;
-  e.chunks.on_close();
-  if (is_known)
-    args["last_seq"] = e.chunks.last_seq();
-  else
-    args = {{"verdict", "infrastructure"},
-            {"reason", "the runner's outbox was restarted and what the attempt said is lost"},
-            {"receipt", nlohmann::json::object()}};
-  args["token"] = token;
-  e.finish = std::move(args);
+  if (e.finish) {
+    tell_done(token, e, out);
+    return out;
+  }
+  e.is_broken = zone_is_broken;
+  if (!is_known) {
+    e.lost = "the runner's outbox was restarted and what the attempt said is lost";
+    e.counts_chunks = false;
+  }
+  if (e.lost.empty()) {
+    e.finish = args;
+    write(finish_record{token, std::move(args)}, out);
+  } else {
+    e.finish = infrastructure(e.lost);
+    e.may_finish = true;  // Without being kept: a lost one gets such a verdict after a restart too.
+  }
+  tell_done(token, e, out);
   pump(token, out);
   return out;
 }
 
 outbox_effects outbox_fsm::on_attempts_lost(const std::string& reason) {
   outbox_effects out;
-  for (const auto& [token, e] : entries_) {
-    if (e.finish) continue;
-    const nlohmann::json verdict{
-        {"verdict", "infrastructure"}, {"reason", reason}, {"receipt", nlohmann::json::object()}};
-    for (auto& one : on_finished(token, verdict, false)) out.push_back(std::move(one));
+  std::vector<std::uint64_t> lost;
+  for (auto& [token, e] : entries_) {
+    if (e.finish)
+      tell_done(token, e, out);
+    else
+      lost.push_back(token);
   }
+  for (const auto token : lost)
+    for (auto& one : on_finished(token, infrastructure(reason), false))
+      out.push_back(std::move(one));
   return out;
+}
+
+outbox_effects outbox_fsm::on_flush() {
+  outbox_effects out;
+  is_flush_asked_ = false;
+  if (is_writing_ || (pending_.empty() && acks_.empty() && overs_.empty())) return out;
+  keep todo{std::exchange(pending_, {})};
+  for (const auto& [token, seq] : acks_) todo.records.push_back(acked_record{token, seq});
+  for (const auto token : overs_) todo.records.push_back(over_record{token});
+  acks_writing_ = std::exchange(acks_, {});
+  overs_writing_ = std::exchange(overs_, {});
+  for (auto& [token, e] : entries_) {
+    e.writing = e.last;
+    e.is_begun_writing = true;
+    e.is_finish_writing = e.finish && e.lost.empty();
+  }
+  is_writing_ = true;
+  out.push_back(std::move(todo));
+  return out;
+}
+
+outbox_effects outbox_fsm::on_kept(time_point now, const result<void>& done) {
+  outbox_effects out;
+  is_writing_ = false;
+  if (done) {
+    for (auto& [token, e] : entries_) {
+      e.kept = std::max(e.kept, std::min(e.writing, e.last));
+      e.is_begun_kept = e.is_begun_kept || e.is_begun_writing;
+      e.may_finish = e.may_finish || e.is_finish_writing;
+      pump(token, out);
+    }
+  } else {
+    // Nothing of it is there, nor can what came meanwhile be numbered after it.
+    pending_.clear();
+    acks_.insert(acks_writing_.begin(), acks_writing_.end());
+    overs_.merge(overs_writing_);
+    for (auto& [token, e] : entries_) {
+      e.writing = e.kept;
+      if (!e.lost.empty())
+        trim(e);
+      else if (e.is_begun_kept && e.kept == e.last)
+        e.may_finish = e.may_finish || e.finish;  // It is said from memory.
+      else
+        lose(token, e, "the outbox cannot be written: " + to_string(done.error()), out);
+      pump(token, out);
+    }
+    if (!acks_.empty() || !overs_.empty()) {
+      clean_again_at_ = now + retry_wait;
+      out.push_back(say_again{*clean_again_at_});
+    }
+  }
+  acks_writing_.clear();
+  overs_writing_.clear();
+  if (!pending_.empty() || (!overs_.empty() && !clean_again_at_)) want_flush(out);
+  return out;
+}
+
+void outbox_fsm::trim(entry& e) {
+  const auto end = std::max(e.kept, e.writing);
+  for (; e.last > end; --e.last) {
+    bytes_ -= e.sizes.back();
+    e.bytes -= e.sizes.back();
+    e.sizes.pop_back();
+  }
+}
+
+void outbox_fsm::lose(std::uint64_t token, entry& e, const std::string& reason,
+                      outbox_effects& out) {
+  if (!e.lost.empty()) return;
+  e.lost = reason;
+  trim(e);
+  std::erase_if(pending_, [&](const outbox_record& r) {
+    const auto* c = std::get_if<chunk_record>(&r);
+    return c && c->token == token;
+  });
+  if (e.finish) {
+    e.finish = infrastructure(reason);
+    e.may_finish = true;
+  } else {
+    out.push_back(give_up{token, reason});
+  }
+  look_for_room(out);
 }
 
 outbox_effects outbox_fsm::on_link_up() {
@@ -94,15 +281,27 @@ outbox_effects outbox_fsm::on_link_up() {
   return out;
 }
 
-void outbox_fsm::on_link_lost() {
-  is_up_ = false;
-  for (auto& [token, e] : entries_) {
-    e.chunks.on_rewind();
-    e.is_started_sent = e.is_finish_sent = false;
-  }
+void outbox_fsm::rewind(entry& e) {
+  e.sent = e.acked;
+  e.is_started_sent = e.is_finish_sent = false;
 }
 
-outbox_effects outbox_fsm::on_stored(time_point now, const say& said, std::uint64_t ack) {
+void outbox_fsm::on_link_lost() {
+  is_up_ = false;
+  for (auto& [token, e] : entries_) rewind(e);
+}
+
+void outbox_fsm::ack(std::uint64_t token, entry& e, std::uint64_t seq) {
+  for (; e.acked < std::min(seq, e.kept); ++e.acked) {
+    bytes_ -= e.sizes.front();
+    e.bytes -= e.sizes.front();
+    e.sizes.pop_front();
+    acks_[token] = e.acked + 1;  // It is written with what comes next: it saves time, no more.
+  }
+  e.sent = std::max(e.sent, e.acked);
+}
+
+outbox_effects outbox_fsm::on_stored(time_point now, const say& said, std::uint64_t up_to) {
   outbox_effects out;
   auto* e = find(said.token);
   if (!e) return out;
@@ -111,20 +310,38 @@ outbox_effects outbox_fsm::on_stored(time_point now, const say& said, std::uint6
       e->started = nullptr;
       break;
     case outbox_word::chunk:
-      e->chunks.on_ack(ack);
-      if (ack < said.piece.seq) retry_later(now, *e, out);
+      ack(said.token, *e, up_to);
+      if (up_to < said.piece.seq) retry_later(now, *e, out);
       break;
     case outbox_word::finish:
-      entries_.erase(said.token);
+      out.push_back(delivered{said.token});
+      forget(said.token, out);
       return out;
   }
+  look_for_room(out);
   pump(said.token, out);
   return out;
 }
 
+void outbox_fsm::forget(std::uint64_t token, outbox_effects& out) {
+  bytes_ -= entries_.at(token).bytes;
+  entries_.erase(token);
+  acks_.erase(token);
+  std::erase_if(pending_, [&](const outbox_record& r) {
+    return std::visit([&](const auto& one) { return one.token == token; }, r);
+  });
+  overs_.insert(token);
+  want_flush(out);
+  look_for_room(out);
+}
+
+void outbox_fsm::look_for_room(outbox_effects& out) {
+  const bool has_room = bytes_ + bounds_.attempt_bytes_max <= bounds_.bytes_max;
+  if (std::exchange(has_room_, has_room) != has_room) out.push_back(room_changed{has_room});
+}
+
 void outbox_fsm::retry_later(time_point now, entry& e, outbox_effects& out) {
-  e.chunks.on_rewind();
-  e.is_started_sent = e.is_finish_sent = false;
+  rewind(e);
   if (!is_up_ || e.retry_at) return;  // The next link sends it all again; or it is under way.
   e.retry_at = now + retry_wait;
   out.push_back(say_again{*e.retry_at});
@@ -138,13 +355,17 @@ outbox_effects outbox_fsm::on_refused(time_point now, std::uint64_t token, const
     retry_later(now, *e, out);
     return out;
   }
-  entries_.erase(token);
   out.push_back(drop_stale{token, why.message});
+  forget(token, out);
   return out;
 }
 
 outbox_effects outbox_fsm::on_tick(time_point now) {
   outbox_effects out;
+  if (clean_again_at_ && now >= *clean_again_at_) {
+    clean_again_at_.reset();
+    want_flush(out);
+  }
   for (auto& [token, e] : entries_) {
     if (!e.retry_at || now < *e.retry_at) continue;
     e.retry_at.reset();

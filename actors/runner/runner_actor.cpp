@@ -70,7 +70,7 @@ void begin(runner_self self, const begin_attempt& e) {
                     e.worker,
                     s.zones.at(e.worker),
                     s.parts.outbox};
-  self->send(s.parts.outbox, attempt_begun{token});
+  self->send(s.parts.outbox, attempt_begun{token, e.offer.value("run", "")});
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;
@@ -209,54 +209,61 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
     if (!reason.is_normal()) carry_out(self, s.fsm->on_attempt_died(token, to_string(reason)));
   });
   start(self);
-  return {[self](const call& c) -> caf::result<served> {
-            try {
-              return serve(self, c);
-            } catch (const json::exception& e) {
-              return to_caf({ec::bad_argument, c.method + ": " + e.what(), {}});
-            }
-          },
-          [](const rpc::peer_gone&) {},
-          [self](const rpc::link_up& up) {
-            auto& s = self->state;
-            self->send(s.parts.outbox, up);
-            const auto said = [&](const char* name, std::int64_t otherwise) {
-              return milliseconds{std::max<std::int64_t>(up.hello.value(name, otherwise), 20)};
-            };
-            carry_out(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
-                                              said("lease_ms", 30'000)));
-          },
-          [self](const rpc::link_lost& lost) { lose_link(self, lost); },
-          [self](born_atom, std::uint64_t token, const caf::actor& who) {
-            self->state.attempts[token] = who;
-            self->state.tokens[who->id()] = token;
-            self->monitor(who);
-            if (const auto early = self->state.early_cancels.extract(token))
-              self->send(who, cancel_atom::value, early.mapped());
-          },
-          [self](const attempt_over& m) {
-            self->state.early_cancels.erase(m.token);
-            carry_out(self, self->state.fsm->on_attempt_over(m.token, m.zone_is_broken, m.clean));
-          },
-          [self](const attempt_stale& m) {
-            carry_out(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
-          },
-          [self](tick_atom) { carry_out(self, self->state.fsm->on_tick(now_of(self))); },
-          [self](ready_atom) -> caf::result<caf::unit_t> {
-            if (self->state.is_ready) return caf::unit;
-            self->state.waiting.push_back(self->make_response_promise());
-            return caf::delegated<caf::unit_t>{};
-          },
-          [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
-            lose_link(self, {"the link dials"});  // One that died has not said so itself.
-            if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state()};
-            self->state.asked_for_hello.push_back(self->make_response_promise());
-            return caf::delegated<rpc::hello_args>{};
-          },
-          [self](drain_atom, bool draining) {
-            carry_out(self, self->state.fsm->on_drain(now_of(self), draining));
-          },
-          [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
+  return {
+      [self](const call& c) -> caf::result<served> {
+        try {
+          return serve(self, c);
+        } catch (const json::exception& e) {
+          return to_caf({ec::bad_argument, c.method + ": " + e.what(), {}});
+        }
+      },
+      [](const rpc::peer_gone&) {},
+      [self](const rpc::link_up& up) {
+        auto& s = self->state;
+        self->send(s.parts.outbox, up);
+        const auto said = [&](const char* name, std::int64_t otherwise) {
+          return milliseconds{std::max<std::int64_t>(up.hello.value(name, otherwise), 20)};
+        };
+        carry_out(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
+                                          said("lease_ms", 30'000)));
+      },
+      [self](const rpc::link_lost& lost) { lose_link(self, lost); },
+      [self](born_atom, std::uint64_t token, const caf::actor& who) {
+        self->state.attempts[token] = who;
+        self->state.tokens[who->id()] = token;
+        self->monitor(who);
+        if (const auto early = self->state.early_cancels.extract(token))
+          self->send(who, cancel_atom::value, early.mapped());
+      },
+      [self](const attempt_done& m) {
+        self->state.early_cancels.erase(m.token);
+        carry_out(self, self->state.fsm->on_attempt_done(m));
+      },
+      [self](const delivered& m) { self->state.fsm->on_delivered(m.token); },
+      [self](const drop_stale& m) {
+        self->state.fsm->on_delivered(m.token);
+        carry_out(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
+      },
+      [self](const give_up& m) { carry_out(self, self->state.fsm->on_stale(m.token, m.reason)); },
+      [self](const room_changed& m) {
+        carry_out(self, self->state.fsm->on_room_changed(now_of(self), m.has_room));
+      },
+      [self](tick_atom) { carry_out(self, self->state.fsm->on_tick(now_of(self))); },
+      [self](ready_atom) -> caf::result<caf::unit_t> {
+        if (self->state.is_ready) return caf::unit;
+        self->state.waiting.push_back(self->make_response_promise());
+        return caf::delegated<caf::unit_t>{};
+      },
+      [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
+        lose_link(self, {"the link dials"});  // One that died has not said so itself.
+        if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state()};
+        self->state.asked_for_hello.push_back(self->make_response_promise());
+        return caf::delegated<rpc::hello_args>{};
+      },
+      [self](drain_atom, bool draining) {
+        carry_out(self, self->state.fsm->on_drain(now_of(self), draining));
+      },
+      [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
 }
 
 }  // namespace

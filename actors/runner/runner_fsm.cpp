@@ -22,8 +22,11 @@ nlohmann::json runner_fsm::state() const {
     if (a.is_accepted)
       attempts.push_back(
           {{"token", token}, {"run", a.offer.value("run", "")}, {"worker", a.worker}});
+  // Their leases go on until the dispatcher has what the outbox holds of them.
+  for (const auto& [token, w] : waiting_)
+    attempts.push_back({{"token", token}, {"run", w.run}, {"verdict", w.verdict}});
   return {{"version", protocol_version}, {"name", name_},
-          {"workers", pool_.size()},     {"free", is_draining_ ? 0 : pool_.free()},
+          {"workers", pool_.size()},     {"free", free()},
           {"text", pool_.text()},        {"attempts", attempts}};
 }
 
@@ -77,6 +80,7 @@ runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer)
   const auto token = offer.value("token", std::uint64_t{0});
   if (attempts_.count(token) != 0) return out;  // Heard twice.
   if (is_draining_) return {refuse_offer{token, "draining"}};
+  if (!has_room_) return {refuse_offer{token, "the outbox is full"}};
   const auto worker = pool_.on_acquire(offer.value("run", ""));
   if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text()}};
   attempts_[token] = {offer, *worker, false, false, now};
@@ -134,16 +138,16 @@ runner_effects runner_fsm::on_stale(std::uint64_t token, const std::string& reas
   return out;
 }
 
-runner_effects runner_fsm::on_attempt_over(std::uint64_t token, bool zone_is_broken,
-                                           nlohmann::json clean) {
+runner_effects runner_fsm::on_attempt_done(const attempt_done& done) {
   runner_effects out;
-  const auto at = attempts_.find(token);
+  waiting_[done.token] = {done.run, done.verdict};
+  const auto at = attempts_.find(done.token);
   if (at == attempts_.end()) return out;
   const auto worker = at->second.worker;
   attempts_.erase(at);
-  if (!clean.is_null()) pool_.on_proved(worker, std::move(clean));
+  if (!done.clean.is_null()) pool_.on_proved(worker, done.clean);
   // The zone is emptied first; only then is its worker free.
-  ending_[worker] = zone_is_broken;
+  ending_[worker] = done.zone_is_broken;
   out.push_back(end_zone{worker});
   return out;
 }
@@ -191,6 +195,13 @@ result<runner_effects> runner_fsm::on_expel(time_point now, const std::string& w
 runner_effects runner_fsm::on_drain(time_point now, bool draining) {
   runner_effects out;
   is_draining_ = draining;
+  tell(now, out);
+  return out;
+}
+
+runner_effects runner_fsm::on_room_changed(time_point now, bool has_room) {
+  runner_effects out;
+  has_room_ = has_room;
   tell(now, out);
   return out;
 }

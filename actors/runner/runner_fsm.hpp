@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "actors/runner/outbox_fsm.hpp"
 #include "actors/runner/zone_pool_fsm.hpp"
 
 namespace ntrace::runner {
@@ -76,8 +77,13 @@ public:
   runner_effects on_heartbeat(const send_heartbeat& said, const std::vector<std::uint64_t>& stale);
   /// The dispatcher, or the outbox, says that the lease is gone.
   runner_effects on_stale(std::uint64_t token, const std::string& reason);
-  /// The attempt has its verdict; `clean`: its proof, null without one.
-  runner_effects on_attempt_over(std::uint64_t token, bool zone_is_broken, nlohmann::json clean);
+  /// The attempt has its verdict, which waits in the outbox; its zone can be ended. Also of one
+  /// that an earlier runner worked on.
+  runner_effects on_attempt_done(const attempt_done& done);
+  /// The dispatcher has all of it, or wants none of it.
+  void on_delivered(std::uint64_t token) { waiting_.erase(token); }
+  /// Without room in the outbox no offer is accepted.
+  runner_effects on_room_changed(time_point now, bool has_room);
   /// The attempt's actor is gone, and has perhaps left no verdict.
   runner_effects on_attempt_died(std::uint64_t token, const std::string& reason);
   runner_effects on_zone_ended(time_point now, const std::string& worker, bool is_broken);
@@ -91,6 +97,8 @@ public:
   nlohmann::json state() const;
   const zone_pool_fsm& pool() const { return pool_; }
   std::size_t attempts() const { return attempts_.size(); }
+  /// Attempts whose verdict waits in the outbox.
+  std::size_t waiting() const { return waiting_.size(); }
   std::size_t zones_ending() const { return ending_.size(); }
   bool is_up() const { return is_up_; }
   /// Answers to an accept that took the whole lease.
@@ -104,6 +112,7 @@ private:
     bool is_accepted = false, is_ending = false;
     time_point lease_ends{};  ///< By our own clock: never later than the dispatcher's.
   };
+  std::size_t free() const { return is_draining_ || !has_room_ ? 0 : pool_.free(); }
   void tell(time_point now, runner_effects& out) const;
   milliseconds margin() const;
   void extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
@@ -113,12 +122,16 @@ private:
 
   std::string name_;
   zone_pool_fsm pool_;
-  std::map<std::uint64_t, held_attempt> attempts_;  ///< By token.
+  struct waiting_attempt {
+    std::string run, verdict;
+  };
+  std::map<std::uint64_t, held_attempt> attempts_;    ///< By token.
+  std::map<std::uint64_t, waiting_attempt> waiting_;  ///< By token.
   std::map<std::string, bool> ending_;  ///< Workers whose zone is being emptied; was it broken?
   milliseconds heartbeat_{10'000}, lease_{30'000};  // docs/protocol.md, "Leases"
   time_point beat_at_ = time_point::max();
   std::uint64_t late_accepts_ = 0;
-  bool is_up_ = false, is_draining_ = false;
+  bool is_up_ = false, is_draining_ = false, has_room_ = true;
 };
 
 }  // namespace ntrace::runner

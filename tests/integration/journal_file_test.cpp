@@ -41,7 +41,7 @@ batch push_of(int n) {
 
 /// Runs 1 to `runs`, each with an attempt and chunks; all done but the last, which is running.
 void fill(const std::string& path, int runs) {
-  auto db = ok(journal_sqlite::open(path, journal_sqlite::role::writer));
+  auto db = ok(journal_sqlite::open(path, sqlite::role::writer));
   for (int n = 1; n <= runs; ++n) {
     const auto id = id_of(n);
     const auto token = static_cast<std::uint64_t>(n);
@@ -78,7 +78,7 @@ TEST(journal_file, is_told_of_what_its_rules_forbid) {
   const test::scratch dir;
   fill(dir / "j", 3);
   {
-    auto db = ok(journal_sqlite::open(dir / "j", journal_sqlite::role::writer));
+    auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
     ok(db->commit({{set_run{id_of(3), run_state::running, 1, 77, "", ""}}}));
     ok(db->commit({{set_run{id_of(2), run_state::done, 1, 0, "", ""}}}));
   }
@@ -94,7 +94,7 @@ TEST(journal_file, is_copied_whole_while_it_is_written) {
   std::atomic<bool> stop{false};
   std::atomic<int> next{1000};
   std::thread writer{[&] {
-    auto db = ok(journal_sqlite::open(dir / "j", journal_sqlite::role::writer));
+    auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
     while (!stop) ok(db->commit({push_of(next++)}));
   }};
   while (next < 1010) std::this_thread::yield();
@@ -104,7 +104,7 @@ TEST(journal_file, is_copied_whole_while_it_is_written) {
   writer.join();
   ok(copied);
   EXPECT_EQ(ok(check_file(dir / "copy")), std::vector<std::string>{});
-  auto copy = ok(journal_sqlite::open(dir / "copy", journal_sqlite::role::writer));
+  auto copy = ok(journal_sqlite::open(dir / "copy", sqlite::role::writer));
   EXPECT_TRUE(copy->show(id_of(before))) << "what was committed before it began is in it";
   EXPECT_EQ(code_of(backup_file(dir / "j", dir / "copy")), ec::bad_argument);
   EXPECT_FALSE(std::filesystem::exists(dir / "copy.part"));
@@ -121,7 +121,7 @@ TEST(journal_file, is_not_taken_for_a_backup_when_it_is_damaged) {
 /// After a crash the last commits are in the log beside the file.
 TEST(journal_file, is_left_as_it_was_by_a_check_and_by_a_salvage) {
   const test::scratch dir;
-  const auto writer = ok(journal_sqlite::open(dir / "live", journal_sqlite::role::writer));
+  const auto writer = ok(journal_sqlite::open(dir / "live", sqlite::role::writer));
   for (int n = 1; n <= 5; ++n) ok(writer->commit({push_of(n)}));
   for (const auto* side : {"", "-wal"})
     std::filesystem::copy_file(dir / "live" + side, dir / "j" + side);
@@ -141,7 +141,7 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(got.unreadable, 0u);
   EXPECT_EQ(got.requeued, 1u);
   EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{});
-  auto db = ok(journal_sqlite::open(dir / "new", journal_sqlite::role::writer));
+  auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
   const auto open = ok(db->open_runs());
   ASSERT_EQ(open.size(), 1u);
   EXPECT_EQ(open[0].state, run_state::queued);
@@ -165,7 +165,7 @@ TEST(journal_file, is_salvaged_to_a_whole_one_whatever_pages_are_damaged) {
     }
     EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{}) << round;
     EXPECT_GE(got->runs, 150u) << round;
-    auto db = ok(journal_sqlite::open(dir / "new", journal_sqlite::role::writer));
+    auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
     for (const auto& run : ok(db->open_runs())) EXPECT_EQ(run.state, run_state::queued);
   }
 }

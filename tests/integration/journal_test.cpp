@@ -29,7 +29,7 @@ run_row row(const std::string& id) {
 const std::string R1 = "01M876B6J4KZP9X4YQXE3X75SJ", R2 = "01M876B6J4KZP9X4YQXE3X75SK";
 
 std::unique_ptr<journal_sqlite> open_in(const test::scratch& dir,
-                                        journal_sqlite::role r = journal_sqlite::role::writer) {
+                                        sqlite::role r = sqlite::role::writer) {
   return ok(journal_sqlite::open(dir / "journal.sqlite", r));
 }
 committed put(journal_sqlite& db, batch b) { return ok(db.commit({std::move(b)})).at(0); }
@@ -105,9 +105,9 @@ TEST(journal_sqlite, writes_nothing_of_a_commit_that_fails) {
 TEST(journal_sqlite, says_what_is_wrong_with_a_file_it_cannot_use) {
   const test::scratch dir;
   dir.file("journal.sqlite", std::string(8192, 'x'));
-  EXPECT_EQ(code_of(journal_sqlite::open(dir / "journal.sqlite", journal_sqlite::role::writer)),
+  EXPECT_EQ(code_of(journal_sqlite::open(dir / "journal.sqlite", sqlite::role::writer)),
             ec::journal_corrupt);
-  EXPECT_EQ(code_of(journal_sqlite::open(dir / "no/such/folder/j", journal_sqlite::role::writer)),
+  EXPECT_EQ(code_of(journal_sqlite::open(dir / "no/such/folder/j", sqlite::role::writer)),
             ec::journal_failed);
 }
 
@@ -125,7 +125,7 @@ TEST(journal_sqlite, refuses_a_newer_schema) {
     f.seekp(60);
     f.write("\0\0\0\x63", 4);
   }
-  const auto refused = journal_sqlite::open(dir / "journal.sqlite", journal_sqlite::role::writer);
+  const auto refused = journal_sqlite::open(dir / "journal.sqlite", sqlite::role::writer);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ec::journal_schema);
 }
@@ -141,4 +141,28 @@ TEST(journal_sqlite, filters_and_bounds_its_lists) {
   EXPECT_EQ(ok(db->runs({{"repo", "o/x"}})).size(), 0u);
   EXPECT_EQ(ok(db->runs({{"state", "done"}})).size(), 0u);
   EXPECT_EQ(code_of(db->show("'; drop table run; --")), ec::bad_argument);
+}
+
+TEST(journal_sqlite, revives_only_the_last_attempt_and_only_when_it_expired) {
+  const test::scratch dir;
+  const auto db = open_in(dir);
+  put(*db,
+      {insert_run{row(R1), R1, {}}, put_attempt{R1, 1, 1, "n"},
+       set_run{R1, run_state::running, 1, 1, "", ""}, append_chunk{R1, 1, 1, 1, "stdout", "x"}});
+  put(*db, {end_attempt{R1, 1, "infrastructure", "other", {}, false},
+            set_run{R1, run_state::queued, 1, 0, "", ""}});
+  EXPECT_TRUE(put(*db, {revive{R1, 1}}).is_stale) << "it did not expire";
+  put(*db, {put_attempt{R1, 2, 2, "n"}, set_run{R1, run_state::running, 2, 2, "", ""},
+            append_chunk{R1, 2, 2, 1, "stdout", "y"}});
+  put(*db, {end_attempt{R1, 2, "infrastructure", "silent", {}, true},
+            set_run{R1, run_state::queued, 2, 0, "", ""}});
+  EXPECT_EQ(ok(db->open_runs())[0].expired_token, 2u);
+  EXPECT_TRUE(put(*db, {revive{R1, 1}}).is_stale);
+  const auto done = put(*db, {revive{R1, 2}});
+  EXPECT_FALSE(done.is_stale);
+  EXPECT_EQ(done.last_seq, 1u);
+  const auto back = ok(db->open_runs());
+  EXPECT_EQ(back[0].state, run_state::leased);
+  EXPECT_EQ(back[0].token, 2u);
+  EXPECT_TRUE(put(*db, {revive{R1, 2}}).is_stale) << "twice";
 }

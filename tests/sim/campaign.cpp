@@ -79,7 +79,7 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "cancel.invalid_state", "requeue.ok", "requeue.invalid_state", "hello.ok", "accept.ok",
       "accept.stale_lease", "refuse.ok", "started.ok", "started.stale_lease", "heartbeat.ok",
       "append.ok", "append.gap", "append.stale_lease", "append.journal_failed", "finish.ok",
-      "finish.stale_lease", "finish.journal_failed", "queue.offer", "queue.abort",
+      "finish.stale_lease", "queue.revived", "finish.journal_failed", "queue.offer", "queue.abort",
       // Supervisors and façades.
       "dispatcher.kill_journal", "dispatcher.kill_dispatcher", "dispatcher.kill_rpc_server",
       "dispatcher.stop", "dispatcher.gave_up", "dispatcher.restart_after_stable",
@@ -105,8 +105,10 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       // What runners go through.
       "client.half_closed", "client.refused", "peer.gone", "runner.lease_ended",
       "runner.not_accepted", "runner.refused", "runner.stale", "worker.free", "worker.busy",
-      "worker.repairing", "outbox.stale", "outbox.retry", "zone.ended", "zone.end_failed",
-      "attempt.passed", "attempt.script_failed", "attempt.timed_out", "attempt.infrastructure"};
+      "worker.repairing", "outbox.stale", "outbox.recovered", "outbox.kept", "outbox.write_failed",
+      "outbox.gave_up", "outbox.full", "outbox.has_room", "outbox.word_dropped", "outbox.retry",
+      "zone.ended", "zone.end_failed", "attempt.passed", "attempt.script_failed",
+      "attempt.timed_out", "attempt.infrastructure"};
   for (int k = 0; k <= static_cast<int>(fault_kind::last); ++k)
     wanted.push_back("fault." + std::string{to_string(static_cast<fault_kind>(k))});
   for (const auto* step : {"rollback", "profiler", "fetch", "install", "run", "capture", "fold"})

@@ -26,6 +26,7 @@ enum class fault_kind {
   freeze_sshd,
   refuse_key,
   drain_tunnel,
+  outbox_full,
   wall_jump,
   last = wall_jump
 };

@@ -13,11 +13,17 @@ public:
   struct run_record {
     journal::run_row row;
     std::string key, verdict, reason;
+    std::vector<std::uint64_t> tokens;
   };
   struct image {
     std::map<std::string, run_record> runs;
     std::map<std::string, std::string> run_of_key;
     std::map<std::uint64_t, std::uint64_t> chunks;  ///< Token → highest number.
+    struct attempt_record {
+      std::uint64_t number = 0;
+      bool is_expired = false;
+    };
+    std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
     std::uint64_t highest_token = 0, events = 0;
   };
 
@@ -37,6 +43,7 @@ public:
   std::optional<journal::run_row> find(const std::string& run) const;
 
 private:
+  static std::uint64_t last_attempt(const image& in, const run_record& r);
   journal::committed apply(image& to, const journal::batch& b);
   image durable_;
   std::optional<image> written_;

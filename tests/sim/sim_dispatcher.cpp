@@ -147,6 +147,7 @@ void sim_dispatcher::perform(journal::group_effects todo) {
                           if (!e.outcome) return answer(fail(e.outcome.error()));
                           json out{{"seq", e.outcome->seq},
                                    {"stale", e.outcome->is_stale},
+                                   {"last_seq", e.outcome->last_seq},
                                    {"gap", e.outcome->is_gap}};
                           if (const auto& old = e.outcome->duplicate_of)
                             out["duplicate"] = {old->id, static_cast<int>(old->state)};
@@ -209,12 +210,13 @@ void sim_dispatcher::note_expiry(const journal::batch& ops) {
 
 void sim_dispatcher::commit(dispatcher::commit& e) {
   note_expiry(e.ops);
+  const bool is_revive = std::holds_alternative<journal::revive>(e.ops.front());
   to_journal_.ask(
       [this, ops = std::move(e.ops)](const reply& answer) {
         writers_[next_write_] = answer;
         perform(group_.on_write(next_write_++, ops));
       },
-      tree_.only_for("dispatcher", [this, tag = e.tag](const result<json>& said) {
+      tree_.only_for("dispatcher", [this, tag = e.tag, is_revive](const result<json>& said) {
         if (!said) {
           auto why = said.error();
           if (why.code == ec::child_failed)
@@ -224,6 +226,8 @@ void sim_dispatcher::commit(dispatcher::commit& e) {
         journal::committed done;
         done.seq = said->value("seq", std::uint64_t{0});
         done.is_stale = said->value("stale", false);
+        done.last_seq = said->value("last_seq", std::uint64_t{0});
+        if (is_revive) world_.met(done.is_stale ? "queue.revive_refused" : "queue.revived");
         done.is_gap = said->value("gap", false);
         if (const auto old = said->find("duplicate"); old != said->end()) {
           done.duplicate_of.emplace();

@@ -168,6 +168,8 @@ void sim_runner::crash(milliseconds wait) {
   tunnel_.stop();
   runner_.reset();
   outbox_.reset();
+  if (!outbox_writing_.empty() && random_.below(2) == 0) outbox_disk_.write(outbox_writing_);
+  outbox_writing_.clear();
   attempts_.clear();
   zones_.clear();
   fact f;
@@ -179,7 +181,7 @@ void sim_runner::crash(milliseconds wait) {
 
 void sim_runner::bring_up(const std::string& child) {
   if (child == "outbox")
-    outbox_.emplace();
+    bring_up_outbox();
   else if (child == "runner")
     bring_up_runner();
   else if (child == "zone_sup")

@@ -7,6 +7,7 @@
 #include "actors/runner/outbox_fsm.hpp"
 #include "actors/runner/runner_fsm.hpp"
 #include "tests/sim/sim_link.hpp"
+#include "tests/sim/sim_outbox_disk.hpp"
 #include "tests/sim/sim_tunnel.hpp"
 
 namespace ntrace::sim {
@@ -26,6 +27,10 @@ public:
   void kill_attempt();
   void drain_tunnel(milliseconds lasts) {
     if (is_alive_) tunnel_.drain(lasts);
+  }
+  /// What the outbox writes is refused meanwhile.
+  void fill_disk(milliseconds lasts) {
+    if (is_alive_) disk_full_until_ = world_.now() + lasts;
   }
   /// Another of its actors throws.
   void kill_actor(unsigned which);
@@ -78,8 +83,10 @@ private:
   void note_workers();
 
   // The outbox's actor.
+  void bring_up_outbox();
   void perform(const runner::outbox_effects& todo);
   void say(const runner::say& e);
+  void write(const runner::keep& e);
 
   // Attempts' actors.
   void bring_up_attempt(std::uint64_t token);
@@ -114,6 +121,10 @@ private:
   std::vector<std::uint64_t> last_workers_;
 
   std::optional<runner::outbox_fsm> outbox_;
+  sim_outbox_disk outbox_disk_;
+  std::vector<runner::outbox_record> outbox_writing_;  ///< A crash keeps them or not.
+  time_point disk_full_until_{};
+  std::uint64_t outbox_life_ = 0;
   std::map<std::uint64_t, attempt> attempts_;
   std::map<std::string, zone_state> zones_;  ///< By worker.
   std::uint64_t next_number_ = 1;

@@ -77,7 +77,8 @@ void sim_runner::stale(std::uint64_t token) {
 void sim_runner::begin(const begin_attempt& e) {
   const auto token = e.offer.value("token", std::uint64_t{0});
   specs_.insert_or_assign(token, e);
-  to_outbox_.tell([this, token] { outbox_->on_begun(token); });
+  to_outbox_.tell(
+      [this, token, run = e.offer.value("run", "")] { perform(outbox_->on_begun(token, run)); });
   to_attempt_sup_.ask(
       [this, token](const reply& answer) {
         attempt_sup_.add("attempt_" + std::to_string(token),
@@ -171,21 +172,67 @@ void sim_runner::note_workers() {
 
 // The outbox's actor.
 
+void sim_runner::bring_up_outbox() {
+  ++outbox_life_;
+  outbox_disk_.write(std::exchange(outbox_writing_, {}));  // An actor dies after its write.
+  outbox_.emplace(outbox_bounds{1600, 800});
+  const auto found = outbox_disk_.attempts();
+  if (!found.empty()) world_.met("outbox.recovered");
+  perform(outbox_->on_recovered(found));
+}
+
+void sim_runner::write(const keep& e) {
+  outbox_writing_ = e.records;
+  after_between(100, 4000, [this, life = outbox_life_] {
+    if (life != outbox_life_) return;
+    const auto records = std::exchange(outbox_writing_, {});
+    const bool is_full = world_.now() < disk_full_until_;
+    if (!is_full) outbox_disk_.write(records);
+    world_.met(is_full ? "outbox.write_failed" : "outbox.kept");
+    if (!outbox_) return;
+    perform(outbox_->on_kept(
+        now(), is_full ? fail(ec::journal_full, "no space left on device") : result<void>{}));
+  });
+}
+
 void sim_runner::perform(const outbox_effects& todo) {
   for (const auto& one : todo) {
     std::visit(
         overload{[&](const runner::say& e) { say(e); },
+                 [&](const flush_soon&) {
+                   after_between(
+                       1, 100, tree_.only_for("outbox", [this] { perform(outbox_->on_flush()); }));
+                 },
+                 [&](const keep& e) { write(e); },
+                 [&](const load& e) {
+                   perform(outbox_->on_loaded(e.token, outbox_disk_.chunks(e.token, e.from, e.to)));
+                 },
                  [&](const drop_stale& e) {
                    world_.met("outbox.stale");
-                   to_runner_.tell([this, e] { stale(e.token); });
+                   to_runner_.tell([this, e] {
+                     runner_->on_delivered(e.token);
+                     stale(e.token);
+                   });
                  },
                  [&](const attempt_done& e) {
                    to_runner_.tell([this, e] {
                      early_cancels_.erase(e.token);
-                     perform(runner_->on_attempt_over(e.token, e.zone_is_broken, e.clean));
+                     perform(runner_->on_attempt_done(e));
                    });
                  },
-                 [&](const word_dropped&) { world_.met("outbox.full"); },
+                 [&](const delivered& e) {
+                   to_runner_.tell([this, e] { runner_->on_delivered(e.token); });
+                 },
+                 [&](const give_up& e) {
+                   world_.met("outbox.gave_up");
+                   to_runner_.tell([this, e] { perform(runner_->on_stale(e.token, e.reason)); });
+                 },
+                 [&](const room_changed& e) {
+                   world_.met(e.has_room ? "outbox.has_room" : "outbox.full");
+                   to_runner_.tell(
+                       [this, e] { perform(runner_->on_room_changed(now(), e.has_room)); });
+                 },
+                 [&](const word_dropped&) { world_.met("outbox.word_dropped"); },
                  [&](const say_again& e) {
                    world_.met("outbox.retry");
                    at(e.at, tree_.only_for("outbox", [this] { perform(outbox_->on_tick(now())); }));
@@ -194,7 +241,7 @@ void sim_runner::perform(const outbox_effects& todo) {
   }
   auto f = about(fact_kind::held_bytes, 0, "");
   f.text = "outbox";
-  f.n = {outbox_->bytes(), limits::outbox_bytes_max};
+  f.n = {outbox_->bytes(), outbox_->bounds().bytes_max};
   world_.checker.on(f);
 }
 

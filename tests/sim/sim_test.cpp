@@ -95,8 +95,7 @@ TEST(sim_disk, answers_as_the_real_journal_does) {
   seeded s;
   for (int round = 0; round < 10; ++round) {
     const scratch dir;
-    auto real = ok(journal::journal_sqlite::open(dir / "journal.sqlite",
-                                                 journal::journal_sqlite::role::writer));
+    auto real = ok(journal::journal_sqlite::open(dir / "journal.sqlite", sqlite::role::writer));
     sim::sim_disk model;
     std::uint64_t next_token = 1;
     int next_run = 0;

@@ -215,6 +215,8 @@ private:
         return sshd_.stop_for(f.lasts);
       case fault_kind::drain_tunnel:
         return runner.drain_tunnel(f.lasts);
+      case fault_kind::outbox_full:
+        return runner.fill_disk(f.lasts);
       case fault_kind::refuse_key:
         sshd_.refuse_for(f.lasts);
         return sshd_.kill_sessions(f.target);

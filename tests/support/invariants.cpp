@@ -30,6 +30,9 @@ std::string to_line(const journal::operation& op) {
             return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " + o.verdict +
                    " " + o.reason;
           },
+          [](const journal::revive& o) {
+            return "revive " + o.run + " token " + std::to_string(o.token);
+          },
           [](const journal::append_chunk& o) {
             return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
                    std::to_string(o.seq) + " " + o.stream + " " + o.data;
@@ -42,7 +45,7 @@ std::string to_line(const journal::operation& op) {
 std::optional<run_state> state_after(const journal::event& e) {
   if (e.what == "queued" || e.what == "requeued" || e.what == "attempt_ended")
     return run_state::queued;
-  if (e.what == "accepted") return run_state::leased;
+  if (e.what == "accepted" || e.what == "revived") return run_state::leased;
   if (e.what == "started") return run_state::running;
   if (e.what == "cancelled") return run_state::cancelled;
   if (e.what == "ended") return run_state_from(e.detail.value("state", ""));
@@ -211,6 +214,7 @@ void invariant_checker::on_operation(const fact& f) {
                     "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
                         " chunks, stored are " + std::to_string(r.chunks));
           },
+          [&](const journal::revive& o) { on_revive(f, o); },
           [&](const journal::append_chunk& o) {
             auto& r = runs_[o.run];
             check("S6", r.row.token == o.token && o.data.starts_with(std::to_string(o.token) + ":"),
@@ -219,7 +223,7 @@ void invariant_checker::on_operation(const fact& f) {
             check("S8", o.seq == r.chunks + 1,
                   "chunk " + std::to_string(o.seq) + " of " + o.run + " follows " +
                       std::to_string(r.chunks));
-            r.chunks = o.seq;
+            r.chunks = chunks_[o.token] = o.seq;
           },
           [&](const journal::event& o) {
             if (const auto s = state_after(o)) runs_[o.run].last_event = to_string(*s);
@@ -242,6 +246,7 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
           "run " + o.run + " was leased with token " + std::to_string(o.token) +
               " while others still worked on it:" + others);
     ++r.accepted;
+    r.last_accepted = o.token;
     check("S13", o.attempts <= options_.attempts,
           "run " + o.run + " is at attempt " + std::to_string(o.attempts));
     alive_at_[o.token] = f.at;
@@ -255,6 +260,7 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
     check("S14", !o.reason.starts_with("script_failed"),
           "run " + o.run + " is retried though its script failed");
     if (is_terminal(before)) {
+      r.last_accepted = 0;
       r.accepted = 0;  // Requeued: a new epoch. What a cancel left running has no part in it.
       std::erase_if(at_work_, [&](const auto& w) { return w.second.run == o.run; });
       r.is_cancelled = false;
@@ -263,11 +269,31 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
   if (o.state == run_state::queued || is_terminal(o.state)) {
     if (o.token == 0) alive_at_.erase(r.row.token);
   }
-  if (o.token != r.row.token) r.chunks = 0;
+  if (o.token != r.row.token) r.chunks = chunks_[o.token];
   r.row.state = o.state;
   r.row.attempts = o.attempts;
   r.row.token = o.token;
   r.verdict = o.verdict;
+}
+
+/// An attempt that expired gets its lease back: nothing may have happened to its run since.
+void invariant_checker::on_revive(const fact& f, const journal::revive& o) {
+  using dispatcher::run_state;
+  auto& r = runs_[o.run];
+  ++transitions_["queued>leased"];
+  check("S4", r.row.state == run_state::queued && r.last_accepted == o.token,
+        "token " + std::to_string(o.token) + " of run " + o.run + " was revived while it was " +
+            std::string{to_string(r.row.state)} + ", accepted last was " +
+            std::to_string(r.last_accepted));
+  for (const auto& [token, w] : at_work_)
+    check("S4", w.run != o.run || token == o.token,
+          "token " + std::to_string(o.token) + " was revived while " + std::to_string(token) +
+              " worked on its run");
+  alive_at_[o.token] = f.at;
+  r.row.state = run_state::leased;
+  r.row.token = o.token;
+  r.chunks = chunks_[o.token];
+  r.verdict.clear();
 }
 
 void invariant_checker::on_attempt_over(std::uint64_t token) {

@@ -76,9 +76,10 @@ private:
   struct run_state {
     journal::run_row row;
     std::string key, verdict, last_event;
-    std::uint64_t chunks = 0;    ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;  ///< Attempts of this epoch.
-    bool is_cancelled = false;   ///< Acknowledged.
+    std::uint64_t chunks = 0;         ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;       ///< Attempts of this epoch.
+    std::uint64_t last_accepted = 0;  ///< Their last token.
+    bool is_cancelled = false;        ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;
@@ -88,6 +89,7 @@ private:
   void check(const char* invariant, bool holds, const std::string& what);
   void on_operation(const fact& f);
   void on_set_run(const fact& f, const journal::set_run& op);
+  void on_revive(const fact& f, const journal::revive& op);
   void on_zone(const fact& f);
   void on_attempt_over(std::uint64_t token);
 
@@ -104,6 +106,7 @@ private:
   };
   std::map<std::uint64_t, work> at_work_;  ///< Attempts that run somewhere, by token.
   std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
+  std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
   std::set<std::string> acked_;
   std::uint64_t last_token_ = 0;
   std::vector<violation> violations_;

@@ -60,6 +60,7 @@ struct queue_world {
           keys[in->key] = in->run;
       }
     if (!done.duplicate_of) written.insert(written.end(), c.ops.begin(), c.ops.end());
+    if (std::holds_alternative<journal::revive>(c.ops.front())) done.last_seq = 1;
     done.seq = ++seq;
     perform(fsm.on_committed(now, c.tag, done));
   }

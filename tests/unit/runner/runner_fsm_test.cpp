@@ -53,7 +53,7 @@ TEST(runner_fsm, frees_a_worker_only_when_its_zone_is_empty) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
   uut.on_accepted(start, {1, start});
-  EXPECT_EQ(only<end_zone>(uut.on_attempt_over(1, false, nullptr)).size(), 1u);
+  EXPECT_EQ(only<end_zone>(uut.on_attempt_done({1, "r", "passed", false, nullptr})).size(), 1u);
   EXPECT_EQ(uut.pool().free(), 0u);
   uut.on_zone_ended(start, "z", false);
   EXPECT_EQ(uut.pool().free(), 1u);
@@ -64,7 +64,7 @@ TEST(runner_fsm, gives_an_attempt_that_died_a_verdict_and_one_that_is_over_none)
   uut.on_offer(start, offer_of(1));
   uut.on_accepted(start, {1, start});
   EXPECT_EQ(only<lose_attempt>(uut.on_attempt_died(1, "boom")).size(), 1u);
-  uut.on_attempt_over(1, false, nullptr);
+  uut.on_attempt_done({1, "r", "passed", false, nullptr});
   EXPECT_TRUE(uut.on_attempt_died(1, "boom").empty());
 }
 
@@ -87,7 +87,7 @@ TEST(runner_fsm, ends_what_runs_on_an_expelled_worker_only_when_told_so) {
   ASSERT_TRUE(gentle);
   EXPECT_TRUE(only<cancel_attempt>(*gentle).empty());
   EXPECT_EQ(only<cancel_attempt>(*uut.on_expel(start, "z", true)).size(), 1u);
-  uut.on_attempt_over(1, false, nullptr);
+  uut.on_attempt_done({1, "r", "passed", false, nullptr});
   EXPECT_EQ(only<forget_zone>(uut.on_zone_ended(start, "z", false)).size(), 1u);
 }
 

@@ -1,8 +1,7 @@
-// The outbox, the pool, the attempt.
+// The pool, the attempt.
 #include <gtest/gtest.h>
 
 #include "actors/runner/attempt_fsm.hpp"
-#include "actors/runner/chunk_queue.hpp"
 #include "actors/runner/zone_pool_fsm.hpp"
 #include "config/limits.hpp"
 #include "config/overload.hpp"
@@ -14,67 +13,6 @@ using namespace ntrace::runner;
 using namespace std::chrono_literals;
 using nlohmann::json;
 using test::code_of;
-
-TEST(chunk_queue, numbers_without_gaps_and_cuts_large_data) {
-  chunk_queue uut;
-  EXPECT_TRUE(uut.on_append("stdout", "a"));
-  EXPECT_TRUE(uut.on_append("result", std::string(limits::chunk_bytes_max + 1, 'x')));
-  const auto sent = uut.take_sendable();
-  ASSERT_EQ(sent.size(), 3u);
-  EXPECT_EQ(sent[2].seq, 3u);
-  EXPECT_EQ(sent[2].data, "x");
-  EXPECT_TRUE(uut.take_sendable().empty());
-}
-
-TEST(chunk_queue, lets_the_verdict_go_only_after_everything_is_acknowledged) {
-  chunk_queue uut;
-  EXPECT_TRUE(uut.on_append("stdout", "a"));
-  EXPECT_TRUE(uut.on_append("stdout", "b"));
-  uut.on_close();
-  uut.take_sendable();
-  EXPECT_FALSE(uut.may_finish());
-  uut.on_ack(1);
-  EXPECT_FALSE(uut.may_finish());
-  uut.on_ack(1);
-  uut.on_ack(2);
-  EXPECT_TRUE(uut.may_finish());
-  EXPECT_EQ(uut.last_seq(), 2u);
-  EXPECT_FALSE(uut.on_append("stdout", "late"));
-}
-
-TEST(chunk_queue, refuses_above_its_bound_and_takes_again_after_acks) {
-  chunk_queue uut;
-  EXPECT_TRUE(uut.on_append("stdout", std::string(limits::outbox_bytes_max, 'x')));
-  EXPECT_FALSE(uut.on_append("stdout", "y"));
-  uut.on_ack(1);
-  EXPECT_TRUE(uut.on_append("stdout", "y"));
-}
-
-/// Over a link that loses, doubles and breaks, a receiver that keeps only what follows gets all.
-TEST(chunk_queue, delivers_everything_once_in_order_over_a_faulty_link) {
-  test::seeded s;
-  for (int round = 0; round < 100; ++round) {
-    chunk_queue uut;
-    std::vector<std::string> stored;
-    std::size_t made = 0;
-    for (int step = 0; step < 5000 && (made < 100 || !uut.may_finish()); ++step) {
-      if (made < 100 && s.random.below(3) == 0) {
-        ASSERT_TRUE(uut.on_append("stdout", std::to_string(made++)));
-        if (made == 100) uut.on_close();
-      }
-      for (const auto& c : uut.take_sendable()) {
-        if (s.random.below(5) == 0) continue;  // lost
-        for (std::uint64_t n = 0; n <= s.random.below(2); ++n)
-          if (c.seq == stored.size() + 1) stored.push_back(c.data);
-        if (s.random.below(3) != 0) uut.on_ack(stored.size());
-      }
-      if (s.random.below(4) == 0) uut.on_rewind();
-    }
-    ASSERT_TRUE(uut.may_finish());
-    ASSERT_EQ(stored.size(), 100u);
-    for (std::size_t i = 0; i < 100; ++i) ASSERT_EQ(stored[i], std::to_string(i));
-  }
-}
 
 TEST(zone_pool_fsm, keeps_free_busy_and_repairing_in_balance) {
   test::seeded s;

@@ -1,0 +1,202 @@
+// The part of queue_fsm that ends attempts and runs, whoever brings it about, and that takes an end
+// back: revive and requeue.
+#include <utility>
+
+#include "actors/dispatcher/queue_fsm.hpp"
+
+namespace ntrace::dispatcher {
+namespace {
+
+nlohmann::json cancelled_answer(const std::string& run) {
+  return {{"run", run}, {"state", "cancelled"}};
+}
+}  // namespace
+
+/// Work that ended well while nobody could hear of it is not thrown away, unless the run has gone
+/// on since: the journal decides that in the same transaction.
+void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effects& out) {
+  e.at = phase::reviving;
+  e.session = session;
+  e.row.token = token;
+  tokens_[token] = e.row.id;
+  const auto id = e.row.id;
+  write(out, {journal::revive{id, token}, story(e, "lease", "revived")},
+        [this, id, token](time_point now, const result<journal::committed>& done, effects& more) {
+          const auto at = runs_.find(id);
+          if (at == runs_.end()) return;
+          auto& e2 = at->second;
+          if (done && !done->is_stale) {
+            e2.at = phase::held;
+            e2.row.state = run_state::leased;
+            e2.row.expired_token = 0;
+            e2.journalled_seq = e2.sent_seq = done->last_seq;
+            e2.deadline = now + options_.lease;
+            more.push_back(wake{e2.deadline});
+          } else {
+            tokens_.erase(token);
+            if (done) e2.row.expired_token = 0;
+            e2.row.token = 0;
+            e2.at = phase::waiting;
+            e2.session = 0;
+          }
+          for (const auto waiting : std::exchange(e2.cancels, {}))
+            for (auto& one : on_cancel(now, waiting, id)) more.push_back(std::move(one));
+          more.push_back(changed{id});
+          schedule(now, more);
+        });
+}
+
+void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& reason,
+                            nlohmann::json receipt, const char* actor, request_id request,
+                            effects& out) {
+  const bool retry = !e.is_cancelled &&
+                     (v == verdict::infrastructure ||
+                      (mutated(mutation::script_failure_retried) && v == verdict::script_failed));
+  const auto attempts_max = options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
+  const bool again = retry && e.row.attempts < attempts_max;
+  run_state next = run_state::queued;
+  if (e.is_cancelled)
+    next = run_state::cancelled;
+  else if (v == verdict::passed)
+    next = run_state::done;
+  else if (!retry)
+    next = run_state::failed;
+  else if (!again)
+    next = run_state::quarantined;
+  const auto wait =
+      again ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_)
+            : milliseconds{0};
+  e.at = phase::ending;
+  const auto id = e.row.id;
+  const auto token = e.row.token;
+  const auto session = e.session;
+  const bool tell_runner = std::string_view{actor} != "attempt";  // Then it does not know yet.
+  const bool is_expired = std::string_view{actor} == "lease";
+  const auto final_reason =
+      next == run_state::quarantined
+          ? std::to_string(e.row.attempts) + " attempts failed, the last: " + reason
+          : reason;
+  nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
+  if (again) detail["retry_in_ms"] = wait.count();
+  // The token is burnt in the same transaction: no later write of this attempt can count.
+  write(out,
+        {journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt),
+                              is_expired},
+         journal::set_run{id, next, e.row.attempts, 0,
+                          is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
+         story(e, actor, is_terminal(next) ? "ended" : "attempt_ended", std::move(detail))},
+        [this, id, token, session, tell_runner, is_expired, next, wait, reason, request](
+            time_point now, const result<journal::committed>& done, effects& more) {
+          const auto at = runs_.find(id);
+          if (at == runs_.end() || at->second.row.token != token) return;
+          if (!done) {
+            at->second.at =
+                phase::held;  // Still owed: the runner repeats it, or the lease runs out again.
+            at->second.deadline = now + options_.lease;
+            more.push_back(wake{at->second.deadline});
+            at->second.is_cancelled = false;  // The wish was not written: who made it is told so.
+            end_cancels(at->second, fail(done.error()), more);
+            if (request != 0) more.push_back(answer{request, fail(done.error())});
+            return;
+          }
+          if (request != 0)
+            more.push_back(answer{request, nlohmann::json{{"state", to_string(next)}}});
+          if (tell_runner && sessions_.count(session) != 0)
+            more.push_back(abort_attempt{session, token});
+          if (!mutated(mutation::chunk_without_token_check)) tokens_.erase(token);
+          const auto cancels = std::exchange(at->second.cancels, {});
+          if (is_terminal(next)) {
+            drop(id);
+          } else {
+            back_to_queue(now, at->second, wait, reason);
+            if (is_expired) at->second.row.expired_token = token;
+          }
+          for (const auto waiting : cancels)
+            if (next == run_state::cancelled)
+              more.push_back(answer{waiting, cancelled_answer(id)});
+            else
+              for (auto& one : on_cancel(now, waiting, id)) more.push_back(std::move(one));
+          more.push_back(changed{id});
+          schedule(now, more);
+        });
+}
+
+void queue_fsm::end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out) {
+  for (const auto waiting : std::exchange(e.cancels, {})) out.push_back(answer{waiting, outcome});
+}
+
+effects queue_fsm::on_cancel(time_point now, request_id request, const std::string& run) {
+  effects out;
+  const auto at = runs_.find(run);
+  if (at == runs_.end()) {
+    out.push_back(answer{
+        request, fail(ec::invalid_state,
+                      "run " + run + " is not open; `ntrace show " + run + "` tells its state")});
+    return out;
+  }
+  auto& e = at->second;
+  if (e.is_cancelled || e.at == phase::ending ||
+      e.at == phase::reviving) {  // The outcome of what is being written decides.
+    e.cancels.push_back(request);
+    return out;
+  }
+  e.is_cancelled = true;
+  if (mutated(mutation::cancel_in_memory) && e.at == phase::waiting) {
+    out.push_back(answer{request, cancelled_answer(run)});
+    return out;
+  }
+  if (e.at == phase::held) {
+    end_attempt(now, e, verdict::infrastructure, "cancelled by request", {}, "queue", request, out);
+    return out;
+  }
+  write(out,
+        {journal::set_run{run, run_state::cancelled, e.row.attempts, 0, "", "cancelled by request"},
+         story(e, "queue", "cancelled")},
+        [this, run, request](time_point, const result<journal::committed>& done, effects& next) {
+          const auto again = runs_.find(run);
+          if (!done) {
+            if (again != runs_.end()) {
+              again->second.is_cancelled = false;
+              end_cancels(again->second, fail(done.error()), next);
+            }
+            next.push_back(answer{request, fail(done.error())});
+            return;
+          }
+          if (again != runs_.end()) end_cancels(again->second, cancelled_answer(run), next);
+          drop(run);
+          next.push_back(answer{request, cancelled_answer(run)});
+          next.push_back(changed{run});
+        });
+  return out;
+}
+
+effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
+  effects out;
+  if (!is_terminal(row.state) || runs_.count(row.id) != 0) {
+    out.push_back(answer{request, fail(ec::invalid_state, "run " + row.id + " is " +
+                                                              std::string{to_string(row.state)} +
+                                                              " and needs no requeue")});
+    return out;
+  }
+  entry e;
+  e.row = std::move(row);
+  e.row.state = run_state::queued;
+  e.row.attempts = 0;
+  write(out,
+        {journal::set_run{e.row.id, run_state::queued, 0, 0,
+                          mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
+         story(e, "queue", "requeued")},
+        [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
+          if (!done) {
+            next.push_back(answer{request, fail(done.error())});
+            return;
+          }
+          runs_.emplace(e.row.id, e);
+          next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
+          next.push_back(changed{e.row.id});
+          schedule(now, next);
+        });
+  return out;
+}
+
+}  // namespace ntrace::dispatcher

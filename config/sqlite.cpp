@@ -1,0 +1,80 @@
+#include "config/sqlite.hpp"
+
+namespace ntrace::sqlite {
+
+error failure(sqlite3* db, const file_kind& kind, const std::string& what,
+              const std::string& path) {
+  const int code = db ? sqlite3_errcode(db) : SQLITE_NOMEM;
+  const auto text = "cannot " + what + " " + kind.name + " " + path + ": " +
+                    (db ? sqlite3_errmsg(db) : "out of memory");
+  switch (code & 0xff) {
+    case SQLITE_FULL:
+      return {ec::journal_full, text + "; make room on its disk, it goes on by itself", {}};
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: {
+      auto next = kind.when_broken;
+      if (const auto at = next.find("{path}"); at != std::string::npos) next.replace(at, 6, path);
+      return {ec::journal_corrupt, text + "; " + next, {}};
+    }
+    default:
+      return {ec::journal_failed, text, {}};
+  }
+}
+
+result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::string& path,
+                                                     role r,
+                                                     std::span<const std::string_view> steps) {
+  std::unique_ptr<connection> out{new connection};
+  out->kind_ = std::move(kind);
+  out->path_ = path;
+  const int flags =
+      r == role::writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+  if (sqlite3_open_v2(path.c_str(), &out->db_, flags | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
+    return fail(out->failure("open"));
+  sqlite3_busy_timeout(out->db_, busy_ms);
+  if (r == role::reader) return out;
+  if (!out->run("pragma journal_mode=wal; pragma synchronous=full; pragma foreign_keys=on"))
+    return fail(out->failure("open"));
+  if (auto migrated = out->migrate(steps); !migrated) return fail(migrated.error());
+  return out;
+}
+
+connection::~connection() {
+  for (const auto& [text, s] : statements_) sqlite3_finalize(s);
+  sqlite3_close(db_);
+}
+
+sqlite3_stmt* connection::prepared(const char* sql) {
+  for (const auto& [text, s] : statements_)
+    if (text == sql) return s;
+  sqlite3_stmt* s = nullptr;
+  if (sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
+    return nullptr;
+  statements_.emplace_back(sql, s);
+  return s;
+}
+
+result<void> connection::migrate(std::span<const std::string_view> steps) {
+  std::size_t version = 0;
+  {
+    statement s{*this, "pragma user_version"};
+    auto row = s.step();
+    if (!row) return fail(row.error());
+    version = static_cast<std::size_t>(s.count(0));
+  }
+  if (version > steps.size())
+    return fail(ec::journal_schema, kind_.name + " " + path_ + " has schema " +
+                                        std::to_string(version) + ", this ntrace knows up to " +
+                                        std::to_string(steps.size()) + "; upgrade ntrace");
+  for (; version < steps.size(); ++version) {
+    const auto sql = "begin immediate;" + std::string{steps[version]} +
+                     "pragma user_version=" + std::to_string(version + 1) + ";commit;";
+    if (run(sql.c_str())) continue;
+    auto e = failure("migrate");
+    if (!run("rollback")) return fail(e);  // It is gone already: there is nothing to undo.
+    return fail(e);
+  }
+  return {};
+}
+
+}  // namespace ntrace::sqlite
