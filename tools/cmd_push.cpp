@@ -10,6 +10,7 @@ struct push_args {
   server_flags server;
   std::string owner, repo, sha, key, source;
   int priority = 0;
+  std::int64_t deadline_ms = 0;
   bool wait = false;
 };
 
@@ -45,6 +46,7 @@ int run_push(const push_args& a) {
   if (!a.key.empty()) options["key"] = a.key;
   if (!a.source.empty()) options["source"] = a.source;
   if (a.priority != 0) options["priority"] = a.priority;
+  if (a.deadline_ms != 0) options["deadline_ms"] = a.deadline_ms;
   json args = json::array({a.owner, a.repo, a.sha});
   if (!options.empty()) args.push_back(options);
   const auto receipt = a.server.call("push", args);
@@ -87,6 +89,8 @@ void add_push(CLI::App& app, outcome& out) {
   sub->add_option("--key", a->key, "idempotency key: the same key gives the same run");
   sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
   sub->add_option("--priority", a->priority, "-100 to 100, higher goes first");
+  sub->add_option("--deadline-ms", a->deadline_ms,
+                  "the run ends as timed_out when it has no result by then");
   sub->add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
   sub->callback([&out, a] { out.run = [a] { return run_push(*a); }; });
 }

@@ -39,7 +39,7 @@ std::uint64_t ask_count(caf::scoped_actor& self, const caf::actor& who, caf::ato
 /// Takes no more work and waits for what is held; true when nothing is.
 bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
   caf::scoped_actor self{system};
-  if (w.dispatcher) self->send(w.dispatcher, dispatcher::drain_atom::value, true);
+  if (w.dispatcher) self->send(w.dispatcher, dispatcher::stop_atom::value);
   if (w.runner) self->send(w.runner, runner::drain_atom::value, true);
   const auto end = steady_clock::now() + wait;
   while (steady_clock::now() < end) {

@@ -256,12 +256,10 @@ const std::map<std::string, method>& methods() {
        })},
       {"requeue", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) { requeue(self, p, run); })},
       {"drain", [](dispatcher_self self, const caf::response_promise& p, const call&) {
-         perform(self, self->state.fsm->on_drain(now_of(self), true));
-         settle(self, remember(self, p), json{{"draining", true}});
+         perform(self, self->state.fsm->on_drain(now_of(self), remember(self, p), true));
        }},
       {"resume", [](dispatcher_self self, const caf::response_promise& p, const call&) {
-         perform(self, self->state.fsm->on_drain(now_of(self), false));
-         settle(self, remember(self, p), json{{"draining", false}});
+         perform(self, self->state.fsm->on_drain(now_of(self), remember(self, p), false));
        }},
       {"tree", [](dispatcher_self self, const caf::response_promise& p, const call&) {
          rpc::serve_tree(self, self->state.parts.root, p);
@@ -294,15 +292,33 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
          fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
 }
 
+/// Work has begun already with what is known; the rest of the queue comes in page by page.
+void load_page(dispatcher_self self, journal::page_request from) {
+  self->request(self->state.parts.journal, caf::infinite, std::move(from))
+      .then(
+          [self](const journal::page& p) {
+            perform(self,
+                    self->state.fsm->on_recovered(now_of(self), wall_ms(), p.runs, p.is_last));
+            if (p.is_last)
+              log::info("dispatcher.queue_read", {{"open_runs", self->state.fsm->open_runs()}});
+            else
+              load_page(self, {p.runs.back().created_ms, p.runs.back().id});
+          },
+          [self](const caf::error& e) { self->quit(e); });
+}
+
 void recover(dispatcher_self self) {
   self->request(self->state.parts.journal, caf::infinite, journal::recover_atom::value)
       .then(
           [self](const journal::recovery& r) {
             auto& state = self->state;
             state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
-            log::info("dispatcher.recovered",
-                      {{"open_runs", r.runs.size()}, {"token", r.highest_token}});
-            perform(self, state.fsm->on_recovered(now_of(self), r.runs));
+            log::info("dispatcher.recovered", {{"leased", r.runs.size()},
+                                               {"token", r.highest_token},
+                                               {"draining", r.is_draining}});
+            state.fsm->on_drain_recovered(r.is_draining);
+            perform(self, state.fsm->on_recovered(now_of(self), wall_ms(), r.runs, false));
+            load_page(self, {});
             for (auto& promise : std::exchange(state.waiting, {}))
               promise.deliver(caf::ok_atom::value);
             for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
@@ -338,8 +354,8 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
       },
       [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
-      [self](drain_atom, bool draining) {
-        if (self->state.fsm) perform(self, self->state.fsm->on_drain(now_of(self), draining));
+      [self](stop_atom) {
+        if (self->state.fsm) self->state.fsm->on_stopping();
       },
       [self](idle_atom) -> std::uint64_t { return self->state.fsm ? self->state.fsm->held() : 0; }};
 }

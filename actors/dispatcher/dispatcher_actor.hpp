@@ -17,12 +17,12 @@ struct dispatcher_parts {
 };
 
 /// Serves `call` (docs/protocol.md, "Dispatcher"), `peer_gone`, and
-///   (drain, bool)  → take no new work, or take it again
+///   (stop)         → this process ends soon: take no new work
 ///   (idle)         → number of attempts that are held
 ///   (wait)         → ok once it knows what the journal holds; it ends when that cannot be read
 result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts);
 
-using drain_atom = caf::atom_constant<caf::atom("drain")>;
+using stop_atom = caf::atom_constant<caf::atom("stop")>;
 using idle_atom = caf::atom_constant<caf::atom("idle")>;
 
 }  // namespace ntrace::dispatcher

@@ -10,6 +10,7 @@ using nlohmann::json;
 constexpr std::size_t name_max = 100;
 constexpr std::size_t key_max = 200;
 constexpr std::size_t source_max = 4096;
+constexpr std::int64_t deadline_max_ms = 365ll * 24 * 3600 * 1000;
 
 tl::unexpected<error> bad(const std::string& field, const std::string& right) {
   return tl::unexpected<error>{
@@ -64,8 +65,13 @@ result<void> take_options(const json& options, push_request& out) {
           value.get<std::int64_t>() > 100)
         return bad(name, "a whole number from -100 to 100");
       out.priority = value.get<std::int64_t>();
+    } else if (name == "deadline_ms") {
+      if (!value.is_number_integer() || value.get<std::int64_t>() < 1 ||
+          value.get<std::int64_t>() > deadline_max_ms)
+        return bad(name, "a whole number from 1 to " + std::to_string(deadline_max_ms));
+      out.deadline_ms = value.get<std::int64_t>();
     } else {
-      return bad("option " + name, "one of key, source, priority");
+      return bad("option " + name, "one of key, source, priority, deadline_ms");
     }
   }
   return {};

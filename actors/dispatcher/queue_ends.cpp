@@ -7,6 +7,8 @@
 namespace ntrace::dispatcher {
 namespace {
 
+constexpr milliseconds deadline_retry{100};  // while something else is done with the run
+
 nlohmann::json cancelled_answer(const std::string& run) {
   return {{"run", run}, {"state", "cancelled"}};
 }
@@ -35,9 +37,7 @@ void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effect
           } else {
             tokens_.erase(token);
             if (done) e2.row.expired_token = 0;
-            e2.row.token = 0;
-            e2.at = phase::waiting;
-            e2.session = 0;
+            back_to_queue(now, e2, milliseconds{0}, "its last attempt could not be revived");
           }
           for (const auto waiting : std::exchange(e2.cancels, {}))
             for (auto& one : on_cancel(now, waiting, id)) more.push_back(std::move(one));
@@ -125,77 +125,136 @@ void queue_fsm::end_cancels(entry& e, const result<nlohmann::json>& outcome, eff
   for (const auto waiting : std::exchange(e.cancels, {})) out.push_back(answer{waiting, outcome});
 }
 
+/// Ends a run that nobody works on; `then` hears what became of it.
+void queue_fsm::end_waiting(entry& e, run_state state, const char* verdict_word,
+                            const std::string& reason, journal::event told,
+                            std::function<void(const result<void>&, effects&)> then, effects& out) {
+  e.is_cancelled = true;
+  const auto run = e.row.id;
+  write(out,
+        {journal::set_run{run, state, e.row.attempts, 0, verdict_word, reason}, std::move(told)},
+        [this, run, state, then](time_point now, const result<journal::committed>& done,
+                                 effects& next) {
+          const auto again = runs_.find(run);
+          if (!done) {
+            then(fail(done.error()), next);
+            if (again == runs_.end()) return;
+            again->second.is_cancelled = false;
+            end_cancels(again->second, fail(done.error()), next);
+            if (again->second.at == phase::waiting)
+              back_to_queue(now, again->second, milliseconds{0}, again->second.last_reason);
+            schedule(now, next);
+            return;
+          }
+          if (again != runs_.end())
+            end_cancels(again->second,
+                        state == run_state::cancelled
+                            ? result<nlohmann::json>{cancelled_answer(run)}
+                            : fail(ec::invalid_state, "run " + run + " ended by its deadline"),
+                        next);
+          drop(run);
+          then({}, next);
+          next.push_back(changed{run});
+        });
+}
+
 effects queue_fsm::on_cancel(time_point now, request_id request, const std::string& run) {
   effects out;
-  const auto at = runs_.find(run);
-  if (at == runs_.end()) {
+  auto* e = activate(run);
+  if (!e && is_loading_) {
+    out.push_back(
+        answer{request, fail(ec::overloaded, "the queue is being read after a start; ask again")});
+    return out;
+  }
+  if (!e) {
     out.push_back(answer{
         request, fail(ec::invalid_state,
                       "run " + run + " is not open; `ntrace show " + run + "` tells its state")});
     return out;
   }
-  auto& e = at->second;
-  if (e.is_cancelled || e.at == phase::ending ||
-      e.at == phase::reviving) {  // The outcome of what is being written decides.
-    e.cancels.push_back(request);
+  // The outcome of what is being written decides.
+  if (e->is_cancelled || e->at == phase::ending || e->at == phase::reviving) {
+    e->cancels.push_back(request);
     return out;
   }
-  e.is_cancelled = true;
-  if (mutated(mutation::cancel_in_memory) && e.at == phase::waiting) {
+  if (mutated(mutation::cancel_in_memory) && e->at == phase::waiting) {
+    e->is_cancelled = true;
     out.push_back(answer{request, cancelled_answer(run)});
     return out;
   }
-  if (e.at == phase::held) {
-    end_attempt(now, e, verdict::infrastructure, "cancelled by request", {}, "queue", request, out);
+  if (e->at == phase::held) {
+    e->is_cancelled = true;
+    end_attempt(now, *e, verdict::infrastructure, "cancelled by request", {}, "queue", request,
+                out);
     return out;
   }
-  write(out,
-        {journal::set_run{run, run_state::cancelled, e.row.attempts, 0, "", "cancelled by request"},
-         story(e, "queue", "cancelled")},
-        [this, run, request](time_point, const result<journal::committed>& done, effects& next) {
-          const auto again = runs_.find(run);
-          if (!done) {
-            if (again != runs_.end()) {
-              again->second.is_cancelled = false;
-              end_cancels(again->second, fail(done.error()), next);
-            }
-            next.push_back(answer{request, fail(done.error())});
-            return;
-          }
-          if (again != runs_.end()) end_cancels(again->second, cancelled_answer(run), next);
-          drop(run);
-          next.push_back(answer{request, cancelled_answer(run)});
-          next.push_back(changed{run});
-        });
+  end_waiting(
+      *e, run_state::cancelled, "", "cancelled by request", story(*e, "queue", "cancelled"),
+      [run, request](const result<void>& done, effects& next) {
+        next.push_back(answer{
+            request, done ? result<nlohmann::json>{cancelled_answer(run)} : fail(done.error())});
+      },
+      out);
   return out;
+}
+
+void queue_fsm::watch_deadline(time_point now, milliseconds left, const run_row& row,
+                               effects& out) {
+  if (row.deadline_ms == 0) return;
+  deadlines_.emplace(now + left, row.id);
+  out.push_back(wake{now + left});
+}
+
+void queue_fsm::end_overdue(time_point now, const std::string& run, effects& out) {
+  auto* e = activate(run);
+  if (!e) return;  // It ended in time.
+  const auto reason =
+      "its deadline of " + std::to_string(e->row.deadline_ms) + " ms passed, counted from the push";
+  if (e->at == phase::held && !e->is_cancelled)
+    return end_attempt(now, *e, verdict::timed_out, reason, {}, "deadline", 0, out);
+  if (e->at != phase::waiting || e->is_cancelled) {  // What is being done with it comes first.
+    deadlines_.emplace(now + deadline_retry, run);
+    out.push_back(wake{now + deadline_retry});
+    return;
+  }
+  nlohmann::json detail{{"verdict", "timed_out"}, {"reason", reason}, {"state", "failed"}};
+  end_waiting(
+      *e, run_state::failed, "timed_out", reason, story(*e, "deadline", "ended", std::move(detail)),
+      [this, now, run](const result<void>& done, effects& next) {
+        if (done) return;
+        deadlines_.emplace(now + deadline_retry, run);
+        next.push_back(wake{now + deadline_retry});
+      },
+      out);
 }
 
 effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   effects out;
-  if (!is_terminal(row.state) || runs_.count(row.id) != 0) {
+  if (!is_terminal(row.state) || runs_.count(row.id) != 0 || waiting_.find(row.id)) {
     out.push_back(answer{request, fail(ec::invalid_state, "run " + row.id + " is " +
                                                               std::string{to_string(row.state)} +
                                                               " and needs no requeue")});
     return out;
   }
-  entry e;
-  e.row = std::move(row);
-  e.row.state = run_state::queued;
-  e.row.attempts = 0;
-  write(out,
-        {journal::set_run{e.row.id, run_state::queued, 0, 0,
-                          mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
-         story(e, "queue", "requeued")},
-        [this, e, request](time_point now, const result<journal::committed>& done, effects& next) {
-          if (!done) {
-            next.push_back(answer{request, fail(done.error())});
-            return;
-          }
-          runs_.emplace(e.row.id, e);
-          next.push_back(answer{request, nlohmann::json{{"run", e.row.id}, {"state", "queued"}}});
-          next.push_back(changed{e.row.id});
-          schedule(now, next);
-        });
+  row.state = run_state::queued;
+  row.attempts = 0;
+  row.deadline_ms = 0;  // It was the push's; who asks for it now wants the result.
+  journal::event told{row.id, 0, row.token, "queue", "requeued", {}};
+  write(
+      out,
+      {journal::set_run{row.id, run_state::queued, 0, 0,
+                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
+       std::move(told)},
+      [this, row, request](time_point now, const result<journal::committed>& done, effects& next) {
+        if (!done) {
+          next.push_back(answer{request, fail(done.error())});
+          return;
+        }
+        waiting_.add(row);
+        next.push_back(answer{request, nlohmann::json{{"run", row.id}, {"state", "queued"}}});
+        next.push_back(changed{row.id});
+        schedule(now, next);
+      });
   return out;
 }
 

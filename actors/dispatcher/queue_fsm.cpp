@@ -1,6 +1,7 @@
 #include "actors/dispatcher/queue_fsm.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "config/limits.hpp"
 
@@ -9,15 +10,6 @@ namespace {
 
 constexpr int protocol_version = 1;
 constexpr milliseconds journal_retry{1000};  // after the journal refused a write of our own
-
-std::string fill(std::string pattern, const push_request& push) {
-  for (const auto& [key, value] : {std::pair{"{owner}", &push.owner},
-                                   std::pair{"{repo}", &push.repo}, std::pair{"{sha}", &push.sha}})
-    for (auto at = pattern.find(key); at != std::string::npos;
-         at = pattern.find(key, at + value->size()))
-      pattern.replace(at, std::string_view{key}.size(), *value);
-  return pattern;
-}
 
 }  // namespace
 
@@ -42,55 +34,79 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
   return out;
 }
 
-effects queue_fsm::on_recovered(time_point now, std::vector<run_row> rows) {
+effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows,
+                                bool are_last) {
   effects out;
   for (auto& row : rows) {
-    entry e;
-    e.row = std::move(row);
-    e.journalled_seq = e.sent_seq = e.row.last_seq;
-    if (e.row.state != run_state::queued) {
-      e.at = phase::held;
-      e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
-      tokens_[e.row.token] = e.row.id;
-      out.push_back(wake{e.deadline});
+    // One that was pushed or brought back meanwhile is met again here.
+    if (runs_.count(row.id) != 0) continue;
+    const auto left =
+        std::clamp<std::int64_t>(row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms);
+    if (row.state == run_state::queued) {
+      if (waiting_.add(row)) watch_deadline(now, milliseconds{left}, row, out);
+      continue;
     }
-    runs_.emplace(e.row.id, std::move(e));
+    watch_deadline(now, milliseconds{left}, row, out);
+    auto& e = activate(std::move(row));
+    e.at = phase::held;
+    e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
+    tokens_[e.row.token] = e.row.id;
+    out.push_back(wake{e.deadline});
   }
+  is_loading_ = !are_last;
   schedule(now, out);
   return out;
 }
 
-effects queue_fsm::on_push(time_point, request_id request, const push_request& push,
+queue_fsm::entry& queue_fsm::activate(run_row row) {
+  entry e;
+  e.row = std::move(row);
+  e.journalled_seq = e.sent_seq = e.row.last_seq;
+  const auto id = e.row.id;
+  return runs_.insert_or_assign(id, std::move(e)).first->second;
+}
+
+queue_fsm::entry* queue_fsm::activate(const std::string& run) {
+  if (const auto at = runs_.find(run); at != runs_.end()) return &at->second;
+  auto row = waiting_.take(run);
+  return row ? &activate(std::move(*row)) : nullptr;
+}
+
+effects queue_fsm::on_push(time_point now, request_id request, const push_request& push,
                            std::string run_id, std::int64_t at_ms) {
   effects out;
-  if (draining_) {
+  if (is_draining_ || is_stopping_) {
     out.push_back(answer{
         request, fail(ec::draining,
                       "the dispatcher drains and takes no new work; `ntrace resume` ends that")});
     return out;
   }
-  if (runs_.size() >= limits::pushes_queued_max) {
+  if (open_runs() >= limits::pushes_queued_max) {
     out.push_back(
         answer{request,
                fail(ec::overloaded, "the queue holds " + std::to_string(limits::pushes_queued_max) +
                                         " runs; push again later")});
     return out;
   }
-  entry e;
-  e.row.id = std::move(run_id);
-  e.row.owner = push.owner;
-  e.row.repo = push.repo;
-  e.row.sha = push.sha;
-  e.row.priority = push.priority;
-  e.row.created_ms = at_ms;
-  e.row.source = push.source.empty() ? fill(options_.source_template, push) : push.source;
-  const auto key = push.key.empty() ? e.row.id : push.key;
-  journal::batch ops{journal::insert_run{e.row, key, push.payload},
-                     story(e, "intake", "queued", {{"source", e.row.source}})};
+  run_row row;
+  row.id = std::move(run_id);
+  row.owner = push.owner;
+  row.repo = push.repo;
+  row.sha = push.sha;
+  row.priority = push.priority;
+  row.created_ms = at_ms;
+  row.deadline_ms = push.deadline_ms;
+  row.source = push.source.empty()
+                   ? fill_source(options_.source_template, push.owner, push.repo, push.sha)
+                   : push.source;
+  const auto key = push.key.empty() ? row.id : push.key;
+  journal::batch ops{journal::insert_run{row, key, push.payload},
+                     journal::event{row.id, 0, 0, "intake", "queued", {{"source", row.source}}}};
   if (mutated(mutation::ack_before_commit))
-    out.push_back(answer{request, to_json(receipt{e.row.id, run_state::queued, false, 0})});
+    out.push_back(answer{request, to_json(receipt{row.id, run_state::queued, false, 0})});
   write(out, std::move(ops),
-        [this, request, e](time_point then, const result<journal::committed>& done, effects& next) {
+        [this, request, row = std::move(row), pushed = now](
+            time_point then, const result<journal::committed>& done, effects& next) {
           if (!done) {
             next.push_back(answer{request, fail(done.error())});
             return;
@@ -100,9 +116,10 @@ effects queue_fsm::on_push(time_point, request_id request, const push_request& p
             next.push_back(answer{request, to_json(receipt{old.id, old.state, true, 0})});
             return;
           }
-          runs_.emplace(e.row.id, e);
+          waiting_.add(row);
+          watch_deadline(pushed, milliseconds{row.deadline_ms}, row, next);
           next.push_back(
-              answer{request, to_json(receipt{e.row.id, run_state::queued, false, done->seq})});
+              answer{request, to_json(receipt{row.id, run_state::queued, false, done->seq})});
           schedule(then, next);
         });
   return out;
@@ -133,46 +150,32 @@ effects queue_fsm::on_hello(time_point now, session_id session, request_id reque
   return out;
 }
 
-/// Priority classes first; then the repo that waits longest for its turn; then age.
-queue_fsm::entry* queue_fsm::next_run(time_point now, time_point& earliest) {
-  entry* best = nullptr;
-  std::uint64_t best_turn = 0;
-  for (auto& [id, e] : runs_) {
-    if (e.at != phase::waiting || e.is_cancelled) continue;
-    if (e.not_before > now) {
-      earliest = std::min(earliest, e.not_before);
+void queue_fsm::release_due(time_point now) {
+  while (!retries_.empty() && retries_.begin()->first <= now) {
+    const auto due = retries_.extract(retries_.begin());
+    const auto at = runs_.find(due.value().second);
+    // Since it was noted, the run may have ended, or been put off again.
+    if (at == runs_.end() || at->second.at != phase::waiting || at->second.is_cancelled ||
+        at->second.not_before > now)
       continue;
-    }
-    const auto at = turn_.find(e.row.owner + "/" + e.row.repo);
-    const auto turn = at == turn_.end() ? 0 : at->second;
-    const bool better = !best || e.row.priority > best->row.priority ||
-                        (e.row.priority == best->row.priority &&
-                         (turn < best_turn || (turn == best_turn &&
-                                               std::pair{e.row.created_ms, &e.row.id} <
-                                                   std::pair{best->row.created_ms, &best->row.id} &&
-                                               e.row.id < best->row.id)));
-    if (better) {
-      best = &e;
-      best_turn = turn;
-    }
+    waiting_.add(at->second.row);
+    runs_.erase(at);
   }
-  return best;
 }
 
 void queue_fsm::schedule(time_point now, effects& out) {
-  auto earliest = time_point::max();
-  if (!draining_) {
+  release_due(now);
+  if (!is_draining_ && !is_stopping_) {
     for (auto& [session, s] : sessions_) {
       while (s.free > 0) {
-        auto* e = next_run(now, earliest);
-        if (!e) break;
+        auto row = waiting_.take_next();
+        if (!row) break;
         --s.free;
-        offer_to(now, session, *e, out);
+        offer_to(now, session, activate(std::move(*row)), out);
       }
     }
-    if (sessions_.empty()) next_run(now, earliest);
   }
-  if (earliest != time_point::max()) out.push_back(wake{earliest});
+  if (!retries_.empty()) out.push_back(wake{retries_.begin()->first});
 }
 
 void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out) {
@@ -182,8 +185,6 @@ void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out)
   e.row.token = token;
   e.journalled_seq = e.sent_seq = 0;
   tokens_[token] = e.row.id;
-  turn_[e.row.owner + "/" + e.row.repo] = next_turn_++;
-  if (turn_.size() > limits::pushes_queued_max) turn_.clear();  // Only who comes first is lost.
   const auto id = e.row.id;
   const auto& name = sessions_[session].name;
   write(out,
@@ -223,6 +224,7 @@ void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait,
   e.row.state = run_state::queued;
   e.session = 0;
   e.last_reason = reason;
+  retries_.emplace(e.not_before, e.row.id);
 }
 
 void queue_fsm::drop(const std::string& run) {
@@ -269,14 +271,32 @@ effects queue_fsm::on_tick(time_point now) {
                   {}, "lease", 0, out);
     }
   }
+  std::vector<std::string> overdue;
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now)
+    overdue.push_back(deadlines_.extract(deadlines_.begin()).value().second);
+  for (const auto& id : overdue) end_overdue(now, id, out);
+  if (!deadlines_.empty()) earliest = std::min(earliest, deadlines_.begin()->first);
   if (earliest != time_point::max()) out.push_back(wake{earliest});
   schedule(now, out);
   return out;
 }
 
-effects queue_fsm::on_drain(time_point now, bool draining) {
+effects queue_fsm::on_drain(time_point now, request_id request, bool draining) {
   effects out;
-  draining_ = draining;
+  // Work stops at once; it begins again only when the end of the drain is on disk.
+  const bool before = std::exchange(is_draining_, is_draining_ || draining);
+  write(out, {journal::set_flag{journal::draining_flag, draining}},
+        [this, request, draining, before](time_point then, const result<journal::committed>& done,
+                                          effects& next) {
+          if (!done) {
+            is_draining_ = before;  // Who asked is told that nothing changed.
+            next.push_back(answer{request, fail(done.error())});
+          } else {
+            is_draining_ = draining;
+            next.push_back(answer{request, nlohmann::json{{"draining", draining}}});
+          }
+          schedule(then, next);
+        });
   schedule(now, out);
   return out;
 }
@@ -288,13 +308,14 @@ std::size_t queue_fsm::held() const {
 
 std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   const auto at = runs_.find(run);
-  if (at == runs_.end()) return "";
-  const auto& e = at->second;
+  if (at == runs_.end() && !waiting_.find(run)) return "";
+  const entry none;
+  const auto& e = at == runs_.end() ? none : at->second;
   if (e.at == phase::held)
     return "attempt " + std::to_string(e.row.attempts) + " is being worked on";
   if (e.at == phase::reviving) return "the journal, to give an attempt its lease back";
   if (e.at != phase::waiting) return "a runner's answer to the offer";
-  if (draining_) return "the end of the drain: `ntrace resume`";
+  if (is_draining_) return "the end of the drain: `ntrace resume`";
   if (e.not_before > now)
     return "its next attempt in " +
            std::to_string(std::chrono::ceil<milliseconds>(e.not_before - now).count()) +
@@ -316,7 +337,7 @@ nlohmann::json queue_fsm::status(time_point now) const {
   for (const auto& [id, s] : sessions_)
     runners.push_back(
         {{"session", id}, {"name", s.name}, {"workers", s.workers}, {"free", s.free}});
-  std::size_t waiting = 0;
+  std::size_t waiting = waiting_.size();
   for (const auto& [id, e] : runs_) {
     if (e.at == phase::waiting) ++waiting;
     if (e.at == phase::held)
@@ -326,9 +347,9 @@ nlohmann::json queue_fsm::status(time_point now) const {
            {"attempt", e.row.attempts},
            {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
   }
-  return {{"draining", draining_},
+  return {{"draining", is_draining_},
           {"waiting", waiting},
-          {"open", runs_.size()},
+          {"open", open_runs()},
           {"runners", runners},
           {"leases", leases}};
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "actors/dispatcher/run_types.hpp"
+#include "actors/dispatcher/waiting_runs.hpp"
 #include "actors/journal/journal_types.hpp"
 #include "config/backoff.hpp"
 #include "config/mutation.hpp"
@@ -54,11 +55,15 @@ class queue_fsm {
 public:
   queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed)
       : options_{std::move(options)},
+        waiting_{options_.source_template},
         last_token_{mutated(mutation::token_counter_in_memory) ? 0 : highest_token},
         random_{seed} {}
 
-  /// The journal's open runs at start; leases get one whole term from now.
-  effects on_recovered(time_point now, std::vector<run_row> runs);
+  /// Some of the journal's open runs at start, those with a lease among the first; leases get one
+  /// whole term from now. Until the last were given, work goes on with those that are known.
+  /// `wall_ms` counts for deadlines only: how much of one is left over a restart.
+  effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs,
+                       bool are_last);
   effects on_push(time_point now, request_id request, const push_request& push, std::string run_id,
                   std::int64_t at_ms);
   effects on_committed(time_point now, std::uint64_t tag,
@@ -83,12 +88,17 @@ public:
   /// `row`: the run as the journal has it; only a terminal one is brought back.
   effects on_requeue(time_point now, request_id request, run_row row);
   effects on_tick(time_point now);
-  effects on_drain(time_point now, bool draining);
+  /// By request: it outlives a restart.
+  effects on_drain(time_point now, request_id request, bool draining);
+  /// As the journal has it, at start.
+  void on_drain_recovered(bool draining) { is_draining_ = draining; }
+  /// This process stops: it offers nothing more and takes no pushes.
+  void on_stopping() { is_stopping_ = true; }
 
   /// What a waiting run waits for, in a sentence; empty for one that is not open.
   std::string waits_for(time_point now, const std::string& run) const;
   nlohmann::json status(time_point now) const;
-  std::size_t open_runs() const { return runs_.size(); }
+  std::size_t open_runs() const { return runs_.size() + waiting_.size(); }
   /// Attempts that hold or are being given a lease.
   std::size_t held() const;
 
@@ -115,12 +125,22 @@ private:
 
   void write(effects& out, journal::batch ops, continuation then);
   void schedule(time_point now, effects& out);
-  entry* next_run(time_point now, time_point& earliest);
+  /// Moves what waited for its retry to those that may be offered.
+  void release_due(time_point now);
+  /// The entry of an open run, also of one that only waits.
+  entry* activate(const std::string& run);
+  entry& activate(run_row row);
+  void watch_deadline(time_point now, milliseconds left, const run_row& row, effects& out);
+  void end_overdue(time_point now, const std::string& run, effects& out);
+  void end_waiting(entry& e, run_state state, const char* verdict_word, const std::string& reason,
+                   journal::event told, std::function<void(const result<void>&, effects&)> then,
+                   effects& out);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
   /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.
   nlohmann::json hear_attempts(time_point now, session_id session, const nlohmann::json& args,
                                effects& out);
+  bool may_revive(const std::string& run, std::uint64_t token) const;
   void revive(entry& e, std::uint64_t token, session_id session, effects& out);
   /// The entry whose live attempt has args' token, or an answer that says stale_lease.
   entry* live(request_id request, const nlohmann::json& args, effects& out);
@@ -133,14 +153,15 @@ private:
                        nlohmann::json detail = {}) const;
 
   queue_options options_;
-  std::map<std::string, entry> runs_;
+  std::map<std::string, entry> runs_;  ///< Worked on, changing, or waiting for a retry.
+  waiting_runs waiting_;               ///< All others that are open.
+  std::set<std::pair<time_point, std::string>> retries_, deadlines_;
   std::map<std::uint64_t, std::string> tokens_;  ///< Live token → run.
   std::map<session_id, session_state> sessions_;
   std::map<std::uint64_t, continuation> pending_;
-  std::map<std::string, std::uint64_t> turn_;  ///< Per repo: when it last got its turn.
-  std::uint64_t next_tag_ = 1, next_turn_ = 1, last_token_;
+  std::uint64_t next_tag_ = 1, last_token_;
   random_source random_;
-  bool draining_ = false;
+  bool is_draining_ = false, is_stopping_ = false, is_loading_ = true;
 };
 
 }  // namespace ntrace::dispatcher

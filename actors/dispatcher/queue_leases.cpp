@@ -78,6 +78,7 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
             tokens_.erase(token);
             --again->row.attempts;
             back_to_queue(then, *again, milliseconds{1000}, to_string(done.error()));
+            schedule(then, next);
           }
         });
   return out;
@@ -119,6 +120,15 @@ effects queue_fsm::on_started(time_point now, request_id request, const nlohmann
   return out;
 }
 
+bool queue_fsm::may_revive(const std::string& run, std::uint64_t token) const {
+  const auto at = runs_.find(run);
+  if (at != runs_.end())
+    return at->second.at == phase::waiting && !at->second.is_cancelled &&
+           at->second.row.expired_token == token;
+  const auto row = waiting_.find(run);
+  return row && row->expired_token == token;
+}
+
 nlohmann::json queue_fsm::hear_attempts(time_point now, session_id session,
                                         const nlohmann::json& args, effects& out) {
   nlohmann::json stale = nlohmann::json::array();
@@ -128,14 +138,11 @@ nlohmann::json queue_fsm::hear_attempts(time_point now, session_id session,
     const auto token = number(one, "token");
     auto* e = by_token(token);
     const auto v = verdict_from(text(one, "verdict"));
-    const auto run = runs_.find(text(one, "run"));
     if (e && e->at == phase::held && !e->is_cancelled) {
       e->deadline = now + options_.lease;
       e->session = session;
-    } else if (!e && v && *v != verdict::infrastructure && run != runs_.end() &&
-               run->second.row.expired_token == token && run->second.at == phase::waiting &&
-               !run->second.is_cancelled) {
-      revive(run->second, token, session, out);
+    } else if (!e && v && *v != verdict::infrastructure && may_revive(text(one, "run"), token)) {
+      revive(*activate(text(one, "run")), token, session, out);
     } else if (!e || (e->at != phase::ending && e->at != phase::reviving)) {
       stale.push_back(token);
     }

@@ -26,6 +26,7 @@ struct push_request {
   std::string key;     ///< Idempotency key; empty: none was given.
   std::string source;  ///< SPEC that overrides the template; empty: the template's.
   std::int64_t priority = 0;
+  std::int64_t deadline_ms = 0;  ///< How long after the push its result is of use; 0: always.
   nlohmann::json payload;
 };
 
@@ -38,6 +39,7 @@ struct run_row {
   std::uint64_t attempts = 0;  ///< Accepted so far.
   std::uint64_t token = 0;     ///< Of the live or last attempt.
   std::int64_t created_ms = 0;
+  std::int64_t deadline_ms = 0;     ///< After the push; 0: none.
   std::uint64_t last_seq = 0;       ///< Highest chunk of the live attempt.
   std::uint64_t expired_token = 0;  ///< Of a queued run: its last attempt, if that expired.
 };

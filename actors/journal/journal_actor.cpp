@@ -15,6 +15,9 @@ namespace {
 
 using supervision::to_caf;
 
+constexpr std::size_t page_runs =
+    2000;  // read in some milliseconds, during which nothing is written
+
 struct writer_state {
   const char* name = "journal";
   std::shared_ptr<journal_sqlite> db;
@@ -66,10 +69,20 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
           [self](recover_atom) -> caf::result<recovery> {
             // What an earlier dispatcher asked for is decided first, or this one would not know it.
             perform(self, self->state.fsm.on_flush());
-            auto runs = self->state.db->open_runs();
-            auto token = self->state.db->highest_token();
-            if (!runs || !token) return to_caf(runs ? token.error() : runs.error());
-            return recovery{std::move(*runs), *token};
+            auto runs = self->state.db->leased_runs();
+            if (!runs) return to_caf(runs.error());
+            const auto token = self->state.db->highest_token();
+            if (!token) return to_caf(token.error());
+            const auto draining = self->state.db->flag(draining_flag);
+            if (!draining) return to_caf(draining.error());
+            return recovery{std::move(*runs), *token, *draining};
+          },
+          [self](const page_request& r) -> caf::result<page> {
+            perform(self, self->state.fsm.on_flush());
+            auto runs = self->state.db->queued_runs(r.after_ms, r.after_id, page_runs);
+            if (!runs) return to_caf(runs.error());
+            const bool is_last = runs->size() < page_runs;
+            return page{std::move(*runs), is_last};
           },
           [self](flush_atom) { perform(self, self->state.fsm.on_flush()); }};
 }

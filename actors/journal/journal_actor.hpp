@@ -4,6 +4,8 @@
 #include <caf/actor_system.hpp>
 #include <caf/typed_actor.hpp>
 
+#include <limits>
+
 #include "actors/journal/journal_types.hpp"
 
 namespace ntrace::journal {
@@ -20,10 +22,21 @@ struct read_request {
 struct read_answer {
   nlohmann::json value;
 };
-/// What the dispatcher starts from.
+/// What the dispatcher starts from: the runs with a lease. Those that only wait are many, and are
+/// given by pages.
 struct recovery {
   std::vector<run_row> runs;
   std::uint64_t highest_token = 0;
+  bool is_draining = false;
+};
+/// The queued runs that come after this one in the order of created_ms and id.
+struct page_request {
+  std::int64_t after_ms = std::numeric_limits<std::int64_t>::min();
+  std::string after_id;
+};
+struct page {
+  std::vector<run_row> runs;
+  bool is_last = true;
 };
 using recover_atom = caf::atom_constant<caf::atom("recover")>;
 using flush_atom = caf::atom_constant<caf::atom("flush")>;
@@ -31,9 +44,9 @@ using flush_atom = caf::atom_constant<caf::atom("flush")>;
 using journal_actor = caf::typed_actor<
     /// Answered after the fsync of the transaction that holds it; journal_full, journal_failed or
     /// overloaded otherwise, and then nothing of it is there.
-    caf::replies_to<write_request>::with<committed>,
-    /// The open runs and the highest token.
-    caf::replies_to<recover_atom>::with<recovery>,
+    caf::replies_to<write_request>::with<committed>, caf::replies_to<recover_atom>::with<recovery>,
+    /// Between the writes, in order: what is written after it is not in it.
+    caf::replies_to<page_request>::with<page>,
     /// From itself: commit what has come together.
     caf::reacts_to<flush_atom>>;
 
@@ -51,4 +64,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::write_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::recovery)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::committed)

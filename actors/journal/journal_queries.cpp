@@ -6,22 +6,59 @@
 
 namespace ntrace::journal {
 
-result<std::vector<run_row>> journal_sqlite::open_runs() {
+result<std::vector<run_row>> journal_sqlite::leased_runs() {
   std::vector<run_row> out;
-  statement s{*db_,
-              "select " NTRACE_RUN_COLUMNS
-              ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
-              "(select case when is_expired and run.state='queued' then max(token) else 0 end from "
-              "attempt where attempt.run=run.id and number=run.attempts) from run where state in "
-              "('queued','leased','running') order by created_ms, id"};
-  for (;;) {
-    auto row = s.step();
-    if (!row) return fail(row.error());
-    if (!*row) return out;
-    out.push_back(read_run(s));
-    out.back().last_seq = s.count(10);
-    out.back().expired_token = s.count(11);
-  }
+  auto read =
+      statement{*db_, "select " NTRACE_RUN_COLUMNS
+                      ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token) "
+                      "from run where state in ('leased','running') order by created_ms, id"}
+          .each([&](const statement& s) {
+            out.push_back(read_run(s));
+            out.back().last_seq = s.count(11);
+          });
+  if (!read) return fail(read.error());
+  return out;
+}
+
+result<std::vector<run_row>> journal_sqlite::queued_runs(std::int64_t after_ms,
+                                                         const std::string& after_id,
+                                                         std::size_t limit) {
+  std::vector<run_row> out;
+  auto read =
+      statement{*db_,
+                "select " NTRACE_RUN_COLUMNS
+                ", case when attempts=0 then 0 else (select case when is_expired then max(token) "
+                "else 0 end from attempt where attempt.run=run.id and number=run.attempts) end "
+                "from run where state='queued' and (created_ms, id) > (?, ?) "
+                "order by created_ms, id limit ?"}
+          .bind(after_ms)
+          .bind(after_id)
+          .bind(limit)
+          .each([&](const statement& s) {
+            out.push_back(read_run(s));
+            out.back().expired_token = s.count(11);
+          });
+  if (!read) return fail(read.error());
+  return out;
+}
+
+result<std::vector<run_row>> journal_sqlite::open_runs() {
+  auto out = leased_runs();
+  if (!out) return out;
+  auto queued = queued_runs(INT64_MIN, "", SIZE_MAX >> 1);
+  if (!queued) return queued;
+  out->insert(out->end(), queued->begin(), queued->end());
+  std::sort(out->begin(), out->end(), [](const run_row& a, const run_row& b) {
+    return std::pair{a.created_ms, a.id} < std::pair{b.created_ms, b.id};
+  });
+  return out;
+}
+
+result<bool> journal_sqlite::flag(const std::string& name) {
+  statement s{*db_, "select value from flag where name=?"};
+  auto row = s.bind(name).step();
+  if (!row) return fail(row.error());
+  return *row && s.number(0) != 0;
 }
 
 result<std::uint64_t> journal_sqlite::highest_token() {
@@ -55,9 +92,10 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
                    {"state", to_string(r.state)},
                    {"attempts", r.attempts},
                    {"created_ms", r.created_ms},
-                   {"verdict", s.text(10)},
-                   {"reason", s.text(11)},
-                   {"updated_ms", s.number(12)}});
+                   {"deadline_ms", r.deadline_ms},
+                   {"verdict", s.text(11)},
+                   {"reason", s.text(12)},
+                   {"updated_ms", s.number(13)}});
   }
 }
 
@@ -79,10 +117,11 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
            {"priority", r.priority},
            {"state", to_string(r.state)},
            {"created_ms", r.created_ms},
-           {"verdict", s.text(10)},
-           {"reason", s.text(11)},
-           {"updated_ms", s.number(12)},
-           {"key", s.text(13)},
+           {"deadline_ms", r.deadline_ms},
+           {"verdict", s.text(11)},
+           {"reason", s.text(12)},
+           {"updated_ms", s.number(13)},
+           {"key", s.text(14)},
            {"attempts", nlohmann::json::array()}};
   }
   statement s{*db_,

@@ -67,7 +67,7 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
               return {};
             }
             statement s{*db_, "insert into run(" NTRACE_RUN_COLUMNS
-                              ", key, payload, updated_ms) values(?,?,?,?,?,?,?,?,?,?,?,?,?)"};
+                              ", key, payload, updated_ms) values(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"};
             s.bind(o.run.id)
                 .bind(o.run.owner)
                 .bind(o.run.repo)
@@ -77,7 +77,8 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
             s.bind(to_string(o.run.state))
                 .bind(o.run.attempts)
                 .bind(o.run.token)
-                .bind(o.run.created_ms);
+                .bind(o.run.created_ms)
+                .bind(o.run.deadline_ms);
             return s.bind(o.key).bind(o.payload.dump()).bind(now_ms).done();
           },
           [&](const set_run& o) -> result<void> {
@@ -157,6 +158,12 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(now_ms)
                 .bind_blob(o.data);
             return s.done();
+          },
+          [&](const set_flag& o) -> result<void> {
+            return statement{*db_, "insert or replace into flag(name, value) values(?,?)"}
+                .bind(o.name)
+                .bind(o.value)
+                .done();
           },
           [&](const event& o) -> result<void> {
             statement s{*db_,

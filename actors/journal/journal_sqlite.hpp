@@ -19,8 +19,15 @@ public:
   /// ec::journal_full or journal_failed.
   result<std::vector<committed>> commit(const std::vector<batch>& batches);
 
-  /// Runs that are not terminal, oldest first; and the highest token ever given.
+  /// Runs that are not terminal, oldest first: all, those with a lease, and those without, `limit`
+  /// of them after one that was given before.
   result<std::vector<run_row>> open_runs();
+  result<std::vector<run_row>> leased_runs();
+  result<std::vector<run_row>> queued_runs(std::int64_t after_ms, const std::string& after_id,
+                                           std::size_t limit);
+  /// What set_flag has written; false before.
+  result<bool> flag(const std::string& name);
+  /// The highest token ever given.
   result<std::uint64_t> highest_token();
 
   /// Filters: repo "OWNER/REPO", state, since_ms, limit. Newest first.

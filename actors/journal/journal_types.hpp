@@ -60,8 +60,15 @@ struct event {
   nlohmann::json detail;
 };
 
-using operation =
-    std::variant<insert_run, set_run, put_attempt, end_attempt, revive, append_chunk, event>;
+/// Something that outlives a restart.
+struct set_flag {
+  std::string name;
+  bool value = false;
+};
+inline constexpr const char* draining_flag = "draining";
+
+using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, revive, append_chunk,
+                               event, set_flag>;
 using batch = std::vector<operation>;
 
 /// What a committed batch gave.

@@ -3,7 +3,7 @@
 #include "actors/journal/journal_sqlite.hpp"
 
 #define NTRACE_RUN_COLUMNS \
-  "id, owner, repo, sha, source, priority, state, attempts, token, created_ms"
+  "id, owner, repo, sha, source, priority, state, attempts, token, created_ms, deadline_ms"
 
 namespace ntrace::journal {
 
@@ -22,6 +22,7 @@ inline run_row read_run(const auto& s) {
   r.attempts = s.count(7);
   r.token = s.count(8);
   r.created_ms = s.number(9);
+  r.deadline_ms = s.number(10);
   return r;
 }
 

@@ -33,6 +33,11 @@ create index event_run on event(run, id);
 )sql",
                                                               R"sql(
 alter table attempt add column is_expired integer not null default 0;
+alter table run add column deadline_ms integer not null default 0;
+create index run_queued on run(created_ms, id) where state='queued';
+drop index run_open;
+create index run_leased on run(state) where state in ('leased','running');
+create table flag(name text primary key, value integer not null) without rowid;
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

@@ -87,7 +87,8 @@ committed sim_disk::apply(image& to, const batch& b) {
                    else
                      to.chunks[o.token] = o.seq;
                  },
-                 [&](const event&) { ++to.events; }},
+                 [&](const event&) { ++to.events; },
+                 [&](const set_flag& o) { to.flags[o.name] = o.value; }},
         op);
     if (out.duplicate_of || out.is_stale || out.is_gap) return out;
   }

@@ -24,6 +24,7 @@ public:
       bool is_expired = false;
     };
     std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
+    std::map<std::string, bool> flags;
     std::uint64_t highest_token = 0, events = 0;
   };
 

@@ -193,7 +193,10 @@ void sim_dispatcher::on_recovered() {
   f.kind = fact_kind::recovered;
   f.runs = disk_.open_runs();
   world_.note(f);
-  perform(queue_->on_recovered(now(), f.runs));
+  const auto flag = disk_.durable().flags.find(journal::draining_flag);
+  queue_->on_drain_recovered(flag != disk_.durable().flags.end() && flag->second);
+  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
+  perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs, true));
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
 }
 

@@ -37,6 +37,9 @@ std::string to_line(const journal::operation& op) {
             return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
                    std::to_string(o.seq) + " " + o.stream + " " + o.data;
           },
+          [](const journal::set_flag& o) {
+            return "set_flag " + o.name + (o.value ? " true" : " false");
+          },
           [](const journal::event& o) { return "event " + o.run + " " + o.actor + " " + o.what; }},
       op);
 }
@@ -225,6 +228,7 @@ void invariant_checker::on_operation(const fact& f) {
                       std::to_string(r.chunks));
             r.chunks = chunks_[o.token] = o.seq;
           },
+          [](const journal::set_flag&) {},
           [&](const journal::event& o) {
             if (const auto s = state_after(o)) runs_[o.run].last_event = to_string(*s);
           }},

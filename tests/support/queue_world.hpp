@@ -29,7 +29,9 @@ struct queue_world {
   request_id next = 1;
   std::uint64_t seq = 0;
 
-  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {}
+  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {
+    perform(fsm.on_recovered(now, 0, {}, true));
+  }
   static queue_options options() {
     queue_options o;
     o.lease = 30s;
@@ -69,8 +71,9 @@ struct queue_world {
     for (const auto& c : std::exchange(held, {})) settle(c);
   }
   request_id push(const std::string& id, const std::string& key = "",
-                  const std::string& owner = "o", std::int64_t priority = 0) {
-    push_request p{owner, "r", sha, key, "", priority, json::object()};
+                  const std::string& owner = "o", std::int64_t priority = 0,
+                  milliseconds deadline = 0ms) {
+    push_request p{owner, "r", sha, key, "", priority, deadline.count(), json::object()};
     perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
     return next++;
   }

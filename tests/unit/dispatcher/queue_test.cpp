@@ -176,7 +176,7 @@ TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
   row.attempts = 1;
   row.token = 7;
   row.last_seq = 4;
-  uut.perform(uut.fsm.on_recovered(uut.now, {row}));
+  uut.perform(uut.fsm.on_recovered(uut.now, 0, {row}, true));
   uut.pass(30s - 1ms);
   EXPECT_EQ(test::code_of(uut.append(7, 6)), ec::gap);
   EXPECT_EQ((*uut.append(7, 5))["ack"], 5);
@@ -186,12 +186,12 @@ TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
 TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
   world uut;
   uut.push("R1");
-  uut.perform(uut.fsm.on_drain(uut.now, true));
+  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
   uut.hello(1);
   EXPECT_TRUE(uut.offers.empty());
   EXPECT_EQ(uut.answers.at(uut.push("R2")).error().code, ec::draining);
   EXPECT_NE(uut.fsm.waits_for(uut.now, "R1").find("drain"), std::string::npos);
-  uut.perform(uut.fsm.on_drain(uut.now, false));
+  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, false));
   EXPECT_EQ(uut.offers.size(), 1u);
 }
 
@@ -330,4 +330,83 @@ TEST(queue_fsm, answers_neither_yes_nor_no_while_a_revival_is_being_written) {
   uut.release();
   EXPECT_EQ(uut.state_written("R1"), "cancelled") << "the wish that came meanwhile is heard";
   EXPECT_TRUE(uut.answers.at(cancel));
+}
+
+TEST(queue_fsm, ends_a_run_that_waited_past_its_deadline) {
+  world uut;
+  uut.push("R1", "", "o", 0, 5s);
+  uut.pass(5s - 1ms);
+  EXPECT_EQ(uut.fsm.open_runs(), 1u);
+  uut.pass(1ms);
+  EXPECT_EQ(uut.state_written("R1"), "failed");
+  EXPECT_EQ(uut.fsm.open_runs(), 0u);
+  uut.hello(1);
+  EXPECT_TRUE(uut.offers.empty());
+}
+
+TEST(queue_fsm, ends_an_attempt_at_its_runs_deadline_and_tells_the_runner) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1", "", "o", 0, 5s);
+  uut.accept(1, 1);
+  uut.pass(5s);
+  EXPECT_EQ(uut.aborted, std::vector<std::uint64_t>{1});
+  EXPECT_EQ(uut.state_written("R1"), "failed");
+  EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
+}
+
+TEST(queue_fsm, keeps_what_is_left_of_a_deadline_over_a_restart) {
+  world uut;
+  run_row row;
+  row.id = "R1";
+  row.created_ms = 1000;
+  row.deadline_ms = 5000;
+  uut.perform(uut.fsm.on_recovered(uut.now, 3000, {row}, true));
+  uut.pass(3s - 1ms);
+  EXPECT_EQ(uut.fsm.open_runs(), 1u);
+  uut.pass(1ms);
+  EXPECT_EQ(uut.state_written("R1"), "failed");
+}
+
+TEST(queue_fsm, tries_again_to_end_an_overdue_run_when_the_journal_refused) {
+  world uut;
+  uut.push("R1", "", "o", 0, 5s);
+  uut.journal_error = {ec::journal_full, "full", {}};
+  uut.pass(5s);
+  EXPECT_EQ(uut.fsm.open_runs(), 1u);
+  uut.journal_error = {};
+  uut.pass(200ms);
+  EXPECT_EQ(uut.state_written("R1"), "failed");
+}
+
+TEST(queue_fsm, drains_on_after_a_restart_and_says_yes_only_when_it_is_on_disk) {
+  world uut;
+  uut.holds = true;
+  const auto request = uut.next++;
+  uut.perform(uut.fsm.on_drain(uut.now, request, true));
+  EXPECT_EQ(uut.answers.count(request), 0u);
+  uut.journal_error = {ec::journal_full, "full", {}};
+  uut.release();
+  EXPECT_EQ(test::code_of(uut.answers.at(request)), ec::journal_full);
+  uut.journal_error = {};
+  EXPECT_TRUE(uut.answers.at(uut.push("R1"))) << "it does not drain";
+  uut.fsm.on_drain_recovered(true);
+  EXPECT_EQ(test::code_of(uut.answers.at(uut.push("R2"))), ec::draining);
+}
+
+TEST(queue_fsm, goes_on_with_what_it_knows_while_the_rest_of_the_queue_is_read) {
+  world uut;
+  uut.hello(1, 2);
+  run_row first, second;
+  first.id = "R1";
+  second.id = "R2";
+  uut.perform(uut.fsm.on_recovered(uut.now, 0, {first}, false));
+  EXPECT_EQ(uut.offers.size(), 1u);
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})),
+            ec::overloaded)
+      << "it may be there";
+  uut.perform(uut.fsm.on_recovered(uut.now, 0, {first, second}, true));
+  EXPECT_EQ(uut.offers.size(), 2u) << "one that is known is met once";
+  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R3"})),
+            ec::invalid_state);
 }

@@ -1,0 +1,123 @@
+#include "actors/dispatcher/waiting_runs.hpp"
+
+#include <algorithm>
+
+namespace ntrace::dispatcher {
+namespace {
+
+/// Repos whose turn is remembered though nothing of them waits.
+constexpr std::size_t idle_repos_max = 10'000;
+constexpr std::string_view digits = "0123456789abcdef";
+
+}  // namespace
+
+std::string fill_source(std::string pattern, const std::string& owner, const std::string& repo,
+                        const std::string& sha) {
+  for (const auto& [key, value] :
+       {std::pair{"{owner}", &owner}, std::pair{"{repo}", &repo}, std::pair{"{sha}", &sha}})
+    for (auto at = pattern.find(key); at != std::string::npos;
+         at = pattern.find(key, at + value->size()))
+      pattern.replace(at, std::string_view{key}.size(), *value);
+  return pattern;
+}
+
+bool waiting_runs::place::operator<(const place& other) const {
+  if (priority != other.priority) return priority > other.priority;
+  if (turn != other.turn) return turn < other.turn;
+  return by_age{}(oldest, other.oldest);
+}
+
+bool waiting_runs::add(const run_row& row) {
+  record r;
+  if (row.id.size() > r.id_bytes.size() || runs_.find(std::string_view{row.id}) != runs_.end())
+    return false;
+  std::copy(row.id.begin(), row.id.end(), r.id_bytes.begin());
+  r.id_size = static_cast<std::uint8_t>(row.id.size());
+  r.sha_size = static_cast<std::uint8_t>(std::min(row.sha.size() / 2, r.sha.size()));
+  for (std::size_t i = 0; i < r.sha_size; ++i)
+    r.sha[i] = static_cast<std::uint8_t>((digits.find(row.sha[2 * i]) << 4 & 0xf0) |
+                                         (digits.find(row.sha[2 * i + 1]) & 0xf));
+  r.priority = static_cast<std::int8_t>(row.priority);
+  r.attempts = static_cast<std::uint32_t>(row.attempts);
+  r.created_ms = row.created_ms;
+  r.deadline_ms = row.deadline_ms;
+  r.expired_token = row.expired_token;
+  if (row.source != fill_source(pattern_, row.owner, row.repo, row.sha))
+    r.source = std::make_unique<const std::string>(row.source);
+  drop_idle_repos();
+  auto& repo = repos_[row.owner + "/" + row.repo];
+  repo.owner = row.owner;
+  repo.name = row.repo;
+  r.repo = &repo;
+  const auto* kept = &*runs_.insert(std::move(r)).first;
+  auto& runs = repo.lanes[kept->priority];
+  if (!runs.empty()) order_.erase(place_of(repo, kept->priority, runs));
+  runs.insert(kept);
+  order_.insert(place_of(repo, kept->priority, runs));
+  return true;
+}
+
+run_row waiting_runs::row_of(const record& r) const {
+  run_row out;
+  out.id = std::string{r.id()};
+  out.owner = r.repo->owner;
+  out.repo = r.repo->name;
+  for (std::size_t i = 0; i < r.sha_size; ++i) {
+    out.sha += digits[r.sha[i] >> 4];
+    out.sha += digits[r.sha[i] & 0xf];
+  }
+  out.source = r.source ? *r.source : fill_source(pattern_, out.owner, out.repo, out.sha);
+  out.priority = r.priority;
+  out.attempts = r.attempts;
+  out.created_ms = r.created_ms;
+  out.deadline_ms = r.deadline_ms;
+  out.expired_token = r.expired_token;
+  return out;
+}
+
+run_row waiting_runs::remove(records::iterator at) {
+  const auto* r = &*at;
+  auto& repo = *r->repo;
+  auto out = row_of(*r);
+  auto& runs = repo.lanes.at(r->priority);
+  order_.erase(place_of(repo, r->priority, runs));
+  runs.erase(r);
+  if (runs.empty())
+    repo.lanes.erase(r->priority);
+  else
+    order_.insert(place_of(repo, r->priority, runs));
+  runs_.erase(at);
+  return out;
+}
+
+std::optional<run_row> waiting_runs::take(const std::string& id) {
+  const auto at = runs_.find(std::string_view{id});
+  if (at == runs_.end()) return {};
+  return remove(at);
+}
+
+std::optional<run_row> waiting_runs::find(const std::string& id) const {
+  const auto at = runs_.find(std::string_view{id});
+  if (at == runs_.end()) return {};
+  return row_of(*at);
+}
+
+std::optional<run_row> waiting_runs::take_next() {
+  if (order_.empty()) return {};
+  const auto* oldest = order_.begin()->oldest;
+  auto& repo = *oldest->repo;
+  auto out = remove(runs_.find(oldest->id()));
+  for (const auto& [priority, runs] : repo.lanes) order_.erase(place_of(repo, priority, runs));
+  repo.turn = next_turn_++;
+  for (const auto& [priority, runs] : repo.lanes) order_.insert(place_of(repo, priority, runs));
+  return out;
+}
+
+/// Only who comes first is lost with them.
+void waiting_runs::drop_idle_repos() {
+  if (repos_.size() < idle_repos_max) return;
+  if (repos_.size() - order_.size() < idle_repos_max) return;
+  std::erase_if(repos_, [](const auto& r) { return r.second.lanes.empty(); });
+}
+
+}  // namespace ntrace::dispatcher
