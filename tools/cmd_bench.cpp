@@ -6,9 +6,36 @@
 
 namespace ntrace::tools {
 
+namespace {
+
+void add_push_bench(CLI::App& bench, outcome& out) {
+  auto* sub = bench.add_subcommand(
+      "push", "Durable pushes, beside beanstalkd, RabbitMQ and PostgreSQL where installed");
+  auto as_json = std::make_shared<bool>(false);
+  auto seconds = std::make_shared<double>(3);
+  auto dir = std::make_shared<std::string>("/var/tmp");
+  sub->add_flag("--json", *as_json, "print JSON");
+  sub->add_option("--seconds", *seconds, "how long each is measured")
+      ->check(CLI::Range(0.1, 600.0))
+      ->capture_default_str();
+  sub->add_option("--dir", *dir, "a folder on the disk to measure")->capture_default_str();
+  sub->callback([&out, as_json, seconds, dir] {
+    out.run = [as_json, seconds, dir] {
+      const auto figures =
+          bench::push(*dir, milliseconds{static_cast<std::int64_t>(*seconds * 1000)});
+      if (!figures) return report(figures.error(), *as_json);
+      std::cout << (*as_json ? figures->dump() + "\n" : bench::push_table(*figures));
+      return 0;
+    };
+  });
+}
+
+}  // namespace
+
 void add_bench(CLI::App& app, outcome& out) {
   auto* bench = app.add_subcommand("bench", "Benchmarks beside their peers; prints ratios");
   bench->require_subcommand(1);
+  add_push_bench(*bench, out);
   auto* sub = bench->add_subcommand(
       "supervision", "Restart of a failed child, beside Erlang (package erlang-base)");
   auto as_json = std::make_shared<bool>(false);

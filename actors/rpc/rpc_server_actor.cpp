@@ -8,6 +8,7 @@
 #include <caf/io/middleman.hpp>
 
 #include <map>
+#include <optional>
 
 #include "config/gauges.hpp"
 #include "config/limits.hpp"
@@ -28,7 +29,9 @@ constexpr std::size_t read_bytes = 64u << 10;
 /// descriptor.
 struct peer {
   net::rpc_peer_fsm fsm;
-  caf::io::connection_handle reader, writer;
+  /// None once CAF has closed it: its number, the descriptor's, may be another connection's by
+  /// then.
+  std::optional<caf::io::connection_handle> reader, writer;
 };
 
 struct server_state {
@@ -66,12 +69,13 @@ void serve(server_self self, peer_id id, const net::rpc_request& request) {
 void forget(server_self self, peer_id id) {
   auto& state = self->state;
   const auto at = state.peers.find(id);
-  const auto reader = at->second.reader, writer = at->second.writer;
-  state.by_handle.erase(reader);
-  state.by_handle.erase(writer);
+  const auto writer = at->second.writer, reader = at->second.reader;
   state.peers.erase(at);
-  self->close(writer);
-  self->close(reader);
+  for (const auto& handle : {writer, reader}) {
+    if (!handle) continue;
+    state.by_handle.erase(*handle);
+    self->close(*handle);
+  }
   --gauges::value("rpc_connections");
 }
 
@@ -83,13 +87,17 @@ void perform(server_self self, peer_id id, net::peer_effects todo) {
     std::visit(
         overload{[&](const net::serve_request& e) { serve(self, id, e.request); },
                  [&](const net::write_bytes& e) {
-                   self->write(p.writer, e.text.size(), e.text.data());
-                   self->flush(p.writer);
+                   if (!p.writer) return;
+                   self->write(*p.writer, e.text.size(), e.text.data());
+                   self->flush(*p.writer);
                  },
-                 [&](const net::stop_reading&) { self->halt(p.reader); },
+                 [&](const net::stop_reading&) {
+                   if (p.reader) self->halt(*p.reader);
+                 },
                  [&](const net::read_again&) {
-                   self->trigger(p.reader);
-                   self->configure_read(p.reader, caf::io::receive_policy::at_most(read_bytes));
+                   if (!p.reader) return;
+                   self->trigger(*p.reader);
+                   self->configure_read(*p.reader, caf::io::receive_policy::at_most(read_bytes));
                  },
                  [&](const net::peer_is_gone&) { self->send(self->state.handler, peer_gone{id}); },
                  [&](const net::close_connection&) { forget(self, id); }},
@@ -117,10 +125,10 @@ void on_connection(server_self self, const caf::io::new_connection_msg& m) {
   auto& p = state.peers[id];
   p.reader = m.handle;
   p.writer = self->add_scribe(copy);
-  state.by_handle[p.reader] = id;
-  state.by_handle[p.writer] = id;
-  self->ack_writes(p.writer, true);
-  self->configure_read(p.reader, caf::io::receive_policy::at_most(read_bytes));
+  state.by_handle[*p.reader] = id;
+  state.by_handle[*p.writer] = id;
+  self->ack_writes(*p.writer, true);
+  self->configure_read(*p.reader, caf::io::receive_policy::at_most(read_bytes));
   ++gauges::value("rpc_connections");
 }
 
@@ -131,8 +139,9 @@ void on_closed(server_self self, caf::io::connection_handle handle) {
   const auto id = at->second;
   auto& p = state.peers.at(id);
   state.by_handle.erase(at);
-  perform(self, id,
-          handle == p.writer ? p.fsm.on_broken() : p.fsm.on_half_close(supervision::now_of(self)));
+  const bool is_writer = p.writer == handle;
+  (is_writer ? p.writer : p.reader).reset();
+  perform(self, id, is_writer ? p.fsm.on_broken() : p.fsm.on_half_close(supervision::now_of(self)));
 }
 
 void sweep(server_self self) {

@@ -26,7 +26,15 @@ struct sample {
 ///  "ratios": [{"children", "median", "p99"}…], "peer": "erlang 25" or why there is none}.
 result<nlohmann::json> supervision(unsigned restarts);
 
-/// The same as a table for people.
+/// The figures as a table for people.
 std::string supervision_table(const nlohmann::json& figures);
+
+/// Durable pushes per second with 1, 16 and 64 clients, each measured for `time`, beside
+/// beanstalkd, RabbitMQ and PostgreSQL where they are installed; all on the disk of the folder
+/// `parent`. JSON:
+/// {"fdatasync_per_second", "rows": [{"broker", "durable_by", "clients", "per_second", "p50_us",
+///  "p99_us"}…], "ratios": [{"clients", "peer", "ntrace_to_peer"}…], "missing": [names]}.
+result<nlohmann::json> push(const std::string& parent, std::chrono::milliseconds time);
+std::string push_table(const nlohmann::json& figures);
 
 }  // namespace ntrace::bench

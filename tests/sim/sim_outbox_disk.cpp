@@ -18,7 +18,8 @@ void sim_outbox_disk::write(const std::vector<outbox_record>& records) {
     }
     const auto at = attempts_.find(std::visit([](const auto& r) { return r.token; }, one));
     if (at == attempts_.end()) continue;
-    auto& [row, chunks] = at->second;
+    auto& row = at->second.row;
+    auto& chunks = at->second.chunks;
     std::visit(
         overload{[](const begun_record&) {}, [&](const started_record& r) { row.started = r.args; },
                  [&](const chunk_record& r) { chunks[r.piece.seq] = r.piece; },

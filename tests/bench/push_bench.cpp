@@ -1,0 +1,96 @@
+// `ntrace bench push`: durable pushes beside brokers that keep items durably too.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "tests/bench/push_load.hpp"
+
+namespace ntrace::bench {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr unsigned client_counts[] = {1, 16, 64};
+
+struct folder {
+  explicit folder(const std::string& parent) : path{parent + "/ntrace-bench.XXXXXX"} {
+    if (::mkdtemp(path.data()) == nullptr) path.clear();
+    std::error_code ignored;  // Then what is to be made in it says so.
+    fs::permissions(path, fs::perms::others_exec | fs::perms::group_exec, fs::perm_options::add,
+                    ignored);
+  }
+  ~folder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  std::string path;
+};
+
+}  // namespace
+
+result<json> push(const std::string& parent, milliseconds time) {
+  const folder dir{parent};
+  if (dir.path.empty()) return fail(ec::io, "cannot make a folder in " + parent);
+  std::vector<std::string> missing;
+  auto brokers = push_brokers(dir.path, missing);
+  if (!brokers) return fail(brokers.error());
+  json out{{"rows", json::array()}, {"missing", missing}, {"ratios", json::array()}};
+  auto rate = sync_rate(dir.path, time);
+  if (!rate) return fail(rate.error());
+  out["fdatasync_per_second"] = *rate;
+  std::map<unsigned, std::map<std::string, double>> seen;
+  for (const auto& spec : *brokers) {
+    const auto started = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
+    if (!started) return fail(started.error());
+    for (const auto clients : client_counts) {
+      auto figures = run_load(spec, clients, time);
+      if (!figures) return fail(figures.error());
+      seen[clients][spec.name] = figures->per_second;
+      out["rows"].push_back({{"broker", spec.name},
+                             {"durable_by", spec.note},
+                             {"clients", clients},
+                             {"per_second", figures->per_second},
+                             {"p50_us", figures->latency.at(0.5)},
+                             {"p99_us", figures->latency.at(0.99)}});
+    }
+  }
+  for (const auto& [clients, of] : seen)
+    for (const auto& [name, per_second] : of)
+      if (name != "ntrace")
+        out["ratios"].push_back({{"clients", clients},
+                                 {"peer", name},
+                                 {"ntrace_to_peer", of.at("ntrace") / per_second}});
+  return out;
+}
+
+std::string push_table(const json& figures) {
+  std::string out;
+  char line[160];
+  std::snprintf(line, sizeof line, "the disk: %.0f fdatasync/s, one after the other\n\n",
+                figures["fdatasync_per_second"].get<double>());
+  out += line;
+  std::snprintf(line, sizeof line, "%-12s %8s %12s %10s %10s\n", "BROKER", "CLIENTS", "PUSHES/S",
+                "P50 us", "P99 us");
+  out += line;
+  for (const auto& r : figures["rows"]) {
+    std::snprintf(line, sizeof line, "%-12s %8u %12.0f %10.0f %10.0f\n",
+                  r["broker"].get<std::string>().c_str(), r["clients"].get<unsigned>(),
+                  r["per_second"].get<double>(), r["p50_us"].get<double>(),
+                  r["p99_us"].get<double>());
+    out += line;
+  }
+  out += "\n";
+  for (const auto& r : figures["ratios"]) {
+    std::snprintf(line, sizeof line, "ratio ntrace/%s at %u clients: %.2f\n",
+                  r["peer"].get<std::string>().c_str(), r["clients"].get<unsigned>(),
+                  r["ntrace_to_peer"].get<double>());
+    out += line;
+  }
+  for (const auto& name : figures["missing"])
+    out += "no peer " + name.get<std::string>() +
+           ": not installed; tools/install_dependencies bench\n";
+  return out;
+}
+
+}  // namespace ntrace::bench

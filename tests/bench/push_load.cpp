@@ -1,0 +1,143 @@
+#include "tests/bench/push_load.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "config/file.hpp"
+
+namespace ntrace::bench {
+namespace {
+
+constexpr milliseconds warm_up{500};
+
+result<unique_fd> dial(std::uint16_t port) {
+  unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(port);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0)
+    return fail(io_error("connect to port", std::to_string(port), errno));
+  const int one = 1;
+  const timeval patience{5, 0};
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  return fd;
+}
+
+struct client {
+  unique_fd fd;
+  std::unique_ptr<speaker> speaks;
+  std::string heard;
+  time_point asked_at{};
+};
+
+}  // namespace
+
+bool say(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+bool hear(int fd, std::string& heard) {
+  char buffer[16 << 10];
+  const auto n = ::recv(fd, buffer, sizeof buffer, 0);
+  if (n > 0) heard.append(buffer, static_cast<std::size_t>(n));
+  return n > 0;
+}
+
+void wait_a_moment() { ::poll(nullptr, 0, 20); }
+
+result<void> greet_once(const broker_spec& to) {
+  auto fd = dial(to.port);
+  if (!fd) return fail(fd.error());
+  const auto speaks = to.speak();
+  if (auto greeted = speaks->greet(fd->get()); !greeted) return greeted;
+  if (to.prepare.empty()) return {};
+  std::string heard;
+  if (!say(fd->get(), to.prepare)) return fail(ec::io, "cannot prepare " + to.name);
+  for (;;) {
+    auto done = speaks->answers(heard);
+    if (!done) return fail(done.error());
+    if (*done > 0) return {};
+    if (!hear(fd->get(), heard)) return fail(ec::io, to.name + " hung up");
+  }
+}
+
+result<load_figures> run_load(const broker_spec& to, unsigned clients, milliseconds time) {
+  std::vector<client> all(clients);
+  const unique_fd ready{::epoll_create1(EPOLL_CLOEXEC)};
+  for (unsigned i = 0; i < clients; ++i) {
+    auto fd = dial(to.port);
+    if (!fd) return fail(fd.error());
+    all[i].fd = std::move(*fd);
+    all[i].speaks = to.speak();
+    if (auto greeted = all[i].speaks->greet(all[i].fd.get()); !greeted)
+      return fail(greeted.error());
+    epoll_event on{};
+    on.events = EPOLLIN;
+    on.data.u32 = i;
+    ::epoll_ctl(ready.get(), EPOLL_CTL_ADD, all[i].fd.get(), &on);
+  }
+  std::uint64_t n = 0;
+  const auto ask = [&](client& c) {
+    c.asked_at = steady_now();
+    return say(c.fd.get(), c.speaks->request(++n));
+  };
+  for (auto& c : all)
+    if (!ask(c)) return fail(ec::io, to.name + " hung up");
+  load_figures out;
+  const auto from = steady_now() + warm_up;
+  const auto end = from + time;
+  for (auto now = steady_now(); now < end; now = steady_now()) {
+    epoll_event on[64];
+    const int count = ::epoll_wait(ready.get(), on, 64, 10'000);
+    if (count <= 0) return fail(ec::timed_out, to.name + " answers nobody");
+    for (int i = 0; i < count; ++i) {
+      auto& c = all[on[i].data.u32];
+      if (!hear(c.fd.get(), c.heard)) return fail(ec::io, to.name + " hung up");
+      auto done = c.speaks->answers(c.heard);
+      if (!done) return fail(done.error());
+      if (*done == 0) continue;
+      const auto then = steady_now();
+      if (then >= from)
+        out.latency.us.push_back(
+            std::chrono::duration<double, std::micro>(then - c.asked_at).count());
+      if (!ask(c)) return fail(ec::io, to.name + " hung up");
+    }
+  }
+  out.per_second = static_cast<double>(out.latency.us.size()) /
+                   std::chrono::duration<double>(steady_now() - from).count();
+  std::sort(out.latency.us.begin(), out.latency.us.end());
+  return out;
+}
+
+result<double> sync_rate(const std::string& dir, milliseconds time) {
+  const auto path = dir + "/sync_rate";
+  const unique_fd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  const std::string page(4096, 'x');
+  std::uint64_t n = 0;
+  const auto from = steady_now();
+  while (steady_now() < from + time) {
+    if (::write(fd.get(), page.data(), page.size()) != static_cast<ssize_t>(page.size()) ||
+        ::fdatasync(fd.get()) != 0)
+      return fail(io_error("write and sync", path, errno));
+    ++n;
+  }
+  const auto took = std::chrono::duration<double>(steady_now() - from).count();
+  ::unlink(path.c_str());
+  return static_cast<double>(n) / took;
+}
+
+}  // namespace ntrace::bench
