@@ -47,6 +47,7 @@ struct dispatcher_state {
   std::map<request_id, caf::response_promise> requests;
   std::multimap<std::string, watcher> watchers;
   request_id next_request = 1;
+  bool is_ready = false;  ///< The machine knows all that the journal holds.
   random_source random{random_seed()};
   std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
   std::vector<std::pair<caf::response_promise, call>> early;  ///< Calls before recovery is through.
@@ -292,15 +293,23 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
          fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
 }
 
-/// Work has begun already with what is known; the rest of the queue comes in page by page.
+void serve_from_now(dispatcher_self self) {
+  auto& state = self->state;
+  state.is_ready = true;
+  log::info("dispatcher.recovered", {{"open_runs", state.fsm->open_runs()}});
+  for (auto& promise : std::exchange(state.waiting, {})) promise.deliver(caf::ok_atom::value);
+  for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
+}
+
+/// The queue comes in page by page, so that a long one is never in memory twice; all of it is read
+/// before anybody is told yes, so that a damaged journal is found first.
 void load_page(dispatcher_self self, journal::page_request from) {
   self->request(self->state.parts.journal, caf::infinite, std::move(from))
       .then(
           [self](const journal::page& p) {
-            perform(self,
-                    self->state.fsm->on_recovered(now_of(self), wall_ms(), p.runs, p.is_last));
+            perform(self, self->state.fsm->on_recovered(now_of(self), wall_ms(), p.runs));
             if (p.is_last)
-              log::info("dispatcher.queue_read", {{"open_runs", self->state.fsm->open_runs()}});
+              serve_from_now(self);
             else
               load_page(self, {p.runs.back().created_ms, p.runs.back().id});
           },
@@ -313,15 +322,12 @@ void recover(dispatcher_self self) {
           [self](const journal::recovery& r) {
             auto& state = self->state;
             state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
-            log::info("dispatcher.recovered", {{"leased", r.runs.size()},
-                                               {"token", r.highest_token},
-                                               {"draining", r.is_draining}});
+            log::info("dispatcher.recovering", {{"leased", r.runs.size()},
+                                                {"token", r.highest_token},
+                                                {"draining", r.is_draining}});
             state.fsm->on_drain_recovered(r.is_draining);
-            perform(self, state.fsm->on_recovered(now_of(self), wall_ms(), r.runs, false));
+            perform(self, state.fsm->on_recovered(now_of(self), wall_ms(), r.runs));
             load_page(self, {});
-            for (auto& promise : std::exchange(state.waiting, {}))
-              promise.deliver(caf::ok_atom::value);
-            for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
           },
           [self](const caf::error& e) { self->quit(e); });
 }
@@ -333,7 +339,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   return {
       [self](const call& c) -> caf::result<served> {
         auto promise = self->make_response_promise();
-        if (self->state.fsm)
+        if (self->state.is_ready)
           serve(self, promise, c);
         else if (self->state.early.size() < limits::unanswered_max)
           self->state.early.emplace_back(promise, c);
@@ -346,7 +352,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
           perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
       },
       [self](supervision::wait_atom) -> caf::result<caf::ok_atom> {
-        if (self->state.fsm) return caf::ok_atom::value;
+        if (self->state.is_ready) return caf::ok_atom::value;
         self->state.waiting.push_back(self->make_response_promise());
         return caf::delegated<caf::ok_atom>{};
       },

@@ -161,11 +161,6 @@ void queue_fsm::end_waiting(entry& e, run_state state, const char* verdict_word,
 effects queue_fsm::on_cancel(time_point now, request_id request, const std::string& run) {
   effects out;
   auto* e = activate(run);
-  if (!e && is_loading_) {
-    out.push_back(
-        answer{request, fail(ec::overloaded, "the queue is being read after a start; ask again")});
-    return out;
-  }
   if (!e) {
     out.push_back(answer{
         request, fail(ec::invalid_state,

@@ -34,26 +34,22 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
   return out;
 }
 
-effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows,
-                                bool are_last) {
+effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows) {
   effects out;
   for (auto& row : rows) {
-    // One that was pushed or brought back meanwhile is met again here.
-    if (runs_.count(row.id) != 0) continue;
     const auto left =
         std::clamp<std::int64_t>(row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms);
+    watch_deadline(now, milliseconds{left}, row, out);
     if (row.state == run_state::queued) {
-      if (waiting_.add(row)) watch_deadline(now, milliseconds{left}, row, out);
+      waiting_.add(row);
       continue;
     }
-    watch_deadline(now, milliseconds{left}, row, out);
     auto& e = activate(std::move(row));
     e.at = phase::held;
     e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
     tokens_[e.row.token] = e.row.id;
     out.push_back(wake{e.deadline});
   }
-  is_loading_ = !are_last;
   schedule(now, out);
   return out;
 }

@@ -59,11 +59,9 @@ public:
         last_token_{mutated(mutation::token_counter_in_memory) ? 0 : highest_token},
         random_{seed} {}
 
-  /// Some of the journal's open runs at start, those with a lease among the first; leases get one
-  /// whole term from now. Until the last were given, work goes on with those that are known.
-  /// `wall_ms` counts for deadlines only: how much of one is left over a restart.
-  effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs,
-                       bool are_last);
+  /// Some of the journal's open runs at start, before anything else; leases get one whole term from
+  /// now. `wall_ms` counts for deadlines only: how much of one is left over a restart.
+  effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs);
   effects on_push(time_point now, request_id request, const push_request& push, std::string run_id,
                   std::int64_t at_ms);
   effects on_committed(time_point now, std::uint64_t tag,
@@ -161,7 +159,7 @@ private:
   std::map<std::uint64_t, continuation> pending_;
   std::uint64_t next_tag_ = 1, last_token_;
   random_source random_;
-  bool is_draining_ = false, is_stopping_ = false, is_loading_ = true;
+  bool is_draining_ = false, is_stopping_ = false;
 };
 
 }  // namespace ntrace::dispatcher

@@ -144,22 +144,33 @@ public:
       if (has_failed_ || code == SQLITE_DONE) return;
     }
     ++out_.unreadable;
-    for (const auto* table : {"event", "attempt", "chunk"}) {
-      const auto names = prepare(to_, std::string{"select distinct run from "} + table);
-      while (names && sqlite3_step(names.get()) == SQLITE_ROW) {
-        const auto id = text_of(names.get(), 0);
-        if (seen.count(id) != 0) continue;
-        const auto s = prepare(from_, "select " + columns + " from run where id = ?");
-        if (s)
-          sqlite3_bind_text(s.get(), 1, id.data(), static_cast<int>(id.size()), SQLITE_TRANSIENT);
-        const bool is_there =
-            s && sqlite3_step(s.get()) == SQLITE_ROW && take(columns, s.get(), seen);
-        if (!is_there && lost_.insert(id).second) out_.lost_runs.push_back(id);
-      }
-    }
+    for (const auto* table : {"event", "attempt", "chunk"})
+      look_up_runs(to_, std::string{"select distinct run from "} + table, columns, seen);
+    // An index lies on pages of its own, and has the ids too.
+    for (const auto* order : {"asc", "desc"})
+      look_up_runs(
+          from_,
+          std::string{"select id from run indexed by run_created order by created_ms "} + order,
+          columns, seen);
   }
 
 private:
+  /// Takes the runs that `names` gives, one by one.
+  void look_up_runs(sqlite3* in, const std::string& names, const std::string& columns,
+                    std::set<std::string>& seen) {
+    const auto ids = prepare(in, names);
+    while (ids && sqlite3_step(ids.get()) == SQLITE_ROW) {
+      const auto id = text_of(ids.get(), 0);
+      if (seen.count(id) != 0) continue;
+      const auto s = prepare(from_, "select " + columns + " from run where id = ?");
+      if (s)
+        sqlite3_bind_text(s.get(), 1, id.data(), static_cast<int>(id.size()), SQLITE_TRANSIENT);
+      const bool is_there =
+          s && sqlite3_step(s.get()) == SQLITE_ROW && take(columns, s.get(), seen);
+      if (!is_there && lost_.insert(id).second) out_.lost_runs.push_back(id);
+    }
+  }
+
   bool take(const std::string& columns, sqlite3_stmt* s, std::set<std::string>& seen) {
     const auto id = text_of(s, 0);
     if (!seen.insert(id).second) return false;  // Both ends have met.

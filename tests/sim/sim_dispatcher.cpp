@@ -196,7 +196,7 @@ void sim_dispatcher::on_recovered() {
   const auto flag = disk_.durable().flags.find(journal::draining_flag);
   queue_->on_drain_recovered(flag != disk_.durable().flags.end() && flag->second);
   const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
-  perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs, true));
+  perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs));
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
 }
 

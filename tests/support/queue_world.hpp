@@ -29,9 +29,7 @@ struct queue_world {
   request_id next = 1;
   std::uint64_t seq = 0;
 
-  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {
-    perform(fsm.on_recovered(now, 0, {}, true));
-  }
+  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {}
   static queue_options options() {
     queue_options o;
     o.lease = 30s;

@@ -176,7 +176,7 @@ TEST(queue_fsm, gives_leases_one_whole_term_after_a_restart) {
   row.attempts = 1;
   row.token = 7;
   row.last_seq = 4;
-  uut.perform(uut.fsm.on_recovered(uut.now, 0, {row}, true));
+  uut.perform(uut.fsm.on_recovered(uut.now, 0, {row}));
   uut.pass(30s - 1ms);
   EXPECT_EQ(test::code_of(uut.append(7, 6)), ec::gap);
   EXPECT_EQ((*uut.append(7, 5))["ack"], 5);
@@ -361,7 +361,7 @@ TEST(queue_fsm, keeps_what_is_left_of_a_deadline_over_a_restart) {
   row.id = "R1";
   row.created_ms = 1000;
   row.deadline_ms = 5000;
-  uut.perform(uut.fsm.on_recovered(uut.now, 3000, {row}, true));
+  uut.perform(uut.fsm.on_recovered(uut.now, 3000, {row}));
   uut.pass(3s - 1ms);
   EXPECT_EQ(uut.fsm.open_runs(), 1u);
   uut.pass(1ms);
@@ -392,21 +392,4 @@ TEST(queue_fsm, drains_on_after_a_restart_and_says_yes_only_when_it_is_on_disk) 
   EXPECT_TRUE(uut.answers.at(uut.push("R1"))) << "it does not drain";
   uut.fsm.on_drain_recovered(true);
   EXPECT_EQ(test::code_of(uut.answers.at(uut.push("R2"))), ec::draining);
-}
-
-TEST(queue_fsm, goes_on_with_what_it_knows_while_the_rest_of_the_queue_is_read) {
-  world uut;
-  uut.hello(1, 2);
-  run_row first, second;
-  first.id = "R1";
-  second.id = "R2";
-  uut.perform(uut.fsm.on_recovered(uut.now, 0, {first}, false));
-  EXPECT_EQ(uut.offers.size(), 1u);
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R2"})),
-            ec::overloaded)
-      << "it may be there";
-  uut.perform(uut.fsm.on_recovered(uut.now, 0, {first, second}, true));
-  EXPECT_EQ(uut.offers.size(), 2u) << "one that is known is met once";
-  EXPECT_EQ(test::code_of(uut.call(&queue_fsm::on_cancel, uut.next, std::string{"R3"})),
-            ec::invalid_state);
 }
