@@ -68,10 +68,9 @@ void settle(dispatcher_self self, request_id request, const result<json>& value)
   if (at == self->state.requests.end()) return;
   auto promise = std::move(at->second);
   self->state.requests.erase(at);
-  if (value)
-    promise.deliver(served{*value});
-  else
-    promise.deliver(to_caf(value.error()));
+  if (value) return promise.deliver(served{*value});
+  if (value.error().code == ec::stale_lease) ++gauges::value("dispatcher_stale_refused");
+  promise.deliver(to_caf(value.error()));
 }
 
 void wake_watchers(dispatcher_self self, const std::string& run) {

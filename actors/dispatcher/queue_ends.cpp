@@ -125,35 +125,34 @@ void queue_fsm::end_cancels(entry& e, const result<nlohmann::json>& outcome, eff
   for (const auto waiting : std::exchange(e.cancels, {})) out.push_back(answer{waiting, outcome});
 }
 
-/// Ends a run that nobody works on; `then` hears what became of it.
+/// Ends a run that nobody works on. `request`, unless 0, and cancels that came meanwhile are
+/// answered with what became of it, or with why it could not be written.
 void queue_fsm::end_waiting(entry& e, run_state state, const char* verdict_word,
-                            const std::string& reason, journal::event told,
-                            std::function<void(const result<void>&, effects&)> then, effects& out) {
+                            const std::string& reason, journal::event told, request_id request,
+                            effects& out) {
   e.is_cancelled = true;
+  if (request != 0) e.cancels.push_back(request);
   const auto run = e.row.id;
   write(out,
         {journal::set_run{run, state, e.row.attempts, 0, verdict_word, reason}, std::move(told)},
-        [this, run, state, then](time_point now, const result<journal::committed>& done,
-                                 effects& next) {
-          const auto again = runs_.find(run);
+        [this, run, state](time_point now, const result<journal::committed>& done, effects& next) {
+          const auto at = runs_.find(run);
+          if (at == runs_.end()) return;
+          auto& ended = at->second;
           if (!done) {
-            then(fail(done.error()), next);
-            if (again == runs_.end()) return;
-            again->second.is_cancelled = false;
-            end_cancels(again->second, fail(done.error()), next);
-            if (again->second.at == phase::waiting)
-              back_to_queue(now, again->second, milliseconds{0}, again->second.last_reason);
+            ended.is_cancelled = false;
+            end_cancels(ended, fail(done.error()), next);
+            if (ended.at == phase::waiting)
+              back_to_queue(now, ended, milliseconds{0}, ended.last_reason);
             schedule(now, next);
             return;
           }
-          if (again != runs_.end())
-            end_cancels(again->second,
-                        state == run_state::cancelled
-                            ? result<nlohmann::json>{cancelled_answer(run)}
-                            : fail(ec::invalid_state, "run " + run + " ended by its deadline"),
+          if (state == run_state::cancelled)
+            end_cancels(ended, cancelled_answer(run), next);
+          else
+            end_cancels(ended, fail(ec::invalid_state, "run " + run + " ended by its deadline"),
                         next);
           drop(run);
-          then({}, next);
           next.push_back(changed{run});
         });
 }
@@ -183,44 +182,31 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
                 out);
     return out;
   }
-  end_waiting(
-      *e, run_state::cancelled, "", "cancelled by request", story(*e, "queue", "cancelled"),
-      [run, request](const result<void>& done, effects& next) {
-        next.push_back(answer{
-            request, done ? result<nlohmann::json>{cancelled_answer(run)} : fail(done.error())});
-      },
-      out);
+  end_waiting(*e, run_state::cancelled, "", "cancelled by request", story(*e, "queue", "cancelled"),
+              request, out);
   return out;
 }
 
-void queue_fsm::watch_deadline(time_point now, milliseconds left, const run_row& row,
-                               effects& out) {
-  if (row.deadline_ms == 0) return;
-  deadlines_.emplace(now + left, row.id);
-  out.push_back(wake{now + left});
+void queue_fsm::watch_deadline(time_point at, const std::string& run, effects& out) {
+  deadline_of_[run] = at;
+  deadlines_.emplace(at, run);
+  out.push_back(wake{at});
 }
 
 void queue_fsm::end_overdue(time_point now, const std::string& run, effects& out) {
   auto* e = activate(run);
-  if (!e) return;  // It ended in time.
+  if (!e) return;
+  // Again until it has ended: the journal may refuse, or something else be under way with it.
+  watch_deadline(now + deadline_retry, run, out);
+  if (e->is_cancelled) return;
   const auto reason =
       "its deadline of " + std::to_string(e->row.deadline_ms) + " ms passed, counted from the push";
-  if (e->at == phase::held && !e->is_cancelled)
+  if (e->at == phase::held)
     return end_attempt(now, *e, verdict::timed_out, reason, {}, "deadline", 0, out);
-  if (e->at != phase::waiting || e->is_cancelled) {  // What is being done with it comes first.
-    deadlines_.emplace(now + deadline_retry, run);
-    out.push_back(wake{now + deadline_retry});
-    return;
-  }
+  if (e->at != phase::waiting) return;
   nlohmann::json detail{{"verdict", "timed_out"}, {"reason", reason}, {"state", "failed"}};
-  end_waiting(
-      *e, run_state::failed, "timed_out", reason, story(*e, "deadline", "ended", std::move(detail)),
-      [this, now, run](const result<void>& done, effects& next) {
-        if (done) return;
-        deadlines_.emplace(now + deadline_retry, run);
-        next.push_back(wake{now + deadline_retry});
-      },
-      out);
+  end_waiting(*e, run_state::failed, "timed_out", reason,
+              story(*e, "deadline", "ended", std::move(detail)), 0, out);
 }
 
 effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
@@ -233,12 +219,12 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   }
   row.state = run_state::queued;
   row.attempts = 0;
-  row.deadline_ms = 0;  // It was the push's; who asks for it now wants the result.
+  row.deadline_ms = 0;  // It was the push's; who asks for the run now wants its result.
   journal::event told{row.id, 0, row.token, "queue", "requeued", {}};
   write(
       out,
       {journal::set_run{row.id, run_state::queued, 0, 0,
-                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", ""},
+                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", "", true},
        std::move(told)},
       [this, row, request](time_point now, const result<journal::committed>& done, effects& next) {
         if (!done) {

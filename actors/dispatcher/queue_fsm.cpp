@@ -37,9 +37,10 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
 effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows) {
   effects out;
   for (auto& row : rows) {
-    const auto left =
-        std::clamp<std::int64_t>(row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms);
-    watch_deadline(now, milliseconds{left}, row, out);
+    if (row.deadline_ms != 0)
+      watch_deadline(now + milliseconds{std::clamp<std::int64_t>(
+                               row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms)},
+                     row.id, out);
     if (row.state == run_state::queued) {
       waiting_.add(row);
       continue;
@@ -113,7 +114,8 @@ effects queue_fsm::on_push(time_point now, request_id request, const push_reques
             return;
           }
           waiting_.add(row);
-          watch_deadline(pushed, milliseconds{row.deadline_ms}, row, next);
+          if (row.deadline_ms != 0)
+            watch_deadline(pushed + milliseconds{row.deadline_ms}, row.id, next);
           next.push_back(
               answer{request, to_json(receipt{row.id, run_state::queued, false, done->seq})});
           schedule(then, next);
@@ -224,6 +226,7 @@ void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait,
 }
 
 void queue_fsm::drop(const std::string& run) {
+  if (const auto due = deadline_of_.extract(run)) deadlines_.erase({due.mapped(), run});
   const auto at = runs_.find(run);
   if (at == runs_.end()) return;
   tokens_.erase(at->second.row.token);

@@ -128,11 +128,10 @@ private:
   /// The entry of an open run, also of one that only waits.
   entry* activate(const std::string& run);
   entry& activate(run_row row);
-  void watch_deadline(time_point now, milliseconds left, const run_row& row, effects& out);
+  void watch_deadline(time_point at, const std::string& run, effects& out);
   void end_overdue(time_point now, const std::string& run, effects& out);
   void end_waiting(entry& e, run_state state, const char* verdict_word, const std::string& reason,
-                   journal::event told, std::function<void(const result<void>&, effects&)> then,
-                   effects& out);
+                   journal::event told, request_id request, effects& out);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
   /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.
@@ -154,7 +153,8 @@ private:
   std::map<std::string, entry> runs_;  ///< Worked on, changing, or waiting for a retry.
   waiting_runs waiting_;               ///< All others that are open.
   std::set<std::pair<time_point, std::string>> retries_, deadlines_;
-  std::map<std::uint64_t, std::string> tokens_;  ///< Live token → run.
+  std::map<std::string, time_point> deadline_of_;  ///< Of open runs: their place in deadlines_.
+  std::map<std::uint64_t, std::string> tokens_;    ///< Live token → run.
   std::map<session_id, session_state> sessions_;
   std::map<std::uint64_t, continuation> pending_;
   std::uint64_t next_tag_ = 1, last_token_;

@@ -34,10 +34,12 @@ void perform(writer_self self, group_effects todo) {
                         [&](const flush_soon&) { self->send(self, flush_atom::value); },
                         [&](const write_batches& e) {
                           const auto done = state.db->commit(e.batches);
-                          if (!done)
+                          if (!done) {
+                            ++gauges::value("journal_commit_failures");
                             log::error("journal.commit_failed",
                                        {{"batches", e.batches.size()},
                                         {"reason", to_string(done.error())}});
+                          }
                           ++gauges::value("journal_commits");
                           perform(self, state.fsm.on_written(done));
                         },

@@ -5,6 +5,26 @@
 #include "config/ids.hpp"
 
 namespace ntrace::journal {
+namespace {
+
+/// Of a row that was selected as NTRACE_RUN_COLUMNS, verdict, reason, updated_ms.
+nlohmann::json run_json(const statement& s) {
+  const auto r = read_run(s);
+  return {{"run", r.id},
+          {"owner", r.owner},
+          {"repo", r.repo},
+          {"sha", r.sha},
+          {"source", r.source},
+          {"priority", r.priority},
+          {"state", to_string(r.state)},
+          {"created_ms", r.created_ms},
+          {"deadline_ms", r.deadline_ms},
+          {"verdict", s.text(11)},
+          {"reason", s.text(12)},
+          {"updated_ms", s.number(13)}};
+}
+
+}  // namespace
 
 result<std::vector<run_row>> journal_sqlite::leased_runs() {
   std::vector<run_row> out;
@@ -42,18 +62,6 @@ result<std::vector<run_row>> journal_sqlite::queued_runs(std::int64_t after_ms,
   return out;
 }
 
-result<std::vector<run_row>> journal_sqlite::open_runs() {
-  auto out = leased_runs();
-  if (!out) return out;
-  auto queued = queued_runs(INT64_MIN, "", SIZE_MAX >> 1);
-  if (!queued) return queued;
-  out->insert(out->end(), queued->begin(), queued->end());
-  std::sort(out->begin(), out->end(), [](const run_row& a, const run_row& b) {
-    return std::pair{a.created_ms, a.id} < std::pair{b.created_ms, b.id};
-  });
-  return out;
-}
-
 result<bool> journal_sqlite::flag(const std::string& name) {
   statement s{*db_, "select value from flag where name=?"};
   auto row = s.bind(name).step();
@@ -78,25 +86,12 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
   s.bind(repo).bind(repo).bind(state).bind(state).bind(filter.value("since_ms", std::int64_t{0}));
   s.bind(std::clamp<std::int64_t>(filter.value("limit", std::int64_t{20}), 1, 1000));
   auto out = nlohmann::json::array();
-  for (;;) {
-    auto row = s.step();
-    if (!row) return fail(row.error());
-    if (!*row) return out;
-    const auto r = read_run(s);
-    out.push_back({{"run", r.id},
-                   {"owner", r.owner},
-                   {"repo", r.repo},
-                   {"sha", r.sha},
-                   {"source", r.source},
-                   {"priority", r.priority},
-                   {"state", to_string(r.state)},
-                   {"attempts", r.attempts},
-                   {"created_ms", r.created_ms},
-                   {"deadline_ms", r.deadline_ms},
-                   {"verdict", s.text(11)},
-                   {"reason", s.text(12)},
-                   {"updated_ms", s.number(13)}});
-  }
+  auto read = s.each([&](const statement& row) {
+    out.push_back(run_json(row));
+    out.back()["attempts"] = row.count(7);
+  });
+  if (!read) return fail(read.error());
+  return out;
 }
 
 result<nlohmann::json> journal_sqlite::show(const std::string& run) {
@@ -108,37 +103,23 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
     if (!*row) return fail(ec::not_found, "no run " + run + "; `ntrace runs` lists them");
-    const auto r = read_run(s);
-    out = {{"run", r.id},
-           {"owner", r.owner},
-           {"repo", r.repo},
-           {"sha", r.sha},
-           {"source", r.source},
-           {"priority", r.priority},
-           {"state", to_string(r.state)},
-           {"created_ms", r.created_ms},
-           {"deadline_ms", r.deadline_ms},
-           {"verdict", s.text(11)},
-           {"reason", s.text(12)},
-           {"updated_ms", s.number(13)},
-           {"key", s.text(14)},
-           {"attempts", nlohmann::json::array()}};
+    out = run_json(s);
+    out["key"] = s.text(14);
+    out["attempts"] = nlohmann::json::array();
   }
   statement s{*db_,
               "select number, token, runner, offered_ms, ended_ms, verdict, reason, receipt from "
               "attempt where run=? order by token"};
-  s.bind(run);
-  for (;;) {
-    auto row = s.step();
-    if (!row) return fail(row.error());
-    if (!*row) break;
-    nlohmann::json a{{"attempt", s.count(0)},     {"token", s.count(1)},     {"runner", s.text(2)},
-                     {"offered_ms", s.number(3)}, {"ended_ms", s.number(4)}, {"verdict", s.text(5)},
-                     {"reason", s.text(6)}};
-    if (auto receipt = nlohmann::json::parse(s.text(7), nullptr, false); receipt.is_object())
+  auto read = s.bind(run).each([&](const statement& row) {
+    nlohmann::json a{{"attempt", row.count(0)},   {"token", row.count(1)},
+                     {"runner", row.text(2)},     {"offered_ms", row.number(3)},
+                     {"ended_ms", row.number(4)}, {"verdict", row.text(5)},
+                     {"reason", row.text(6)}};
+    if (auto receipt = nlohmann::json::parse(row.text(7), nullptr, false); receipt.is_object())
       a["receipt"] = std::move(receipt);
     out["attempts"].push_back(std::move(a));
-  }
+  });
+  if (!read) return fail(read.error());
   return out;
 }
 
@@ -184,31 +165,26 @@ result<nlohmann::json> journal_sqlite::why(const std::string& run) {
   (*out)["events"] = nlohmann::json::array();
   statement s{
       *db_, "select at_ms, attempt, token, actor, what, detail from event where run=? order by id"};
-  s.bind(run);
-  for (;;) {
-    auto row = s.step();
-    if (!row) return fail(row.error());
-    if (!*row) return out;
-    nlohmann::json e{{"at_ms", s.number(0)},
-                     {"attempt", s.count(1)},
-                     {"token", s.count(2)},
-                     {"actor", s.text(3)},
-                     {"event", s.text(4)}};
-    if (auto detail = nlohmann::json::parse(s.text(5), nullptr, false); !detail.is_discarded())
+  auto read = s.bind(run).each([&](const statement& row) {
+    nlohmann::json e{{"at_ms", row.number(0)},
+                     {"attempt", row.count(1)},
+                     {"token", row.count(2)},
+                     {"actor", row.text(3)},
+                     {"event", row.text(4)}};
+    if (auto detail = nlohmann::json::parse(row.text(5), nullptr, false); !detail.is_discarded())
       e["detail"] = std::move(detail);
     (*out)["events"].push_back(std::move(e));
-  }
+  });
+  if (!read) return fail(read.error());
+  return out;
 }
 
 result<nlohmann::json> journal_sqlite::counts() {
-  statement s{*db_, "select state, count(*) from run group by state"};
   nlohmann::json out = nlohmann::json::object();
-  for (;;) {
-    auto row = s.step();
-    if (!row) return fail(row.error());
-    if (!*row) return out;
-    out[s.text(0)] = s.count(1);
-  }
+  auto read = statement{*db_, "select state, count(*) from run group by state"}.each(
+      [&](const statement& row) { out[row.text(0)] = row.count(1); });
+  if (!read) return fail(read.error());
+  return out;
 }
 
 result<void> check_run_id(const std::string& run) {

@@ -82,14 +82,16 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
             return s.bind(o.key).bind(o.payload.dump()).bind(now_ms).done();
           },
           [&](const set_run& o) -> result<void> {
-            statement s{*db_,
-                        "update run set state=?, attempts=?, token=?, verdict=?, reason=?, "
-                        "updated_ms=? where id=?"};
+            statement s{
+                *db_,
+                "update run set state=?, attempts=?, token=?, verdict=?, reason=?, "
+                "deadline_ms=case when ? then 0 else deadline_ms end, updated_ms=? where id=?"};
             s.bind(to_string(o.state))
                 .bind(o.attempts)
                 .bind(o.token)
                 .bind(o.verdict)
-                .bind(o.reason);
+                .bind(o.reason)
+                .bind(o.drops_deadline);
             return s.bind(now_ms).bind(o.run).done();
           },
           [&](const put_attempt& o) -> result<void> {

@@ -19,9 +19,8 @@ public:
   /// ec::journal_full or journal_failed.
   result<std::vector<committed>> commit(const std::vector<batch>& batches);
 
-  /// Runs that are not terminal, oldest first: all, those with a lease, and those without, `limit`
-  /// of them after one that was given before.
-  result<std::vector<run_row>> open_runs();
+  /// Runs that are not terminal, oldest first: those with a lease, and those without, `limit` of
+  /// them after one that was given before.
   result<std::vector<run_row>> leased_runs();
   result<std::vector<run_row>> queued_runs(std::int64_t after_ms, const std::string& after_id,
                                            std::size_t limit);

@@ -25,6 +25,7 @@ struct set_run {
   std::uint64_t attempts = 0;
   std::uint64_t token = 0;
   std::string verdict, reason;
+  bool drops_deadline = false;
 };
 struct put_attempt {
   std::string run;

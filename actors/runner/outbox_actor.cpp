@@ -61,13 +61,21 @@ void perform(outbox_self self, outbox_effects todo) {
                  [&](const keep& e) {
                    const auto done = s.disk->write(e.records);
                    ++gauges::value("outbox_commits");
-                   if (!done)
+                   if (!done) {
+                     ++gauges::value("outbox_write_failures");
                      log::error("outbox.write_failed", {{"records", e.records.size()},
                                                         {"reason", to_string(done.error())}});
+                   }
                    perform(self, s.fsm.on_kept(now_of(self), done));
                  },
                  [&](const load& e) {
-                   perform(self, s.fsm.on_loaded(e.token, s.disk->chunks(e.token, e.from, e.to)));
+                   const auto found = s.disk->chunks(e.token, e.from, e.to);
+                   if (!found) {
+                     ++gauges::value("outbox_read_failures");
+                     log::error("outbox.read_failed",
+                                {{"token", e.token}, {"reason", to_string(found.error())}});
+                   }
+                   perform(self, s.fsm.on_loaded(e.token, found));
                  },
                  [&](const drop_stale& e) {
                    log::warn("outbox.dropped", {{"token", e.token}, {"reason", e.reason}});

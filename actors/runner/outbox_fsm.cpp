@@ -177,6 +177,7 @@ outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
 outbox_effects outbox_fsm::on_attempts_lost(const std::string& reason) {
   outbox_effects out;
   std::vector<std::uint64_t> lost;
+  if (!has_room_) out.push_back(room_changed{false});
   for (auto& [token, e] : entries_) {
     if (e.finish)
       tell_done(token, e, out);

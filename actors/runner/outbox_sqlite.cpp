@@ -84,7 +84,8 @@ result<void> outbox_sqlite::write_one(const outbox_record& record) {
                             .bind(r.seq)
                             .done();
             if (!done) return done;
-            // Whoever has a chunk acknowledged has had its beginning acknowledged before.
+            // Its beginning was said before the chunk; at worst `why` lacks that line after a
+            // crash.
             return statement{*db_,
                              "update attempt set acked=max(acked,?), started='' where token=?"}
                 .bind(r.seq)

@@ -10,6 +10,7 @@
 #include "actors/journal/journal_sqlite.hpp"
 #include "config/file.hpp"
 #include "tests/support/ok.hpp"
+#include "tests/support/open_runs.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
 
@@ -142,7 +143,7 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(got.requeued, 1u);
   EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{});
   auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
-  const auto open = ok(db->open_runs());
+  const auto open = test::open_runs(*db);
   ASSERT_EQ(open.size(), 1u);
   EXPECT_EQ(open[0].state, run_state::queued);
   EXPECT_EQ(ok(db->highest_token()), 50u);
@@ -166,6 +167,6 @@ TEST(journal_file, is_salvaged_to_a_whole_one_whatever_pages_are_damaged) {
     EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{}) << round;
     EXPECT_GE(got->runs, 150u) << round;
     auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
-    for (const auto& run : ok(db->open_runs())) EXPECT_EQ(run.state, run_state::queued);
+    for (const auto& run : test::open_runs(*db)) EXPECT_EQ(run.state, run_state::queued);
   }
 }

@@ -7,6 +7,7 @@
 #include "actors/journal/journal_sqlite.hpp"
 #include "config/ids.hpp"
 #include "tests/support/ok.hpp"
+#include "tests/support/open_runs.hpp"
 #include "tests/support/scratch.hpp"
 
 using namespace ntrace;
@@ -47,7 +48,7 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
         put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);
   }
   auto db = open_in(dir);
-  const auto open = ok(db->open_runs());
+  const auto open = test::open_runs(*db);
   ASSERT_EQ(open.size(), 1u);
   EXPECT_EQ(open[0].state, run_state::running);
   EXPECT_EQ(open[0].token, 5u);
@@ -156,12 +157,12 @@ TEST(journal_sqlite, revives_only_the_last_attempt_and_only_when_it_expired) {
             append_chunk{R1, 2, 2, 1, "stdout", "y"}});
   put(*db, {end_attempt{R1, 2, "infrastructure", "silent", {}, true},
             set_run{R1, run_state::queued, 2, 0, "", ""}});
-  EXPECT_EQ(ok(db->open_runs())[0].expired_token, 2u);
+  EXPECT_EQ(test::open_runs(*db)[0].expired_token, 2u);
   EXPECT_TRUE(put(*db, {revive{R1, 1}}).is_stale);
   const auto done = put(*db, {revive{R1, 2}});
   EXPECT_FALSE(done.is_stale);
   EXPECT_EQ(done.last_seq, 1u);
-  const auto back = ok(db->open_runs());
+  const auto back = test::open_runs(*db);
   EXPECT_EQ(back[0].state, run_state::leased);
   EXPECT_EQ(back[0].token, 2u);
   EXPECT_TRUE(put(*db, {revive{R1, 2}}).is_stale) << "twice";

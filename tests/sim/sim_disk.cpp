@@ -37,59 +37,63 @@ std::uint64_t sim_disk::last_attempt(const image& in, const run_record& r) {
 committed sim_disk::apply(image& to, const batch& b) {
   committed out;
   for (const auto& op : b) {
-    std::visit(
-        overload{[&](const insert_run& o) {
-                   const auto known = to.run_of_key.find(o.key);
-                   if (known != to.run_of_key.end()) {
-                     out.duplicate_of = to.runs.at(known->second).row;
-                     return;
-                   }
-                   to.run_of_key[o.key] = o.run.id;
-                   to.runs[o.run.id] = {o.run, o.key, "", "", {}};
-                 },
-                 [&](const set_run& o) {
-                   auto& r = to.runs[o.run];
-                   r.row.state = o.state;
-                   r.row.attempts = o.attempts;
-                   r.row.token = o.token;
-                   r.verdict = o.verdict;
-                   r.reason = o.reason;
-                 },
-                 [&](const put_attempt& o) {
-                   to.highest_token = std::max(to.highest_token, o.token);
-                   to.runs[o.run].tokens.push_back(o.token);
-                   to.attempts[o.token] = {o.number, false};
-                 },
-                 [&](const end_attempt& o) { to.attempts[o.token].is_expired = o.is_expired; },
-                 [&](const revive& o) {
-                   auto& r = to.runs[o.run];
-                   auto& a = to.attempts[o.token];
-                   if (r.row.state != run_state::queued || !a.is_expired ||
-                       o.token != last_attempt(to, r)) {
-                     out.is_stale = true;
-                     return;
-                   }
-                   a.is_expired = false;
-                   r.row.state = run_state::leased;
-                   r.row.token = o.token;
-                   r.verdict.clear();
-                   r.reason.clear();
-                   out.last_seq = to.chunks[o.token];
-                 },
-                 [&](const append_chunk& o) {
-                   const auto& r = to.runs[o.run].row;
-                   const bool is_live = r.token == o.token && (r.state == run_state::leased ||
-                                                               r.state == run_state::running);
-                   if (!is_live && !mutated(mutation::chunk_without_token_check))
-                     out.is_stale = true;
-                   else if (to.chunks[o.token] + 1 != o.seq)
-                     out.is_gap = true;
-                   else
-                     to.chunks[o.token] = o.seq;
-                 },
-                 [&](const event&) { ++to.events; },
-                 [&](const set_flag& o) { to.flags[o.name] = o.value; }},
-        op);
+    std::visit(overload{[&](const insert_run& o) {
+                          const auto known = to.run_of_key.find(o.key);
+                          if (known != to.run_of_key.end()) {
+                            out.duplicate_of = to.runs.at(known->second).row;
+                            return;
+                          }
+                          to.run_of_key[o.key] = o.run.id;
+                          to.runs[o.run.id] = {o.run, o.key, "", "", {}};
+                        },
+                        [&](const set_run& o) {
+                          auto& r = to.runs[o.run];
+                          r.row.state = o.state;
+                          r.row.attempts = o.attempts;
+                          if (o.drops_deadline) r.row.deadline_ms = 0;
+                          r.row.token = o.token;
+                          r.verdict = o.verdict;
+                          r.reason = o.reason;
+                        },
+                        [&](const put_attempt& o) {
+                          to.highest_token = std::max(to.highest_token, o.token);
+                          to.runs[o.run].tokens.push_back(o.token);
+                          to.attempts[o.token] = {o.number, false};
+                        },
+                        [&](const end_attempt& o) {
+                          const auto at = to.attempts.find(o.token);
+                          if (at != to.attempts.end()) at->second.is_expired = o.is_expired;
+                        },
+                        [&](const revive& o) {
+                          auto& r = to.runs[o.run];
+                          auto& a = to.attempts[o.token];
+                          if (r.row.state != run_state::queued || !a.is_expired ||
+                              o.token != last_attempt(to, r)) {
+                            out.is_stale = true;
+                            return;
+                          }
+                          a.is_expired = false;
+                          r.row.state = run_state::leased;
+                          r.row.token = o.token;
+                          r.verdict.clear();
+                          r.reason.clear();
+                          out.last_seq = to.chunks[o.token];
+                        },
+                        [&](const append_chunk& o) {
+                          const auto& r = to.runs[o.run].row;
+                          const bool is_live =
+                              r.token == o.token &&
+                              (r.state == run_state::leased || r.state == run_state::running);
+                          if (!is_live && !mutated(mutation::chunk_without_token_check))
+                            out.is_stale = true;
+                          else if (to.chunks[o.token] + 1 != o.seq)
+                            out.is_gap = true;
+                          else
+                            to.chunks[o.token] = o.seq;
+                        },
+                        [&](const event&) { ++to.events; },
+                        [&](const set_flag& o) { to.flags[o.name] = o.value; }},
+               op);
     if (out.duplicate_of || out.is_stale || out.is_gap) return out;
   }
   out.seq = to.events;
@@ -122,9 +126,11 @@ std::vector<run_row> sim_disk::open_runs() const {
   for (const auto& [id, r] : durable_.runs) {
     if (is_terminal(r.row.state)) continue;
     out.push_back(r.row);
-    const auto at = durable_.chunks.find(r.row.token);
-    out.back().last_seq = at == durable_.chunks.end() ? 0 : at->second;
-    if (r.row.state != run_state::queued) continue;
+    if (r.row.state != run_state::queued) {
+      const auto at = durable_.chunks.find(r.row.token);
+      out.back().last_seq = at == durable_.chunks.end() ? 0 : at->second;
+      continue;
+    }
     const auto last = last_attempt(durable_, r);
     if (last != 0 && durable_.attempts.at(last).is_expired) out.back().expired_token = last;
   }

@@ -5,6 +5,7 @@
 #include "tests/sim/sim_disk.hpp"
 #include "tests/sim/simulation.hpp"
 #include "tests/support/ok.hpp"
+#include "tests/support/open_runs.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
 
@@ -58,7 +59,7 @@ journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int&
   using namespace journal;
   const auto run = "run" + std::to_string(random.below(4));
   const auto token = 1 + random.below(std::max<std::uint64_t>(next_token, 2) - 1);
-  switch (random.below(5)) {
+  switch (random.below(8)) {
     case 0: {
       const auto id = "new" + std::to_string(next_run++);
       return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}},
@@ -66,11 +67,15 @@ journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int&
     }
     case 1:
       ++next_token;
-      return {put_attempt{run, 1, next_token - 1, "runner"},
+      return {put_attempt{run, 1 + random.below(3), next_token - 1, "runner"},
               set_run{run, run_state::queued, 0, next_token - 1, "", ""}};
     case 2:
       return {
           set_run{run, static_cast<run_state>(random.below(7)), random.below(4), token, "", ""}};
+    case 3:
+      return {end_attempt{run, token, "infrastructure", "silent", {}, random.below(3) != 0}};
+    case 4:
+      return {revive{run, token}, event{run, 1, token, "lease", "revived", {}}};
     default:
       return {append_chunk{run, 1, token, 1 + random.below(3), "stdout", "data"},
               event{run, 1, token, "attempt", "step", {}}};
@@ -82,7 +87,7 @@ std::string text_of(const std::vector<journal::run_row>& rows) {
   for (const auto& r : rows)
     lines.push_back(r.id + " " + std::string{to_string(r.state)} + " " +
                     std::to_string(r.attempts) + " token " + std::to_string(r.token) + " chunks " +
-                    std::to_string(r.last_seq));
+                    std::to_string(r.last_seq) + " expired " + std::to_string(r.expired_token));
   std::sort(lines.begin(), lines.end());
   std::string out;
   for (const auto& l : lines) out += l + "\n";
@@ -119,9 +124,10 @@ TEST(sim_disk, answers_as_the_real_journal_does) {
       for (std::size_t k = 0; k < seen.size(); ++k) {
         ASSERT_EQ(seen[k].is_stale, expected[k].is_stale) << i;
         ASSERT_EQ(seen[k].is_gap, expected[k].is_gap) << i;
+        ASSERT_EQ(seen[k].last_seq, expected[k].last_seq) << i;
         ASSERT_EQ(seen[k].duplicate_of.has_value(), expected[k].duplicate_of.has_value()) << i;
       }
-      ASSERT_EQ(text_of(model.open_runs()), text_of(ok(real->open_runs())));
+      ASSERT_EQ(text_of(model.open_runs()), text_of(test::open_runs(*real)));
       ASSERT_EQ(model.highest_token(), ok(real->highest_token()));
     }
   }
