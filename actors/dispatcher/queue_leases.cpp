@@ -214,6 +214,8 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
                                                                      " holds no lease any more")});
           } else {
             again->journalled_seq = std::max(again->journalled_seq, seq);
+            // A late answer of an earlier sending may have set it back below what is stored now.
+            again->sent_seq = std::max(again->sent_seq, again->journalled_seq);
             next.push_back(answer{request, nlohmann::json{{"ack", again->journalled_seq}}});
             next.push_back(changed{id});
           }

@@ -270,3 +270,26 @@ TEST(queue_fsm, takes_a_verdict_of_infrastructure_that_names_no_chunks_and_no_ot
   EXPECT_EQ(test::code_of(say("passed")), ec::gap);
   EXPECT_EQ((*say("infrastructure"))["state"], "queued");
 }
+
+/// The outbox sends again while the journal still answers for what followed a failed write.
+TEST(queue_fsm, goes_on_after_late_answers_of_a_sending_that_had_failed) {
+  world uut;
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  uut.holds = true;
+  uut.append(1, 1);
+  uut.append(1, 2);
+  const auto first = std::exchange(uut.held, {});
+  uut.perform(uut.fsm.on_committed(uut.now, first[0].tag, fail(ec::journal_failed, "fsync")));
+  uut.append(1, 1);
+  uut.append(1, 2);
+  const auto second = std::exchange(uut.held, {});
+  journal::committed gap;
+  gap.is_gap = true;
+  uut.perform(uut.fsm.on_committed(uut.now, first[1].tag, gap));
+  for (const auto& c : second) uut.perform(uut.fsm.on_committed(uut.now, c.tag, {}));
+  uut.holds = false;
+  EXPECT_EQ((*uut.append(1, 3))["ack"], 3);
+  EXPECT_TRUE(uut.finish(1, "passed", 3));
+}
