@@ -8,12 +8,16 @@ namespace ntrace::limits {
 
 using namespace std::chrono_literals;
 
-inline constexpr std::size_t line_bytes_max = 4u << 20;     // docs/protocol.md, "Framing"
-inline constexpr int json_depth_max = 64;                   // docs/protocol.md, "Framing"
-inline constexpr std::size_t unanswered_max = 1024;         // docs/protocol.md, "Framing"
-inline constexpr std::size_t unsent_bytes_max = 8u << 20;   // docs/protocol.md, "Framing"
-inline constexpr auto unread_deadline = 60s;                // docs/protocol.md, "Framing"
-inline constexpr std::size_t connections_max = 1024;        // half of the usual 2048 descriptors
+inline constexpr std::size_t line_bytes_max = 4u << 20;    // docs/protocol.md, "Framing"
+inline constexpr int json_depth_max = 64;                  // docs/protocol.md, "Framing"
+inline constexpr std::size_t unanswered_max = 1024;        // docs/protocol.md, "Framing"
+inline constexpr std::size_t unsent_bytes_max = 8u << 20;  // docs/protocol.md, "Framing"
+inline constexpr auto unread_deadline = 60s;               // docs/protocol.md, "Framing"
+inline constexpr std::size_t connections_max = 1024;       // half of the usual 2048 descriptors
+inline constexpr int keepalive_idle_s = 10;  // with the probes: dead after 25 s, below a lease
+inline constexpr int keepalive_interval_s = 5;
+inline constexpr int keepalive_probes = 3;
+inline constexpr int unacknowledged_ms = 25'000;            // tcp(7), TCP_USER_TIMEOUT
 inline constexpr std::size_t chunk_bytes_max = 256u << 10;  // well below a line, base64 included
 inline constexpr std::size_t outbox_bytes_max = 1u << 30;   // on disk, of all attempts
 inline constexpr std::size_t outbox_attempt_bytes_max = 128u << 20;  // twice output_hard_bytes

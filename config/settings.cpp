@@ -32,6 +32,8 @@ constexpr std::array table{
     setting_spec{"offer_ms", duration_ms, "2000", "how long an offer waits for its answer", 10},
     setting_spec{"lease_ms", duration_ms, "30000", "how long a lease lasts without a heartbeat",
                  100},
+    setting_spec{"consumer_silence_ms", duration_ms, "600000",
+                 "how long a consumer of the old protocol may say nothing of its run", 100},
     setting_spec{"backoff_min_ms", duration_ms, "1000", "first wait before a run is retried"},
     setting_spec{"backoff_max_ms", duration_ms, "300000", "longest wait before a run is retried"},
     setting_spec{"drain_ms", duration_ms, "30000", "how long SIGTERM waits for running attempts"},

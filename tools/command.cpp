@@ -160,12 +160,21 @@ std::size_t terminal_width() {
 }
 
 result<std::string> unzstd(const std::string& packed) {
-  const auto size = ZSTD_getFrameContentSize(packed.data(), packed.size());
-  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > folded_bytes_max)
-    return fail(ec::truncated, "the stacks are not a whole zstd frame");
-  std::string out(static_cast<std::size_t>(size), '\0');
-  const auto n = ZSTD_decompress(out.data(), out.size(), packed.data(), packed.size());
-  if (ZSTD_isError(n) != 0 || n != size) return fail(ec::truncated, "the stacks end early");
+  std::string out;
+  // One frame from a runner of ours, one for each document of a consumer of the old protocol.
+  for (std::string_view rest{packed}; !rest.empty();) {
+    const auto bytes = ZSTD_findFrameCompressedSize(rest.data(), rest.size());
+    const auto size = ZSTD_getFrameContentSize(rest.data(), rest.size());
+    if (ZSTD_isError(bytes) != 0 || size == ZSTD_CONTENTSIZE_ERROR ||
+        size == ZSTD_CONTENTSIZE_UNKNOWN || size > folded_bytes_max - out.size())
+      return fail(ec::truncated, "the stacks are not whole zstd frames");
+    const auto before = out.size();
+    out.resize(before + static_cast<std::size_t>(size));
+    const auto n =
+        ZSTD_decompress(out.data() + before, static_cast<std::size_t>(size), rest.data(), bytes);
+    if (ZSTD_isError(n) != 0 || n != size) return fail(ec::truncated, "the stacks end early");
+    rest.remove_prefix(bytes);
+  }
   return out;
 }
 

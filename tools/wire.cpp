@@ -56,6 +56,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   dispatcher::dispatcher_parts parts;
   parts.options.lease = s.duration("lease_ms");
   parts.options.offer = s.duration("offer_ms");
+  parts.options.consumer_silence = s.duration("consumer_silence_ms");
   parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
   parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
   parts.options.source_template = s.text("source_template");

@@ -238,6 +238,12 @@ const std::map<std::string, method>& methods() {
          return f.on_append(now, r, a, std::move(*data));
        })},
       {"finish", from_runner([](fsm& f, time_point now, uint64_t, request_id r, const json& a) { return f.on_finish(now, r, a); })},
+      {"next", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
+         perform(self, self->state.fsm->on_next(now_of(self), c.peer, c.address, remember(self, promise)));
+       }},
+      {"result", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
+         perform(self, self->state.fsm->on_result(now_of(self), c.peer, c.address, remember(self, promise), c.args));
+       }},
       {"runs", [](dispatcher_self self, const caf::response_promise& p, const call& c) { read(self, p, "runs", object_of(c.args, 0)); }},
       {"show", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) { read(self, p, "show", {{"run", run}}); })},
       {"why", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) {

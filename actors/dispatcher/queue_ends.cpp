@@ -63,9 +63,11 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
     next = run_state::failed;
   else if (!again)
     next = run_state::quarantined;
+  const bool is_at_once = std::string_view{actor} == "consumer";
   const auto wait =
-      again ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_)
-            : milliseconds{0};
+      again && !is_at_once
+          ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_)
+          : milliseconds{0};
   e.at = phase::ending;
   const auto id = e.row.id;
   const auto token = e.row.token;
@@ -101,7 +103,8 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
           }
           if (request != 0)
             more.push_back(answer{request, nlohmann::json{{"state", to_string(next)}}});
-          if (tell_runner && sessions_.count(session) != 0)
+          const auto told = sessions_.find(session);
+          if (tell_runner && told != sessions_.end() && !told->second.is_consumer)
             more.push_back(abort_attempt{session, token});
           if (!mutated(mutation::chunk_without_token_check)) tokens_.erase(token);
           const auto cancels = std::exchange(at->second.cancels, {});

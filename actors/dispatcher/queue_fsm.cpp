@@ -50,6 +50,10 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
     e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
     tokens_[e.row.token] = e.row.id;
     out.push_back(wake{e.deadline});
+    if (e.row.is_consumers)  // The lease was bound to a connection.
+      end_attempt(now, e, verdict::infrastructure,
+                  "the dispatcher restarted, and the consumer's connection with it", {}, "consumer",
+                  0, out);
   }
   schedule(now, out);
   return out;
@@ -136,6 +140,12 @@ effects queue_fsm::on_hello(time_point now, session_id session, request_id reque
     return out;
   }
   auto& s = sessions_[session];
+  if (s.is_consumer) {
+    out.push_back(answer{request, fail(ec::invalid_state,
+                                       "this connection asks for jobs with next; say hello first "
+                                       "on a connection of its own")});
+    return out;
+  }
   s.name = args.value("name", "runner");
   s.workers = args.value("workers", std::uint64_t{0});
   s.free = args.value("free", std::uint64_t{0});
@@ -169,7 +179,8 @@ void queue_fsm::schedule(time_point now, effects& out) {
         auto row = waiting_.take_next();
         if (!row) break;
         --s.free;
-        offer_to(now, session, activate(std::move(*row)), out);
+        auto& e = activate(std::move(*row));
+        s.is_consumer ? hand_to(session, e, out) : offer_to(now, session, e, out);
       }
     }
   }
@@ -222,6 +233,7 @@ void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait,
   e.row.state = run_state::queued;
   e.session = 0;
   e.last_reason = reason;
+  let_go(e);
   retries_.emplace(e.not_before, e.row.id);
 }
 
@@ -230,16 +242,19 @@ void queue_fsm::drop(const std::string& run) {
   const auto at = runs_.find(run);
   if (at == runs_.end()) return;
   tokens_.erase(at->second.row.token);
+  let_go(at->second);
   runs_.erase(at);
 }
 
 effects queue_fsm::on_session_gone(time_point now, session_id session) {
   effects out;
-  if (sessions_.erase(session) == 0) return out;
+  auto gone = sessions_.extract(session);
+  if (!gone) return out;
+  if (gone.mapped().is_consumer) end_session_of_consumer(now, session, gone.mapped(), out);
   for (auto& [id, e] : runs_) {
     if (e.session != session || e.at != phase::offered) continue;
     tokens_.erase(e.row.token);  // An offer nobody took is worth nothing; a lease lives on.
-    back_to_queue(now, e, milliseconds{0}, "the runner went away before it accepted");
+    back_to_queue(now, e, milliseconds{0}, gone.mapped().name + " went away before it accepted");
   }
   schedule(now, out);
   return out;
@@ -261,13 +276,16 @@ effects queue_fsm::on_tick(time_point now) {
     if (e.at == phase::offered) {
       // Not answered in time; the token is burnt with it, and this runner waits for its next word.
       tokens_.erase(e.row.token);
-      if (const auto s = sessions_.find(e.session); s != sessions_.end()) s->second.free = 0;
+      if (const auto s = sessions_.find(e.session); s != sessions_.end() && !s->second.is_consumer)
+        s->second.free = 0;
       back_to_queue(now, e, milliseconds{0}, "the offer was not answered");
     } else {
-      end_attempt(now, e, verdict::infrastructure,
-                  "the lease expired: the runner was silent for " +
-                      std::to_string(options_.lease.count()) + " ms",
-                  {}, "lease", 0, out);
+      end_attempt(
+          now, e, verdict::infrastructure,
+          "the lease expired: the runner was silent for " +
+              std::to_string((e.consumer ? options_.consumer_silence : options_.lease).count()) +
+              " ms",
+          {}, "lease", 0, out);
     }
   }
   std::vector<std::string> overdue;
@@ -324,8 +342,11 @@ std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   std::string text;
   for (const auto& [id, s] : sessions_) {
     workers += s.workers;
-    text += (text.empty() ? "" : "; ") + s.name + ": " +
-            (s.worker_text.empty() ? std::to_string(s.workers) + " enrolled" : s.worker_text);
+    text += (text.empty() ? "" : "; ") + s.name + ": ";
+    if (s.is_consumer)
+      text += "asks for " + std::to_string(s.nexts.size()) + " jobs";
+    else
+      text += (s.worker_text.empty() ? std::to_string(s.workers) + " enrolled" : s.worker_text);
   }
   if (workers == 0) return "a worker: the runners have none enrolled";
   return "a free worker (" + text + ")";

@@ -1,8 +1,10 @@
 #pragma once
 // The dispatcher's decisions: which run is offered to which runner, who holds the lease, what a
 // lost attempt leads to. Nothing is answered or offered before the journal has it. Pure.
+#include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -19,12 +21,15 @@ namespace ntrace::dispatcher {
 struct queue_options {
   milliseconds lease{30'000};
   milliseconds offer{2'000};
+  milliseconds consumer_silence{600'000};  ///< Of a consumer of the old protocol.
   unsigned attempts = 5;
   backoff_policy backoff;
   std::string source_template = "github:{owner}/{repo}@{sha}";
 };
 
-using session_id = std::uint64_t;  ///< A runner's connection; never reused.
+struct result_doc;
+
+using session_id = std::uint64_t;  ///< A connection of a runner or consumer; never reused.
 using request_id = std::uint64_t;  ///< A request that waits for its answer; chosen by the actor.
 
 struct commit {
@@ -82,6 +87,14 @@ public:
   effects on_finish(time_point now, request_id request, const nlohmann::json& args);
   effects on_session_gone(time_point now, session_id session);
 
+  // Consumers of the old protocol; docs/protocol.md. `address`: the peer's host.
+  /// Answered with a job when there is one for it.
+  effects on_next(time_point now, session_id session, const std::string& address,
+                  request_id request);
+  /// `args`: one document; answered when it is stored.
+  effects on_result(time_point now, session_id session, const std::string& address,
+                    request_id request, const nlohmann::json& args);
+
   effects on_cancel(time_point now, request_id request, const std::string& run);
   /// `row`: the run as the journal has it; only a terminal one is brought back.
   effects on_requeue(time_point now, request_id request, run_row row);
@@ -102,6 +115,13 @@ public:
 
 private:
   enum class phase { waiting, committing, offered, held, ending, reviving };
+  /// Of an attempt of a consumer of the old protocol.
+  struct consumer_lease {
+    std::string address;
+    std::string run_id;           ///< What the consumer calls its run; empty until it spoke of it.
+    std::set<std::string> ended;  ///< Streams.
+    std::string failure;          ///< The first error among its events.
+  };
   struct entry {
     run_row row;
     phase at = phase::waiting;
@@ -113,11 +133,16 @@ private:
     bool is_cancelled = false;
     std::vector<request_id> cancels;  ///< Further wishes that wait for what is being written.
     std::string last_reason;
+    std::optional<consumer_lease> consumer;
   };
   struct session_state {
     std::string name;
     std::uint64_t workers = 0, free = 0;
     std::string worker_text;  ///< "3 enrolled, 2 busy, 1 repairing", for people.
+    // Of a consumer of the old protocol: free counts its open requests.
+    bool is_consumer = false;
+    std::string address;
+    std::deque<request_id> nexts;
   };
   using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
 
@@ -134,6 +159,17 @@ private:
                    journal::event told, request_id request, effects& out);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
+  void hand_to(session_id session, entry& e, effects& out);
+  entry* consumed_by(session_id session, const std::string& address, const result_doc& doc,
+                     std::size_t& candidates);
+  void bind_consumer(entry& e, const std::string& run_id, std::size_t candidates,
+                     journal::batch& ops);
+  void unbind_consumer(time_point now, entry& e, effects& out);
+  void on_doc_stored(time_point now, entry* e, const result_doc& doc,
+                     const journal::committed& done, bool is_first, request_id request,
+                     effects& out);
+  void end_session_of_consumer(time_point now, session_id session, session_state& s, effects& out);
+  void let_go(entry& e);
   /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.
   nlohmann::json hear_attempts(time_point now, session_id session, const nlohmann::json& args,
                                effects& out);
@@ -155,6 +191,7 @@ private:
   std::set<std::pair<time_point, std::string>> retries_, deadlines_;
   std::map<std::string, time_point> deadline_of_;  ///< Of open runs: their place in deadlines_.
   std::map<std::uint64_t, std::string> tokens_;    ///< Live token → run.
+  std::map<std::string, std::uint64_t> run_ids_;   ///< A consumer's run_id → live token.
   std::map<session_id, session_state> sessions_;
   std::map<std::uint64_t, continuation> pending_;
   std::uint64_t next_tag_ = 1, last_token_;

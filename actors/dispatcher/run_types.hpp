@@ -42,6 +42,7 @@ struct run_row {
   std::int64_t deadline_ms = 0;     ///< After the push; 0: none.
   std::uint64_t last_seq = 0;       ///< Highest chunk of the live attempt.
   std::uint64_t expired_token = 0;  ///< Of a queued run: its last attempt, if that expired.
+  bool is_consumers = false;        ///< The live attempt is one of a consumer of the old protocol.
 };
 
 /// What a push is answered with.

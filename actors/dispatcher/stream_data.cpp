@@ -44,14 +44,18 @@ bool is_utf8(const std::string& bytes) {
 
 }  // namespace
 
+std::string pack_frame(const std::string& data) {
+  std::string out(ZSTD_compressBound(data.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), data.data(), data.size(), pack_level));
+  return out;
+}
+
 void put_chunk_data(nlohmann::json& args, const std::string& data) {
   if (data.size() <= plain_bytes_max && is_utf8(data)) {
     args["data"] = data;
     return;
   }
-  std::string packed(ZSTD_compressBound(data.size()), '\0');
-  packed.resize(ZSTD_compress(packed.data(), packed.size(), data.data(), data.size(), pack_level));
-  args["zstd"] = to_base64(packed);
+  args["zstd"] = to_base64(pack_frame(data));
 }
 
 result<std::string> chunk_data(const nlohmann::json& args) {

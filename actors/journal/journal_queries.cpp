@@ -30,11 +30,13 @@ result<std::vector<run_row>> journal_sqlite::leased_runs() {
   std::vector<run_row> out;
   auto read =
       statement{*db_, "select " NTRACE_RUN_COLUMNS
-                      ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token) "
+                      ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
+                      "(select run_id<>'' from attempt where attempt.token=run.token) "
                       "from run where state in ('leased','running') order by created_ms, id"}
           .each([&](const statement& s) {
             out.push_back(read_run(s));
             out.back().last_seq = s.count(11);
+            out.back().is_consumers = s.count(12) != 0;
           });
   if (!read) return fail(read.error());
   return out;
@@ -107,14 +109,16 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
     out["key"] = s.text(14);
     out["attempts"] = nlohmann::json::array();
   }
-  statement s{*db_,
-              "select number, token, runner, offered_ms, ended_ms, verdict, reason, receipt from "
-              "attempt where run=? order by token"};
+  statement s{
+      *db_,
+      "select number, token, runner, offered_ms, ended_ms, verdict, reason, receipt, run_id from "
+      "attempt where run=? order by token"};
   auto read = s.bind(run).each([&](const statement& row) {
     nlohmann::json a{{"attempt", row.count(0)},   {"token", row.count(1)},
                      {"runner", row.text(2)},     {"offered_ms", row.number(3)},
                      {"ended_ms", row.number(4)}, {"verdict", row.text(5)},
                      {"reason", row.text(6)}};
+    if (auto run_id = row.text(8); !run_id.empty()) a["run_id"] = std::move(run_id);
     if (auto receipt = nlohmann::json::parse(row.text(7), nullptr, false); receipt.is_object())
       a["receipt"] = std::move(receipt);
     out["attempts"].push_back(std::move(a));

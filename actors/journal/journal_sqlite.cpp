@@ -29,8 +29,7 @@ result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& 
     auto done = apply(b, now);
     if (!done) return give_up(done.error());
     // A duplicate, stale or gapped batch leaves nothing behind, and the others stand.
-    if ((done->duplicate_of || done->is_stale || done->is_gap) && !db_->run("rollback to one"))
-      return give_up(db_->failure("write"));
+    if (done->is_void() && !db_->run("rollback to one")) return give_up(db_->failure("write"));
     if (!db_->run("release one")) return give_up(db_->failure("write"));
     out.push_back(std::move(*done));
   }
@@ -42,7 +41,7 @@ result<committed> journal_sqlite::apply(const batch& b, std::int64_t now_ms) {
   committed out;
   for (const auto& op : b) {
     if (auto written = write(op, now_ms, out); !written) return fail(written.error());
-    if (out.duplicate_of || out.is_stale || out.is_gap) return out;
+    if (out.is_void()) return out;
   }
   out.seq = static_cast<std::uint64_t>(sqlite3_last_insert_rowid(db_->handle()));
   return out;
@@ -54,6 +53,46 @@ result<std::optional<run_row>> journal_sqlite::find_by_key(const std::string& ke
   auto row = s.step();
   if (!row) return fail(row.error());
   return *row ? std::optional{read_run(s)} : std::nullopt;
+}
+
+/// The highest chunk of `token`; nothing when it is not the run's live one.
+result<std::optional<std::uint64_t>> journal_sqlite::stored_chunks(const std::string& run,
+                                                                   std::uint64_t token) {
+  statement s{*db_,
+              "select exists(select 1 from run where id=? and token=? and state in "
+              "('leased','running')), (select coalesce(max(seq),0) from chunk where token=?)"};
+  auto row = s.bind(run).bind(token).bind(token).step();
+  if (!row) return fail(row.error());
+  return s.count(0) == 0 ? std::nullopt : std::optional{s.count(1)};
+}
+
+result<void> journal_sqlite::insert_chunk(const std::string& run, std::uint64_t attempt,
+                                          std::uint64_t token, std::uint64_t seq,
+                                          const std::string& stream, const std::string& data,
+                                          std::int64_t now_ms) {
+  statement s{*db_,
+              "insert into chunk(run, attempt, token, seq, stream, at_ms, data) "
+              "values(?,?,?,?,?,?,?)"};
+  s.bind(run).bind(attempt).bind(token).bind(seq).bind(stream).bind(now_ms).bind_blob(data);
+  return s.done();
+}
+
+result<void> journal_sqlite::write_doc(const append_doc& o, std::int64_t now_ms, committed& out) {
+  statement known{*db_, "select 1 from doc where id=?"};
+  auto row = known.bind(o.doc).step();
+  if (!row) return fail(row.error());
+  out.is_known = *row;
+  if (out.is_known) return {};
+  auto stored = stored_chunks(o.run, o.token);
+  if (!stored) return fail(stored.error());
+  out.is_stale = !*stored;
+  if (out.is_stale) return {};
+  out.last_seq = **stored;
+  for (const auto& piece : o.pieces)
+    if (auto put = insert_chunk(o.run, o.attempt, o.token, ++out.last_seq, o.stream, piece, now_ms);
+        !put)
+      return put;
+  return statement{*db_, "insert into doc(id, token) values(?,?)"}.bind(o.doc).bind(o.token).done();
 }
 
 result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, committed& out) {
@@ -98,7 +137,15 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
             statement s{
                 *db_,
                 "insert into attempt(run, number, token, runner, offered_ms) values(?,?,?,?,?)"};
-            return s.bind(o.run).bind(o.number).bind(o.token).bind(o.runner).bind(now_ms).done();
+            if (auto put =
+                    s.bind(o.run).bind(o.number).bind(o.token).bind(o.runner).bind(now_ms).done();
+                !put || !o.wants_payload)
+              return put;
+            statement payload{*db_, "select payload from run where id=?"};
+            auto row = payload.bind(o.run).step();
+            if (!row) return fail(row.error());
+            if (*row) out.payload = payload.text(0);
+            return {};
           },
           [&](const end_attempt& o) -> result<void> {
             statement s{
@@ -139,27 +186,25 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.run)
                 .done();
           },
-          [&](const append_chunk& o) -> result<void> {
-            statement now{*db_,
-                          "select exists(select 1 from run where id=? and token=? and state in "
-                          "('leased','running')), "
-                          "(select coalesce(max(seq),0) from chunk where token=?)"};
-            auto row = now.bind(o.run).bind(o.token).bind(o.token).step();
+          [&](const bind_run_id& o) -> result<void> {
+            statement known{*db_, "select 1 from attempt where run_id=? and token<>?"};
+            auto row = known.bind(o.run_id).bind(o.token).step();
             if (!row) return fail(row.error());
-            out.is_stale = now.count(0) == 0;
-            out.is_gap = !out.is_stale && now.count(1) + 1 != o.seq;
-            if (out.is_stale || out.is_gap) return {};
-            statement s{*db_,
-                        "insert into chunk(run, attempt, token, seq, stream, at_ms, data) "
-                        "values(?,?,?,?,?,?,?)"};
-            s.bind(o.run)
-                .bind(o.attempt)
+            out.is_stale = *row;
+            if (out.is_stale) return {};
+            return statement{*db_, "update attempt set run_id=? where token=?"}
+                .bind(o.run_id)
                 .bind(o.token)
-                .bind(o.seq)
-                .bind(o.stream)
-                .bind(now_ms)
-                .bind_blob(o.data);
-            return s.done();
+                .done();
+          },
+          [&](const append_doc& o) { return write_doc(o, now_ms, out); },
+          [&](const append_chunk& o) -> result<void> {
+            auto stored = stored_chunks(o.run, o.token);
+            if (!stored) return fail(stored.error());
+            out.is_stale = !*stored;
+            out.is_gap = *stored && **stored + 1 != o.seq;
+            if (out.is_stale || out.is_gap) return {};
+            return insert_chunk(o.run, o.attempt, o.token, o.seq, o.stream, o.data, now_ms);
           },
           [&](const set_flag& o) -> result<void> {
             return statement{*db_, "insert or replace into flag(name, value) values(?,?)"}

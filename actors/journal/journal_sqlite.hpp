@@ -46,6 +46,11 @@ private:
   explicit journal_sqlite(std::unique_ptr<sqlite::connection> db) : db_{std::move(db)} {}
   result<committed> apply(const batch& b, std::int64_t now_ms);
   result<std::optional<run_row>> find_by_key(const std::string& key);
+  result<std::optional<std::uint64_t>> stored_chunks(const std::string& run, std::uint64_t token);
+  result<void> insert_chunk(const std::string& run, std::uint64_t attempt, std::uint64_t token,
+                            std::uint64_t seq, const std::string& stream, const std::string& data,
+                            std::int64_t now_ms);
+  result<void> write_doc(const append_doc& o, std::int64_t now_ms, committed& out);
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
 
   std::unique_ptr<sqlite::connection> db_;

@@ -31,6 +31,7 @@ struct put_attempt {
   std::string run;
   std::uint64_t number = 0, token = 0;
   std::string runner;
+  bool wants_payload = false;  ///< The answer has what was pushed.
 };
 struct end_attempt {
   std::string run;
@@ -53,6 +54,19 @@ struct append_chunk {
   std::string stream;
   std::string data;
 };
+/// The attempt's run_id of a consumer of the old protocol. Stale where another attempt has it.
+struct bind_run_id {
+  std::uint64_t token = 0;
+  std::string run_id;
+};
+/// A document of such a consumer: the next chunks of its attempt, stored only while `token` is the
+/// run's live one. One whose id is known is not stored again.
+struct append_doc {
+  std::string run;
+  std::uint64_t attempt = 0, token = 0;
+  std::string doc, stream;
+  std::vector<std::string> pieces;
+};
 /// A line of the run's story, which `why` tells.
 struct event {
   std::string run;
@@ -69,7 +83,7 @@ struct set_flag {
 inline constexpr const char* draining_flag = "draining";
 
 using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, revive, append_chunk,
-                               event, set_flag>;
+                               bind_run_id, append_doc, event, set_flag>;
 using batch = std::vector<operation>;
 
 /// What a committed batch gave.
@@ -78,8 +92,13 @@ struct committed {
   std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
   /// An append_chunk or revive came too late for its token; nothing was written.
   bool is_stale = false;
-  std::uint64_t last_seq = 0;  ///< Of a revive: the attempt's highest stored chunk.
-  bool is_gap = false;  ///< An append_chunk did not follow the last stored; nothing was written.
+  std::uint64_t last_seq = 0;  ///< Of a revive or append_doc: the attempt's highest stored chunk.
+  bool is_gap = false;    ///< An append_chunk did not follow the last stored; nothing was written.
+  bool is_known = false;  ///< An append_doc's id is stored already; nothing was written.
+  std::string payload;    ///< For a put_attempt that wants it.
+
+  /// Nothing of the batch was written.
+  bool is_void() const { return duplicate_of || is_stale || is_gap || is_known; }
 };
 
 }  // namespace ntrace::journal

@@ -32,6 +32,7 @@ struct peer {
   /// None once CAF has closed it: its number, the descriptor's, may be another connection's by
   /// then.
   std::optional<caf::io::connection_handle> reader, writer;
+  std::string address;
 };
 
 struct server_state {
@@ -55,7 +56,8 @@ void serve(server_self self, peer_id id, const net::rpc_request& request) {
                 {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
     perform(self, id, at->second.fsm.on_answer(supervision::now_of(self), request, value));
   };
-  self->request(self->state.handler, caf::infinite, call{id, request.method, request.args})
+  self->request(self->state.handler, caf::infinite,
+                call{id, request.method, request.args, self->state.peers.at(id).address})
       .then([answer](const served& s) { answer(s.value); },
             [answer](const caf::error& e) {
               auto ours = supervision::from_caf(e);
@@ -105,6 +107,19 @@ void perform(server_self self, peer_id id, net::peer_effects todo) {
   }
 }
 
+/// A peer whose machine vanished sends no end: the kernel asks, and gives up within a lease.
+void tune(int fd) {
+  struct option {
+    int level, name, value;
+  };
+  for (const auto& o : {option{IPPROTO_TCP, TCP_NODELAY, 1}, option{SOL_SOCKET, SO_KEEPALIVE, 1},
+                        option{IPPROTO_TCP, TCP_KEEPIDLE, limits::keepalive_idle_s},
+                        option{IPPROTO_TCP, TCP_KEEPINTVL, limits::keepalive_interval_s},
+                        option{IPPROTO_TCP, TCP_KEEPCNT, limits::keepalive_probes},
+                        option{IPPROTO_TCP, TCP_USER_TIMEOUT, limits::unacknowledged_ms}})
+    ::setsockopt(fd, o.level, o.name, &o.value, sizeof o.value);
+}
+
 void on_connection(server_self self, const caf::io::new_connection_msg& m) {
   auto& state = self->state;
   const int fd = static_cast<int>(m.handle.id());
@@ -119,11 +134,11 @@ void on_connection(server_self self, const caf::io::new_connection_msg& m) {
     self->close(m.handle);
     return;
   }
-  const int one = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  tune(fd);
   const auto id = state.next_peer++;
   auto& p = state.peers[id];
   p.reader = m.handle;
+  p.address = self->remote_addr(m.handle);
   p.writer = self->add_scribe(copy);
   state.by_handle[*p.reader] = id;
   state.by_handle[*p.writer] = id;

@@ -17,6 +17,7 @@ struct call {
   peer_id peer = 0;
   std::string method;
   nlohmann::json args;
+  std::string address{};  ///< The peer's host.
 };
 struct served {
   nlohmann::json value;

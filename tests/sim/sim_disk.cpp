@@ -17,7 +17,7 @@ std::vector<committed> sim_disk::write(const std::vector<batch>& batches) {
   for (const auto& b : batches) {
     auto next = *written_;
     auto done = apply(next, b);
-    if (!done.duplicate_of && !done.is_stale && !done.is_gap) {
+    if (!done.is_void()) {
       written_ = std::move(next);
       unsynced_.insert(unsynced_.end(), b.begin(), b.end());
     }
@@ -91,10 +91,26 @@ committed sim_disk::apply(image& to, const batch& b) {
                           else
                             to.chunks[o.token] = o.seq;
                         },
+                        [&](const bind_run_id& o) {
+                          const auto [at, is_new] = to.run_ids.emplace(o.run_id, o.token);
+                          out.is_stale = !is_new && at->second != o.token;
+                          if (!out.is_stale) to.consumers.insert(o.token);
+                        },
+                        [&](const append_doc& o) {
+                          const auto r = to.runs.find(o.run);
+                          out.is_known = to.docs.count(o.doc) != 0;
+                          out.is_stale = !out.is_known &&
+                                         (r == to.runs.end() || r->second.row.token != o.token ||
+                                          (r->second.row.state != run_state::leased &&
+                                           r->second.row.state != run_state::running));
+                          if (out.is_known || out.is_stale) return;
+                          to.docs.insert(o.doc);
+                          out.last_seq = to.chunks[o.token] += o.pieces.size();
+                        },
                         [&](const event&) { ++to.events; },
                         [&](const set_flag& o) { to.flags[o.name] = o.value; }},
                op);
-    if (out.duplicate_of || out.is_stale || out.is_gap) return out;
+    if (out.is_void()) return out;
   }
   out.seq = to.events;
   return out;
@@ -129,6 +145,7 @@ std::vector<run_row> sim_disk::open_runs() const {
     if (r.row.state != run_state::queued) {
       const auto at = durable_.chunks.find(r.row.token);
       out.back().last_seq = at == durable_.chunks.end() ? 0 : at->second;
+      out.back().is_consumers = durable_.consumers.count(r.row.token) != 0;
       continue;
     }
     const auto last = last_attempt(durable_, r);

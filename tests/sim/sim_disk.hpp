@@ -3,6 +3,7 @@
 // answers, in memory. journal_conformance_test holds it against the real file.
 #include <map>
 #include <optional>
+#include <set>
 
 #include "actors/journal/journal_types.hpp"
 
@@ -25,6 +26,9 @@ public:
     };
     std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
     std::map<std::string, bool> flags;
+    std::map<std::string, std::uint64_t> run_ids;  ///< Of consumers → token.
+    std::set<std::uint64_t> consumers;             ///< Their tokens.
+    std::set<std::string> docs;
     std::uint64_t highest_token = 0, events = 0;
   };
 

@@ -37,6 +37,13 @@ std::string to_line(const journal::operation& op) {
             return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
                    std::to_string(o.seq) + " " + o.stream + " " + o.data;
           },
+          [](const journal::bind_run_id& o) {
+            return "bind_run_id token " + std::to_string(o.token) + " " + o.run_id;
+          },
+          [](const journal::append_doc& o) {
+            return "append_doc " + o.run + " token " + std::to_string(o.token) + " " + o.doc + " " +
+                   o.stream;
+          },
           [](const journal::set_flag& o) {
             return "set_flag " + o.name + (o.value ? " true" : " false");
           },
@@ -227,6 +234,14 @@ void invariant_checker::on_operation(const fact& f) {
                   "chunk " + std::to_string(o.seq) + " of " + o.run + " follows " +
                       std::to_string(r.chunks));
             r.chunks = chunks_[o.token] = o.seq;
+          },
+          [](const journal::bind_run_id&) {},
+          [&](const journal::append_doc& o) {
+            auto& r = runs_[o.run];
+            check("S6", r.row.token == o.token,
+                  "document " + o.doc + " was stored for token " + std::to_string(o.token) +
+                      ", live is " + std::to_string(r.row.token));
+            r.chunks = chunks_[o.token] = r.chunks + o.pieces.size();
           },
           [](const journal::set_flag&) {},
           [&](const journal::event& o) {

@@ -24,6 +24,8 @@ struct queue_world {
   std::vector<journal::operation> written;
   std::vector<commit> held;
   std::map<std::string, run_row> keys;
+  std::set<std::string> docs;
+  std::uint64_t stored = 0;  ///< Chunks, of all documents together.
   error journal_error;
   bool holds = false;
   request_id next = 1;
@@ -52,14 +54,23 @@ struct queue_world {
     if (journal_error.code != ec::none)
       return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
     journal::committed done;
-    for (const auto& op : c.ops)
+    for (const auto& op : c.ops) {
+      if (const auto* put = std::get_if<journal::put_attempt>(&op); put && put->wants_payload)
+        done.payload = "{}";
+      if (const auto* doc = std::get_if<journal::append_doc>(&op)) {
+        done.is_known = docs.count(doc->doc) != 0;
+        done.is_stale = !done.is_known && doc->token == 0;
+        if (!done.is_void()) docs.insert(doc->doc);
+        done.last_seq = done.is_void() ? 0 : stored += doc->pieces.size();
+      }
       if (const auto* in = std::get_if<journal::insert_run>(&op)) {
         if (const auto known = keys.find(in->key); known != keys.end())
           done.duplicate_of = known->second;
         else
           keys[in->key] = in->run;
       }
-    if (!done.duplicate_of) written.insert(written.end(), c.ops.begin(), c.ops.end());
+    }
+    if (!done.is_void()) written.insert(written.end(), c.ops.begin(), c.ops.end());
     if (std::holds_alternative<journal::revive>(c.ops.front())) done.last_seq = 1;
     done.seq = ++seq;
     perform(fsm.on_committed(now, c.tag, done));
@@ -103,6 +114,23 @@ struct queue_world {
     return call(
         &queue_fsm::on_finish, next,
         json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
+  }
+  request_id ask(session_id s, const std::string& address = "10.0.0.1") {
+    perform(fsm.on_next(now, s, address, next));
+    return next++;
+  }
+  /// The job that the request was answered with; null while it waits.
+  json job(request_id request) const {
+    const auto at = answers.find(request);
+    return at == answers.end() || !at->second ? json{} : *at->second;
+  }
+  /// A document of the run_id `run_id`, on another connection of the same peer.
+  result<json> say(const std::string& id, const std::string& run_id, const std::string& stream,
+                   json data, const std::string& address = "10.0.0.1", session_id s = 999) {
+    const json doc{{"id", id},      {"run_id", run_id}, {"when", 1},   {"repo", "o/r"},
+                   {"commit", sha}, {"stream", stream}, {"data", data}};
+    const auto request = next;
+    return call(&queue_fsm::on_result, s, address, request, json::array({doc}));
   }
   void pass(milliseconds time) {
     now += time;
