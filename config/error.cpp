@@ -30,6 +30,7 @@ constexpr std::array rows{
     row{ec::draining, "draining", 4},
     row{ec::journal_full, "journal_full", 4},
     row{ec::journal_failed, "journal_failed", 4},
+    row{ec::journal_lost, "journal_lost", 4},
     row{ec::journal_corrupt, "journal_corrupt", 2},
     row{ec::journal_schema, "journal_schema", 2},
     row{ec::not_enrolled, "not_enrolled", 4},

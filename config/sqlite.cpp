@@ -16,6 +16,21 @@ error failure(sqlite3* db, const file_kind& kind, const std::string& what,
       if (const auto at = next.find("{path}"); at != std::string::npos) next.replace(at, 6, path);
       return {ec::journal_corrupt, text + "; " + next, {}};
     }
+    case SQLITE_IOERR:
+      return {ec::journal_lost,
+              text + "; its disk fails; it goes on by itself when that is mended",
+              {}};
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+      return {ec::journal_failed,
+              text + "; make it and its folder writable for the user that runs ntrace",
+              {}};
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return {ec::journal_failed,
+              text + "; another program holds it (fuser names it); it goes on by itself afterwards",
+              {}};
     default:
       return {ec::journal_failed, text, {}};
   }
@@ -38,6 +53,8 @@ result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::
   if (auto migrated = out->migrate(steps); !migrated) return fail(migrated.error());
   return out;
 }
+
+void connection::abandon() { sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
 
 connection::~connection() {
   for (const auto& [text, s] : statements_) sqlite3_finalize(s);

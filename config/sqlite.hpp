@@ -46,6 +46,8 @@ public:
     return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) == SQLITE_OK;
   }
   error failure(const std::string& what) const { return sqlite::failure(db_, kind_, what, path_); }
+  /// It will be closed without another write: what it believes to be in the file is in doubt.
+  void abandon();
   sqlite3* handle() const { return db_; }
   const std::string& path() const { return path_; }
 

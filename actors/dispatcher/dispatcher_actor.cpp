@@ -10,6 +10,7 @@
 #include "actors/journal/journal_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
 #include "config/clock.hpp"
+#include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/ids.hpp"
 #include "config/limits.hpp"
@@ -68,6 +69,7 @@ void settle(dispatcher_self self, request_id request, const result<json>& value)
   if (at == self->state.requests.end()) return;
   auto promise = std::move(at->second);
   self->state.requests.erase(at);
+  crash_point("dispatcher.before_answer");
   if (value) return promise.deliver(served{*value});
   if (value.error().code == ec::stale_lease) ++gauges::value("dispatcher_stale_refused");
   promise.deliver(to_caf(value.error()));
@@ -105,6 +107,7 @@ void perform(dispatcher_self self, effects todo) {
             },
             [&](answer& e) { settle(self, e.request, e.value); },
             [&](offer& e) {
+              crash_point("dispatcher.before_offer");
               self->send(state.parts.server, rpc::notify{e.session, "offer", json::array({e.run})});
             },
             [&](abort_attempt& e) {
@@ -301,6 +304,7 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
 void serve_from_now(dispatcher_self self) {
   auto& state = self->state;
   state.is_ready = true;
+  crash_point("dispatcher.recovered");
   log::info("dispatcher.recovered", {{"open_runs", state.fsm->open_runs()}});
   for (auto& promise : std::exchange(state.waiting, {})) promise.deliver(caf::ok_atom::value);
   for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);

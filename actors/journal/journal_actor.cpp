@@ -5,6 +5,8 @@
 
 #include "actors/journal/group_commit_fsm.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "config/backoff.hpp"
+#include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -15,6 +17,7 @@ namespace {
 
 using supervision::to_caf;
 
+constexpr backoff_policy reopen_wait{milliseconds{50}, milliseconds{5000}};
 constexpr std::size_t page_runs =
     2000;  // read in some milliseconds, during which nothing is written
 
@@ -24,8 +27,53 @@ struct writer_state {
   group_commit_fsm fsm;
   std::map<std::uint64_t, caf::typed_response_promise<committed>> promises;
   std::uint64_t next_tag = 1;
+  std::string path;
+  bool is_lost = false;  ///< A write or fsync failed: nothing is written before it is read anew.
+  unsigned reopens = 0;
+  random_source random{random_seed()};
 };
 using writer_self = journal_actor::stateful_pointer<writer_state>;
+
+result<std::vector<committed>> commit(writer_state& state, const std::vector<batch>& batches) {
+  if (state.is_lost)
+    return fail(ec::journal_lost, "the journal " + state.path +
+                                      " failed a write and is being read anew; try again later");
+  crash_point("journal.before_commit");
+  auto done = state.db->commit(batches);
+  crash_point("journal.after_commit");
+  return done;
+}
+
+/// The same fsync is never tried again: what it should have written may be gone from memory and
+/// not be on the disk. docs/operations.md, "The journal's disk fails"
+void lose(writer_self self, const error& why) {
+  auto& state = self->state;
+  state.is_lost = true;
+  ++gauges::value("journal_lost");
+  log::error("journal.lost", {{"path", state.path}, {"reason", to_string(why)}});
+  state.db->abandon();
+  self->delayed_send(self, reopen_wait.min, reopen_atom::value);
+}
+
+/// Ends this actor once the file is whole again: its supervisor starts it, and all that trusts it,
+/// from what is on the disk.
+void reopen(writer_self self) {
+  auto& state = self->state;
+  auto again = journal_sqlite::open(state.path, sqlite::role::writer);
+  auto whole = again ? (*again)->verify(state.db->durable_event()) : fail(again.error());
+  if (again) (*again)->abandon();
+  if (whole) {
+    log::info("journal.whole_again", {{"path", state.path}, {"tries", state.reopens + 1}});
+    self->quit(to_caf({ec::journal_lost, "its disk had failed; it is read anew", {}}));
+    return;
+  }
+  ++gauges::value("journal_reopen_failures");
+  log::warn(
+      "journal.reopen_failed",
+      {{"path", state.path}, {"tries", state.reopens + 1}, {"reason", to_string(whole.error())}});
+  self->delayed_send(self, backoff_wait(reopen_wait, std::min(state.reopens++, 20u), state.random),
+                     reopen_atom::value);
+}
 
 void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
@@ -33,13 +81,15 @@ void perform(writer_self self, group_effects todo) {
     std::visit(overload{// What is in the mailbox before this message shares the transaction.
                         [&](const flush_soon&) { self->send(self, flush_atom::value); },
                         [&](const write_batches& e) {
-                          const auto done = state.db->commit(e.batches);
+                          const auto done = commit(state, e.batches);
                           if (!done) {
                             ++gauges::value("journal_commit_failures");
                             log::error("journal.commit_failed",
                                        {{"batches", e.batches.size()},
                                         {"reason", to_string(done.error())}});
                           }
+                          if (!done && done.error().code == ec::journal_lost && !state.is_lost)
+                            lose(self, done.error());
                           ++gauges::value("journal_commits");
                           perform(self, state.fsm.on_written(done));
                         },
@@ -57,9 +107,11 @@ void perform(writer_self self, group_effects todo) {
   queued = static_cast<std::int64_t>(state.fsm.waiting());
 }
 
-journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db) {
+journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db,
+                                    const std::string& path) {
   supervision::guard(self, "journal");
   self->state.db = db;
+  self->state.path = path;
   return {[self](const write_request& w) -> caf::result<committed> {
             auto& state = self->state;
             const auto tag = state.next_tag++;
@@ -86,7 +138,8 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
             const bool is_last = runs->size() < page_runs;
             return page{std::move(*runs), is_last};
           },
-          [self](flush_atom) { perform(self, self->state.fsm.on_flush()); }};
+          [self](flush_atom) { perform(self, self->state.fsm.on_flush()); },
+          [self](reopen_atom) { reopen(self); }};
 }
 
 struct reader_state {
@@ -128,7 +181,7 @@ result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& p
   auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
   return caf::actor_cast<caf::actor>(
-      system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}));
+      system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {

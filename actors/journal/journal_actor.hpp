@@ -40,6 +40,7 @@ struct page {
 };
 using recover_atom = caf::atom_constant<caf::atom("recover")>;
 using flush_atom = caf::atom_constant<caf::atom("flush")>;
+using reopen_atom = caf::atom_constant<caf::atom("reopen")>;
 
 using journal_actor = caf::typed_actor<
     /// Answered after the fsync of the transaction that holds it; journal_full, journal_failed or
@@ -48,7 +49,9 @@ using journal_actor = caf::typed_actor<
     /// Between the writes, in order: what is written after it is not in it.
     caf::replies_to<page_request>::with<page>,
     /// From itself: commit what has come together.
-    caf::reacts_to<flush_atom>>;
+    caf::reacts_to<flush_atom>,
+    /// From itself, after a write failed: is the file whole again?
+    caf::reacts_to<reopen_atom>>;
 
 using journal_reader = caf::typed_actor<
     /// The rows asked for, as JSON; not_found and bad_argument as they are.

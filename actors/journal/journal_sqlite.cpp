@@ -4,6 +4,7 @@
 #include "actors/journal/run_columns.hpp"
 #include "actors/journal/schema.hpp"
 #include "config/clock.hpp"
+#include "config/crash_point.hpp"
 #include "config/overload.hpp"
 
 namespace ntrace::journal {
@@ -33,8 +34,28 @@ result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& 
     if (!db_->run("release one")) return give_up(db_->failure("write"));
     out.push_back(std::move(*done));
   }
+  crash_point("journal.in_transaction");
   if (!db_->run("commit")) return give_up(db_->failure("write"));
+  durable_event_ = last_event_;
   return out;
+}
+
+result<void> journal_sqlite::verify(std::int64_t durable_event) {
+  statement whole{*db_, "pragma quick_check(1)"};
+  auto row = whole.step();
+  if (!row) return fail(row.error());
+  if (!*row || whole.text(0) != "ok")
+    return fail(ec::journal_corrupt,
+                "the journal " + db_->path() + " is damaged: " + whole.text(0));
+  statement last{*db_, "select coalesce(max(seq),0) from sqlite_sequence where name='event'"};
+  row = last.step();
+  if (!row) return fail(row.error());
+  if (last.number(0) < durable_event)
+    return fail(ec::journal_corrupt,
+                "the disk lost what it had confirmed: the journal " + db_->path() +
+                    " ends with event " + std::to_string(last.number(0)) + ", acknowledged was " +
+                    std::to_string(durable_event) + "; put a backup in place or mend the disk");
+  return {};
 }
 
 result<committed> journal_sqlite::apply(const batch& b, std::int64_t now_ms) {
@@ -217,11 +238,12 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                         "insert into event(run, attempt, token, at_ms, actor, what, detail) "
                         "values(?,?,?,?,?,?,?)"};
             s.bind(o.run).bind(o.attempt).bind(o.token).bind(now_ms).bind(o.actor).bind(o.what);
-            return s
-                .bind(o.detail.is_null()
-                          ? ""
-                          : o.detail.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
-                .done();
+            s.bind(o.detail.is_null()
+                       ? ""
+                       : o.detail.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+            auto done = s.done();
+            last_event_ = sqlite3_last_insert_rowid(db_->handle());
+            return done;
           }},
       op);
 }

@@ -17,7 +17,14 @@ public:
 
   /// Writes the batches in one transaction = one fsync. When it fails none of them is written:
   /// ec::journal_full or journal_failed.
+  /// ec::journal_lost: the disk failed, and this connection is good for nothing more.
   result<std::vector<committed>> commit(const std::vector<batch>& batches);
+
+  /// The last event that a commit confirmed; and after a disk failed, on a new connection: is the
+  /// file whole, and that event in it? ec::journal_corrupt when not.
+  std::int64_t durable_event() const { return durable_event_; }
+  result<void> verify(std::int64_t durable_event);
+  void abandon() { db_->abandon(); }
 
   /// Runs that are not terminal, oldest first: those with a lease, and those without, `limit` of
   /// them after one that was given before.
@@ -54,6 +61,7 @@ private:
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
 
   std::unique_ptr<sqlite::connection> db_;
+  std::int64_t last_event_ = 0, durable_event_ = 0;
 };
 
 /// A run's id must look like one before it is looked up.

@@ -8,6 +8,7 @@
 #include "actors/profiler/fold_perf.hpp"
 #include "actors/profiler/profiler_actor.hpp"
 #include "actors/runner/exec_outcome.hpp"
+#include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/blocking_worker.hpp"
@@ -111,7 +112,7 @@ void boot(attempt_self self) {
   spec.limits = s.options.limits;
   spec.with_network = true;
   spec.deadline = s.options.boot;
-  ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec},
+  ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec, s.spec.token},
                          [self](const zone::boot_answer& a) {
                            self->state.up = a;
                            step_outcome out;
@@ -157,7 +158,8 @@ void install(attempt_self self) {
                        forward_output(self),
                        s.stop,
                        nullptr,
-                       {}};
+                       {},
+                       s.spec.token};
   const auto sink = s.spec.sink;
   const auto token = s.spec.token;
   r.egress = zone::egress_spec{
@@ -191,7 +193,8 @@ void run_script(attempt_self self, const std::string& script) {
       forward_output(self),
       s.stop,
       nullptr,
-      {}};
+      {},
+      s.spec.token};
   const auto start = [self, r, script] {
     ask<zone::exec_end>(self, step::run, self->state.spec.zone, r,
                         [script](const zone::exec_end& e) {
@@ -262,7 +265,8 @@ void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
                        },
                        s.stop,
                        input,
-                       {}};
+                       {},
+                       s.spec.token};
   self->request(s.spec.zone, caf::infinite, std::move(r))
       .then(
           [self, work](const zone::exec_end& e) {
@@ -276,7 +280,7 @@ void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
 
 void fold_capture(attempt_self self) {
   auto& s = self->state;
-  self->request(s.spec.zone, caf::infinite, zone::collect_request{"/tmp", "perf-"})
+  self->request(s.spec.zone, caf::infinite, zone::collect_request{"/tmp", "perf-", s.spec.token})
       .then(
           [self](const zone::collected_files& maps) {
             auto& state = self->state;
@@ -310,7 +314,8 @@ void start_step(attempt_self self, const perform& e) {
     case step::unpack:
       return ask<caf::ok_atom>(
           self, step::unpack, s.spec.zone,
-          zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop},
+          zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop,
+                               s.spec.token},
           [](caf::ok_atom) { return step_outcome{}; });
     case step::install:
       return install(self);
@@ -339,9 +344,11 @@ void advance(attempt_self self, attempt_effects todo) {
                          e.event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
             },
             [&](const started& e) {
+              crash_point("attempt.zone_is_up");
               self->send(s.spec.sink, attempt_started{s.spec.token, e.zone, to_json(s.up.receipt)});
             },
             [&](const finish& e) {
+              crash_point("attempt.before_verdict");
               log::info("attempt.finished", {{"run", s.spec.run},
                                              {"token", s.spec.token},
                                              {"verdict", e.verdict},

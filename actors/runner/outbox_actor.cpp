@@ -6,6 +6,7 @@
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/rpc/rpc_types.hpp"
 #include "actors/runner/outbox_sqlite.hpp"
+#include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -42,6 +43,7 @@ void tell_dispatcher(outbox_self self, say& e) {
           rpc::call{0, methods[static_cast<std::size_t>(e.what)], json::array({std::move(args)})})
       .then(
           [self, said](const rpc::served& s) {
+            crash_point("outbox.acknowledged");
             perform(self, self->state.fsm.on_stored(now_of(self), said,
                                                     s.value.value("ack", std::uint64_t{0})));
           },
@@ -59,7 +61,9 @@ void perform(outbox_self self, outbox_effects todo) {
                  // What is in the mailbox before this message shares the write.
                  [&](const flush_soon&) { self->send(self, flush_atom::value); },
                  [&](const keep& e) {
+                   crash_point("outbox.before_write");
                    const auto done = s.disk->write(e.records);
+                   crash_point("outbox.after_write");
                    ++gauges::value("outbox_commits");
                    if (!done) {
                      ++gauges::value("outbox_write_failures");
@@ -67,6 +71,9 @@ void perform(outbox_self self, outbox_effects todo) {
                                                         {"reason", to_string(done.error())}});
                    }
                    perform(self, s.fsm.on_kept(now_of(self), done));
+                   // The same fsync is not tried again: the supervisor reads the file anew.
+                   if (!done && done.error().code == ec::journal_lost)
+                     self->quit(supervision::to_caf(done.error()));
                  },
                  [&](const load& e) {
                    const auto found = s.disk->chunks(e.token, e.from, e.to);
@@ -83,7 +90,10 @@ void perform(outbox_self self, outbox_effects todo) {
                    self->send(s.runner, e);
                  },
                  [&](const attempt_done& e) { self->send(s.runner, e); },
-                 [&](const delivered& e) { self->send(s.runner, e); },
+                 [&](const delivered& e) {
+                   crash_point("outbox.delivered");
+                   self->send(s.runner, e);
+                 },
                  [&](const give_up& e) {
                    log::warn("outbox.gave_up", {{"token", e.token}, {"reason", e.reason}});
                    ++gauges::value("outbox_gave_up");

@@ -6,6 +6,7 @@
 #include "actors/rpc/serve_tree.hpp"
 #include "actors/runner/outbox_actor.hpp"
 #include "actors/runner/runner_state.hpp"
+#include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -35,6 +36,7 @@ void ask_dispatcher(runner_self self, const char* method, json args, Good good, 
 }
 
 void accept(runner_self self, const accept_offer& e) {
+  crash_point("runner.before_accept");
   ask_dispatcher(
       self, "accept", {{"token", e.token}},
       [self, e](const json&) { carry_out(self, self->state.fsm->on_accepted(now_of(self), e)); },
@@ -49,6 +51,7 @@ void refuse(runner_self self, const refuse_offer& e) {
 }
 
 void beat(runner_self self, const send_heartbeat& e) {
+  crash_point("runner.before_heartbeat");
   ask_dispatcher(
       self, "heartbeat", e.state,
       [self, e](const json& answer) {
@@ -62,6 +65,7 @@ void beat(runner_self self, const send_heartbeat& e) {
 
 void begin(runner_self self, const begin_attempt& e) {
   auto& s = self->state;
+  crash_point("runner.accepted");
   const auto token = e.offer.value("token", std::uint64_t{0});
   attempt_spec spec{e.offer.value("run", ""),
                     e.offer.value("attempt", std::uint64_t{1}),
@@ -90,6 +94,7 @@ void begin(runner_self self, const begin_attempt& e) {
 }
 
 void empty_zone(runner_self self, const std::string& worker) {
+  crash_point("runner.before_zone_end");
   const auto done = [self, worker](bool is_broken) {
     carry_out(self, self->state.fsm->on_zone_ended(now_of(self), worker, is_broken));
   };

@@ -75,13 +75,28 @@ runner_effects runner_fsm::on_link_up(time_point now, milliseconds heartbeat, mi
   return out;
 }
 
+std::optional<std::uint64_t> runner_fsm::holds(const std::string& run) const {
+  for (const auto& [token, a] : attempts_)
+    if (a.offer.value("run", "") == run) return token;
+  for (const auto& [worker, e] : ending_)
+    if (e.run == run) return 0;
+  return {};
+}
+
 runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer) {
   runner_effects out;
   const auto token = offer.value("token", std::uint64_t{0});
   if (attempts_.count(token) != 0) return out;  // Heard twice.
   if (is_draining_) return {refuse_offer{token, "draining"}};
   if (!has_room_) return {refuse_offer{token, "the outbox is full"}};
-  const auto worker = pool_.on_acquire(offer.value("run", ""));
+  const auto run = offer.value("run", "");
+  if (const auto older = holds(run)) {
+    // Its zone is destroyed before another attempt of the run starts, wherever that is offered.
+    out = on_stale(*older, "token " + std::to_string(token) + " was offered for its run");
+    out.push_back(refuse_offer{token, "an older attempt of run " + run + " still ends here"});
+    return out;
+  }
+  const auto worker = pool_.on_acquire(run);
   if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text()}};
   attempts_[token] = {offer, *worker, false, false, now};
   out.push_back(accept_offer{token, now});
@@ -144,10 +159,10 @@ runner_effects runner_fsm::on_attempt_done(const attempt_done& done) {
   const auto at = attempts_.find(done.token);
   if (at == attempts_.end()) return out;
   const auto worker = at->second.worker;
+  ending_[worker] = {done.zone_is_broken, at->second.offer.value("run", "")};
   attempts_.erase(at);
   if (!done.clean.is_null()) pool_.on_proved(worker, done.clean);
   // The zone is emptied first; only then is its worker free.
-  ending_[worker] = done.zone_is_broken;
   out.push_back(end_zone{worker});
   return out;
 }
@@ -164,7 +179,7 @@ runner_effects runner_fsm::on_zone_ended(time_point now, const std::string& work
   runner_effects out;
   const auto at = ending_.find(worker);
   if (at == ending_.end()) return out;
-  pool_.on_release(now, worker, at->second || is_broken);
+  pool_.on_release(now, worker, at->second.is_broken || is_broken);
   ending_.erase(at);
   forget_if_left(worker, out);
   wake_for_repair(out);

@@ -112,6 +112,8 @@ private:
     bool is_accepted = false, is_ending = false;
     time_point lease_ends{};  ///< By our own clock: never later than the dispatcher's.
   };
+  /// An attempt of the run, or its zone, is still here: the token of an attempt to end first.
+  std::optional<std::uint64_t> holds(const std::string& run) const;
   std::size_t free() const { return is_draining_ || !has_room_ ? 0 : pool_.free(); }
   void tell(time_point now, runner_effects& out) const;
   milliseconds margin() const;
@@ -127,7 +129,11 @@ private:
   };
   std::map<std::uint64_t, held_attempt> attempts_;    ///< By token.
   std::map<std::uint64_t, waiting_attempt> waiting_;  ///< By token.
-  std::map<std::string, bool> ending_;  ///< Workers whose zone is being emptied; was it broken?
+  struct ending_zone {
+    bool is_broken = false;
+    std::string run;
+  };
+  std::map<std::string, ending_zone> ending_;       ///< By worker: zones that are being emptied.
   milliseconds heartbeat_{10'000}, lease_{30'000};  // docs/protocol.md, "Leases"
   time_point beat_at_ = time_point::max();
   std::uint64_t late_accepts_ = 0;

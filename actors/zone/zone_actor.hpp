@@ -11,6 +11,7 @@ namespace ntrace::zone {
 
 struct boot_request {
   boot_spec spec;
+  std::uint64_t token = 0;
 };
 struct boot_answer {
   clean_receipt receipt;
@@ -29,21 +30,25 @@ struct exec_request {
   cancellation_ptr stop;
   std::shared_ptr<unique_fd> input;  ///< Standard input; may be null.
   std::optional<egress_spec> egress;
+  std::uint64_t token = 0;  ///< Of the attempt; see zone_fence.
 };
 struct unpack_request {
   std::string folder;
   std::shared_ptr<unique_fd> bundle;
   milliseconds deadline{60'000};
   cancellation_ptr stop;
+  std::uint64_t token = 0;
 };
 struct collect_request {
   std::string folder, prefix;
+  std::uint64_t token = 0;
 };
 using collected_files = std::map<std::string, std::string>;
 using end_atom = caf::atom_constant<caf::atom("end")>;
 
 using zone_actor = caf::typed_actor<
-    /// Rolls back, boots and proves; zone_dirty, zone_failed, timed_out.
+    /// Rolls back, boots and proves; zone_dirty, zone_failed, timed_out. This and all that uses the
+    /// zone: stale_lease to a token that is not the one it was booted for.
     caf::replies_to<boot_request>::with<boot_answer>,
     /// Runs a program to its end.
     caf::replies_to<exec_request>::with<exec_end>,

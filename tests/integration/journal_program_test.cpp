@@ -69,3 +69,49 @@ TEST(journal, is_refused_when_damaged_and_goes_on_once_it_was_salvaged) {
   const auto status = ok(uut.call("status", json::array()));
   EXPECT_EQ(status["open"], told["runs"]);
 }
+
+TEST(journal_program, refuses_pushes_while_its_disk_is_full_and_goes_on_when_there_is_room) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a disk of a few megabytes is mounted: run as root";
+  const scratch dir;
+  const auto to = "127.0.0.1:" + std::to_string(server::free_port());
+  std::filesystem::create_directories(dir / "data");
+  subprocess_spec spec;
+  // A disk of its own, gone with the process.
+  spec.argv = {"unshare",
+               "-m",
+               "sh",
+               "-c",
+               "mount -t tmpfs -o size=3m tmpfs \"$1\" && exec \"$0\" dispatcher --data \"$1\" "
+               "--dispatcher \"$2\"",
+               program_path(),
+               dir / "data",
+               to};
+  const unique_fd log{
+      ::open((dir / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
+  const int pid = ok(spawn_subprocess(spec, -1, log.get(), log.get()));
+  int n = 0;
+  const auto push = [&]() -> result<json> {
+    auto c = net::rpc_client::connect(ok(parse_host_port(to)));
+    if (!c) return fail(c.error());
+    return c->call("push", json::array({"o", "r", sha, {{"key", "k" + std::to_string(n++)}}}), 10s);
+  };
+  eventually(20s, [&] { return push().has_value(); });
+  const auto before = n;
+  const auto filler = "/proc/" + std::to_string(pid) + "/root" + (dir / "data") + "/filler";
+  shell("dd if=/dev/zero of=" + filler + " bs=64k 2>/dev/null || true");
+  // What SQLite has in its file already is used up first.
+  std::string code;
+  eventually(20s, [&] {
+    const auto refused = push();
+    if (!refused) code = to_string(refused.error().code);
+    return !refused;
+  });
+  EXPECT_EQ(code, "journal_full");
+  std::filesystem::remove(filler);
+  EXPECT_TRUE(push());
+  EXPECT_GT(n, before);
+  ::kill(pid, SIGTERM);
+  int status = 0;
+  eventually(20s, [&] { return ::waitpid(pid, &status, WNOHANG) != 0; });
+  EXPECT_TRUE(WIFEXITED(status)) << read_file(dir / "log").value_or("");
+}

@@ -59,7 +59,7 @@ journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int&
   using namespace journal;
   const auto run = "run" + std::to_string(random.below(4));
   const auto token = 1 + random.below(std::max<std::uint64_t>(next_token, 2) - 1);
-  switch (random.below(8)) {
+  switch (random.below(10)) {
     case 0: {
       const auto id = "new" + std::to_string(next_run++);
       return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}},
@@ -74,6 +74,13 @@ journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int&
           set_run{run, static_cast<run_state>(random.below(7)), random.below(4), token, "", ""}};
     case 3:
       return {end_attempt{run, token, "infrastructure", "silent", {}, random.below(3) != 0}};
+    case 5:
+      return {
+          append_doc{run, 1, token, "doc" + std::to_string(random.below(20)), "stdout", {"a", "b"}},
+          event{run, 1, token, "attempt", "step", {}}};
+    case 6:
+      return {bind_run_id{token, "mine" + std::to_string(random.below(4))},
+              event{run, 1, token, "lease", "accepted", {}}};
     case 4:
       return {revive{run, token}, event{run, 1, token, "lease", "revived", {}}};
     default:
@@ -87,7 +94,8 @@ std::string text_of(const std::vector<journal::run_row>& rows) {
   for (const auto& r : rows)
     lines.push_back(r.id + " " + std::string{to_string(r.state)} + " " +
                     std::to_string(r.attempts) + " token " + std::to_string(r.token) + " chunks " +
-                    std::to_string(r.last_seq) + " expired " + std::to_string(r.expired_token));
+                    std::to_string(r.last_seq) + " expired " + std::to_string(r.expired_token) +
+                    (r.is_consumers ? " consumer's" : ""));
   std::sort(lines.begin(), lines.end());
   std::string out;
   for (const auto& l : lines) out += l + "\n";
@@ -124,6 +132,7 @@ TEST(sim_disk, answers_as_the_real_journal_does) {
       for (std::size_t k = 0; k < seen.size(); ++k) {
         ASSERT_EQ(seen[k].is_stale, expected[k].is_stale) << i;
         ASSERT_EQ(seen[k].is_gap, expected[k].is_gap) << i;
+        ASSERT_EQ(seen[k].is_known, expected[k].is_known) << i;
         ASSERT_EQ(seen[k].last_seq, expected[k].last_seq) << i;
         ASSERT_EQ(seen[k].duplicate_of.has_value(), expected[k].duplicate_of.has_value()) << i;
       }

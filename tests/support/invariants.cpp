@@ -227,7 +227,9 @@ void invariant_checker::on_operation(const fact& f) {
           [&](const journal::revive& o) { on_revive(f, o); },
           [&](const journal::append_chunk& o) {
             auto& r = runs_[o.run];
-            check("S6", r.row.token == o.token && o.data.starts_with(std::to_string(o.token) + ":"),
+            check("S6",
+                  r.row.token == o.token && (!options_.chunks_name_tokens ||
+                                             o.data.starts_with(std::to_string(o.token) + ":")),
                   "chunk \"" + o.data + "\" was stored for token " + std::to_string(o.token) +
                       ", live is " + std::to_string(r.row.token));
             check("S8", o.seq == r.chunks + 1,

@@ -60,6 +60,7 @@ struct check_options {
   milliseconds lease{30'000};
   milliseconds kill_deadline{30'000};
   std::uint64_t attempts = 5;
+  bool chunks_name_tokens = true;  ///< As "<token>:…", which the simulator's attempts write.
 };
 
 class invariant_checker {

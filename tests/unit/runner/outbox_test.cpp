@@ -336,3 +336,33 @@ TEST(outbox_fsm, delivers_everything_once_in_order_over_faulty_links_and_through
     EXPECT_EQ(w.uut.size(), 0u);
   }
 }
+
+TEST(outbox_fsm, p7_says_all_of_two_runs_once_and_in_order_when_the_link_was_down_for_both) {
+  outbox_world w;
+  for (const std::uint64_t token : {7u, 8u}) {
+    w.settle(w.uut.on_begun(token, "r" + std::to_string(token)));
+    for (int i = 0; i < 50; ++i) w.settle(w.uut.on_chunk(token, "stdout", std::to_string(i)));
+    w.settle(w.uut.on_finished(token, {{"verdict", "passed"}}, false));
+  }
+  auto said = only<say>(w.settle(w.uut.on_link_up()));
+  std::map<std::uint64_t, std::vector<std::string>> stored;
+  std::vector<std::uint64_t> finished;
+  while (!said.empty()) {
+    const auto one = said.front();
+    said.erase(said.begin());
+    if (one.token == 7) {  // Nobody answers about this one: the other must not wait for it.
+      if (one.what == outbox_word::chunk) stored[7].push_back(one.piece.data);
+      continue;
+    }
+    if (one.what == outbox_word::finish)
+      finished.push_back(one.token);
+    else
+      stored[8].push_back(one.piece.data);
+    for (auto& more : only<say>(w.settle(w.uut.on_stored(start, one, one.piece.seq))))
+      said.push_back(std::move(more));
+  }
+  ASSERT_EQ(finished, std::vector<std::uint64_t>{8});
+  ASSERT_EQ(stored[8].size(), 50u);
+  for (std::size_t i = 0; i < 50; ++i) EXPECT_EQ(stored[8][i], std::to_string(i));
+  for (std::size_t i = 0; i < stored[7].size(); ++i) EXPECT_EQ(stored[7][i], std::to_string(i));
+}

@@ -145,3 +145,22 @@ TEST(runner_fsm, begins_nothing_when_the_answer_to_its_accept_took_the_whole_lea
   EXPECT_TRUE(only<begin_attempt>(uut.on_accepted(start + 5s, {1, start})).empty());
   EXPECT_EQ(uut.pool().free(), 1u);
 }
+
+TEST(runner_fsm, starts_no_attempt_of_a_run_before_the_zone_of_an_older_one_is_destroyed) {
+  auto uut = with_worker();
+  uut.on_enrolled(start, "z2", 0);
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted(start, {1, start});
+  const auto offered = uut.on_offer(start, offer_of(2));
+  EXPECT_TRUE(only<accept_offer>(offered).empty());
+  EXPECT_EQ(only<refuse_offer>(offered).size(), 1u);
+  ASSERT_EQ(only<cancel_attempt>(offered).size(), 1u) << "its lease is somebody else's by now";
+  EXPECT_EQ(only<cancel_attempt>(offered)[0].token, 1u);
+  uut.on_attempt_done({1, "R", "infrastructure", false, nullptr});
+  EXPECT_EQ(only<refuse_offer>(uut.on_offer(start, offer_of(3))).size(), 1u) << "the zone is there";
+  uut.on_zone_ended(start, "z", false);
+  EXPECT_EQ(only<accept_offer>(uut.on_offer(start, offer_of(4))).size(), 1u);
+  const json other{{"token", 5}, {"run", "Q"}, {"source", "s"}};
+  EXPECT_EQ(only<accept_offer>(uut.on_offer(start, other)).size(), 1u)
+      << "another run's waits for none";
+}

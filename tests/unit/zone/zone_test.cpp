@@ -4,6 +4,7 @@
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/zone_store.hpp"
+#include "actors/zone/zone_fence.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
@@ -138,4 +139,20 @@ TEST(zone_store, belongs_to_one_process_at_a_time) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ec::zone_busy);
   EXPECT_NE(refused.error().message.find(std::to_string(::getpid())), std::string::npos);
+}
+
+TEST(zone_fence, lets_only_the_attempt_use_the_zone_that_it_was_booted_for) {
+  zone_fence uut;
+  EXPECT_EQ(code_of(uut.check_use(7)), ec::stale_lease) << "before it boots";
+  ASSERT_TRUE(uut.check_boot(7));
+  uut.on_boot(7);
+  EXPECT_TRUE(uut.check_use(7));
+  EXPECT_EQ(code_of(uut.check_use(6)), ec::stale_lease);
+  EXPECT_EQ(code_of(uut.check_boot(6)), ec::stale_lease) << "a late boot of an older attempt";
+  ASSERT_TRUE(uut.check_boot(8));
+  uut.on_boot(8);
+  EXPECT_EQ(code_of(uut.check_use(7)), ec::stale_lease);
+  uut.on_end();
+  EXPECT_EQ(code_of(uut.check_use(8)), ec::stale_lease) << "its zone is gone";
+  EXPECT_TRUE(uut.check_boot(1)) << "another dispatcher counts from one";
 }

@@ -1,0 +1,128 @@
+#include "tests/support/journal_history.hpp"
+
+#include "actors/journal/journal_kind.hpp"
+#include "actors/journal/run_columns.hpp"
+#include "tests/support/open_runs.hpp"
+
+namespace ntrace::test {
+namespace {
+
+using dispatcher::run_state;
+using nlohmann::json;
+using sqlite::statement;
+
+class teller {
+public:
+  explicit teller(sqlite::connection& db) : db_{db} {}
+
+  result<std::vector<fact>> tell() {
+    auto read = read_runs();
+    if (read) read = read_chunks();
+    if (read)
+      read =
+          statement{db_, "select run, attempt, token, actor, what, detail from event order by id"}
+              .each([&](const statement& row) {
+                on_event({row.text(0), row.count(1), row.count(2), row.text(3), row.text(4),
+                          json::parse(row.text(5), nullptr, false)});
+              });
+    if (!read) return fail(read.error());
+    for (const auto& [token, chunks] : std::map{chunks_}) add_chunks(token);
+    return std::move(out_);
+  }
+
+private:
+  result<void> read_runs() {
+    return statement{db_, "select " NTRACE_RUN_COLUMNS ", key from run"}.each(
+        [&](const statement& row) {
+          auto r = journal::read_run(row);
+          r.state = run_state::queued;
+          r.attempts = r.token = 0;
+          runs_[r.id] = {r, row.text(11)};
+        });
+  }
+  result<void> read_chunks() {
+    return statement{db_, "select run, attempt, token, seq, stream from chunk order by id"}.each(
+        [&](const statement& row) {
+          chunks_[row.count(2)].push_back(
+              {row.text(0), row.count(1), row.count(2), row.count(3), row.text(4), ""});
+        });
+  }
+  void add(journal::operation op) {
+    fact f;
+    f.kind = fact_kind::committed;
+    f.op = std::move(op);
+    out_.push_back(std::move(f));
+  }
+  void add_chunks(std::uint64_t token) {
+    if (const auto found = chunks_.extract(token))
+      for (const auto& chunk : found.mapped()) add(chunk);
+  }
+  void set(const journal::event& e, run_state state, std::uint64_t token,
+           const std::string& verdict = "", const std::string& reason = "") {
+    live_[e.run] = is_terminal(state) ? 0 : token;
+    add(journal::set_run{e.run, state, e.attempt, token, verdict, reason});
+  }
+  void end(const journal::event& e) {
+    const auto state = dispatcher::run_state_from(e.detail.value("state", ""));
+    const auto verdict = e.detail.value("verdict", "");
+    const auto reason = e.detail.value("reason", "");
+    if (e.token != 0 && live_[e.run] == e.token) {
+      add_chunks(e.token);
+      add(journal::end_attempt{e.run, e.token, verdict, reason, {}});
+    }
+    // The reason of a retry names the attempt's verdict, which a script's own failure never is.
+    set(e, state, 0, is_terminal(state) ? verdict : "",
+        is_terminal(state) ? reason : verdict + ": " + reason);
+  }
+  void on_event(const journal::event& e) {
+    if (e.what == "queued") {
+      const auto at = runs_.find(e.run);
+      if (at != runs_.end()) add(journal::insert_run{at->second.row, at->second.key, {}});
+    } else if (e.what == "offered" || e.what == "handed") {
+      add(journal::put_attempt{e.run, e.attempt + 1, e.token, ""});
+      set(e, run_state::queued, e.token);
+    } else if (e.what == "accepted") {
+      set(e, run_state::leased, e.token);
+    } else if (e.what == "started") {
+      set(e, run_state::running, e.token);
+    } else if (e.what == "revived") {
+      live_[e.run] = e.token;
+      add(journal::revive{e.run, e.token});
+    } else if (e.what == "attempt_ended" || e.what == "ended") {
+      end(e);
+    } else if (e.what == "cancelled") {
+      set(e, run_state::cancelled, 0);
+    } else if (e.what == "requeued") {
+      set(e, run_state::queued, 0);
+    }
+    add(e);
+  }
+
+  struct known_run {
+    journal::run_row row;
+    std::string key;
+  };
+  sqlite::connection& db_;
+  std::map<std::string, known_run> runs_;
+  std::map<std::string, std::uint64_t> live_;
+  std::map<std::uint64_t, std::vector<journal::append_chunk>> chunks_;
+  std::vector<fact> out_;
+};
+
+}  // namespace
+
+result<std::vector<fact>> journal_history(const std::string& path) {
+  auto db = sqlite::connection::open(journal::journal_kind(), path, sqlite::role::reader, {});
+  if (!db) return fail(db.error());
+  auto out = teller{**db}.tell();
+  if (!out) return out;
+  auto journal = journal::journal_sqlite::open(path, sqlite::role::reader);
+  if (!journal) return fail(journal.error());
+  fact end;
+  end.kind = fact_kind::recovered;
+  end.runs = open_runs(**journal);
+  out->push_back(std::move(end));
+  return out;
+}
+
+}  // namespace ntrace::test
