@@ -3,7 +3,8 @@
 // the clients tell afterwards is judged by the simulator's checker.
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
+#include <future>
 #include <iostream>
 #include <thread>
 
@@ -126,11 +127,10 @@ public:
   client(std::string to, std::string source) : to_{std::move(to)}, source_{std::move(source)} {}
 
   /// Until `stop`; then until everything that was begun is acknowledged.
-  void work(const std::atomic<bool>& stop) {
-    for (int n = 0; !stop; ++n) {
+  void work(const std::future<void>& stop) {
+    for (int n = 0; stop.wait_for(push_pause) != std::future_status::ready; ++n) {
       push("key" + std::to_string(n));
       if (n % 3 != 0 && !acked.empty()) cancel(acked.back().first);
-      std::this_thread::sleep_for(push_pause);  // The load's pace.
     }
   }
 
@@ -215,30 +215,35 @@ void storm(std::uint64_t round) {
   victim dispatcher{"dispatcher", words, dispatcher_points, dispatcher_patience, s.random};
   victim runner{"runner", words, runner_points, runner_patience, s.random};
   client c{to, dir / "job"};
-  std::atomic<bool> stop{false};
+  std::promise<void> stop;
   dispatcher.start(false);
   runner.start(false);
-  std::thread load{[&] { c.work(stop); }};
+  std::thread load{[&, until = stop.get_future()] { c.work(until); }};
   int kills = 0;
   const auto wanted = kills_wanted();
-  const auto end = steady_clock::now() + 2s * wanted;
   const auto is_enough = [&] {
     return kills >= wanted && dispatcher.untried().empty() && runner.untried().empty();
   };
-  while (!is_enough() && steady_clock::now() < end) {
-    for (auto* v : {&dispatcher, &runner})
-      if (v->has_died()) {
-        ++kills;
-        v->start(true);
-      }
-    std::this_thread::sleep_for(2ms);
-  }
+  eventually(
+      2s * wanted + 60s,
+      [&] {
+        for (auto* v : {&dispatcher, &runner})
+          if (v->has_died()) {
+            ++kills;
+            v->start(true);
+          }
+        return is_enough();
+      },
+      [&] {
+        return std::to_string(kills) + " kills, none yet at " + dispatcher.untried() +
+               runner.untried();
+      });
   for (auto* v : {&dispatcher, &runner}) {
     v->kill();
     v->start(false);
   }
   const auto stormed = steady_clock::now();
-  stop = true;
+  stop.set_value();
   load.join();
   EXPECT_GE(kills, wanted);
   std::string open;
