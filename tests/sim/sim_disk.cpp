@@ -58,7 +58,7 @@ committed sim_disk::apply(image& to, const batch& b) {
                         [&](const put_attempt& o) {
                           to.highest_token = std::max(to.highest_token, o.token);
                           to.runs[o.run].tokens.push_back(o.token);
-                          to.attempts[o.token] = {o.number, false};
+                          to.attempts[o.token] = {o.number, false, ""};
                         },
                         [&](const end_attempt& o) {
                           const auto at = to.attempts.find(o.token);
@@ -92,9 +92,11 @@ committed sim_disk::apply(image& to, const batch& b) {
                             to.chunks[o.token] = o.seq;
                         },
                         [&](const bind_run_id& o) {
-                          const auto [at, is_new] = to.run_ids.emplace(o.run_id, o.token);
-                          out.is_stale = !is_new && at->second != o.token;
-                          if (!out.is_stale) to.consumers.insert(o.token);
+                          for (const auto& [token, a] : to.attempts)
+                            out.is_stale |= a.run_id == o.run_id && token != o.token;
+                          const auto at = to.attempts.find(o.token);
+                          if (!out.is_stale && at != to.attempts.end())
+                            at->second.run_id = o.run_id;
                         },
                         [&](const append_doc& o) {
                           const auto r = to.runs.find(o.run);
@@ -145,7 +147,8 @@ std::vector<run_row> sim_disk::open_runs() const {
     if (r.row.state != run_state::queued) {
       const auto at = durable_.chunks.find(r.row.token);
       out.back().last_seq = at == durable_.chunks.end() ? 0 : at->second;
-      out.back().is_consumers = durable_.consumers.count(r.row.token) != 0;
+      const auto live = durable_.attempts.find(r.row.token);
+      out.back().is_consumers = live != durable_.attempts.end() && !live->second.run_id.empty();
       continue;
     }
     const auto last = last_attempt(durable_, r);

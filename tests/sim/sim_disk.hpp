@@ -23,11 +23,10 @@ public:
     struct attempt_record {
       std::uint64_t number = 0;
       bool is_expired = false;
+      std::string run_id;  ///< Of a consumer of the old protocol.
     };
     std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
     std::map<std::string, bool> flags;
-    std::map<std::string, std::uint64_t> run_ids;  ///< Of consumers → token.
-    std::set<std::uint64_t> consumers;             ///< Their tokens.
     std::set<std::string> docs;
     std::uint64_t highest_token = 0, events = 0;
   };
