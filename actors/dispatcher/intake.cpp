@@ -12,11 +12,6 @@ constexpr std::size_t key_max = 200;
 constexpr std::size_t source_max = 4096;
 constexpr std::int64_t deadline_max_ms = 365ll * 24 * 3600 * 1000;
 
-tl::unexpected<error> bad(const std::string& field, const std::string& right) {
-  return tl::unexpected<error>{
-      error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
-}
-
 bool is_name(const std::string& s) {
   return !s.empty() && s.size() <= name_max && s != "." && s != ".." &&
          std::all_of(s.begin(), s.end(), [](char c) {
@@ -33,20 +28,20 @@ bool is_plain_text(const std::string& s, std::size_t max) {
 
 result<void> take_sha(const json& value, const std::string& field, std::string& out) {
   const std::string right = "40 or 64 hexadecimal digits";
-  if (!value.is_string()) return bad(field, right);
+  if (!value.is_string()) return wrong_field(field, right);
   out = value.get<std::string>();
   std::transform(out.begin(), out.end(), out.begin(), [](char c) {
     return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
   });
   if ((out.size() != 40 && out.size() != 64) ||
       out.find_first_not_of("0123456789abcdef") != std::string::npos)
-    return bad(field, right);
+    return wrong_field(field, right);
   return {};
 }
 
 result<void> take_name(const json& value, const std::string& field, std::string& out) {
   if (!value.is_string() || !is_name(value.get_ref<const std::string&>()))
-    return bad(field, "1 to 100 characters of A-Z a-z 0-9 _ . - and neither . nor ..");
+    return wrong_field(field, "1 to 100 characters of A-Z a-z 0-9 _ . - and neither . nor ..");
   out = value.get<std::string>();
   return {};
 }
@@ -57,21 +52,22 @@ result<void> take_options(const json& options, push_request& out) {
       auto& to = name == "key" ? out.key : out.source;
       if (!value.is_string() || value.get_ref<const std::string&>().empty() ||
           !is_plain_text(value.get_ref<const std::string&>(), name == "key" ? key_max : source_max))
-        return bad(name, "a text without control characters, at most " +
-                             std::to_string(name == "key" ? key_max : source_max) + " bytes");
+        return wrong_field(name, "a text without control characters, at most " +
+                                     std::to_string(name == "key" ? key_max : source_max) +
+                                     " bytes");
       to = value.get<std::string>();
     } else if (name == "priority") {
       if (!value.is_number_integer() || value.get<std::int64_t>() < -100 ||
           value.get<std::int64_t>() > 100)
-        return bad(name, "a whole number from -100 to 100");
+        return wrong_field(name, "a whole number from -100 to 100");
       out.priority = value.get<std::int64_t>();
     } else if (name == "deadline_ms") {
       if (!value.is_number_integer() || value.get<std::int64_t>() < 1 ||
           value.get<std::int64_t>() > deadline_max_ms)
-        return bad(name, "a whole number from 1 to " + std::to_string(deadline_max_ms));
+        return wrong_field(name, "a whole number from 1 to " + std::to_string(deadline_max_ms));
       out.deadline_ms = value.get<std::int64_t>();
     } else {
-      return bad("option " + name, "one of key, source, priority, deadline_ms");
+      return wrong_field("option " + name, "one of key, source, priority, deadline_ms");
     }
   }
   return {};
@@ -81,14 +77,14 @@ result<push_request> parse_payload(const json& payload) {
   push_request out;
   const auto repository = payload.find("repository");
   if (repository == payload.end() || !repository->is_object())
-    return bad("repository", "an object with name and owner");
+    return wrong_field("repository", "an object with name and owner");
   if (auto taken = take_sha(payload.value("after", json()), "after", out.sha); !taken)
     return fail(taken.error());
   if (auto taken = take_name(repository->value("name", json()), "repository.name", out.repo);
       !taken)
     return fail(taken.error());
   const auto owner = repository->value("owner", json());
-  if (!owner.is_object()) return bad("repository.owner", "an object with name or login");
+  if (!owner.is_object()) return wrong_field("repository.owner", "an object with name or login");
   const bool has_name = owner.contains("name") && !owner["name"].is_null();
   if (auto taken =
           take_name(owner.value(has_name ? "name" : "login", json()),
@@ -98,7 +94,7 @@ result<push_request> parse_payload(const json& payload) {
   if (const auto uuid = payload.find("uuid"); uuid != payload.end()) {
     if (!uuid->is_string() || uuid->get_ref<const std::string&>().empty() ||
         !is_plain_text(uuid->get_ref<const std::string&>(), key_max))
-      return bad("uuid", "a text of at most 200 bytes");
+      return wrong_field("uuid", "a text of at most 200 bytes");
     out.key = uuid->get<std::string>();
   }
   out.payload = payload;
@@ -107,11 +103,17 @@ result<push_request> parse_payload(const json& payload) {
 
 }  // namespace
 
+tl::unexpected<error> wrong_field(const std::string& field, const std::string& right) {
+  return tl::unexpected<error>{
+      error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
+}
+
 result<push_request> parse_push(const json& args) {
   if (args.size() == 1 && args[0].is_object()) return parse_payload(args[0]);
   const bool with_options = args.size() == 4 && args[3].is_object();
   if (args.size() != 3 && !with_options)
-    return bad("arguments", "[owner, repo, sha], [owner, repo, sha, {options}] or [payload]");
+    return wrong_field("arguments",
+                       "[owner, repo, sha], [owner, repo, sha, {options}] or [payload]");
   push_request out;
   if (auto taken = take_name(args[0], "owner", out.owner); !taken) return fail(taken.error());
   if (auto taken = take_name(args[1], "repo", out.repo); !taken) return fail(taken.error());

@@ -46,8 +46,8 @@ effects queue_fsm::on_next(time_point now, session_id session, const std::string
   s.is_consumer = true;
   s.address = address;
   s.name = "consumer@" + address;
-  s.workers = s.workers < s.nexts.size() + 1 ? s.nexts.size() + 1 : s.workers;
   s.nexts.push_back(request);
+  s.workers = std::max<std::uint64_t>(s.workers, s.nexts.size());
   ++s.free;
   schedule(now, out);
   return out;
@@ -57,12 +57,8 @@ void queue_fsm::hand_to(session_id session, entry& e, effects& out) {
   auto& s = sessions_.at(session);
   const auto request = s.nexts.front();
   s.nexts.pop_front();
-  const auto token = ++last_token_;
-  e.at = phase::committing;
-  e.session = session;
-  e.row.token = token;
+  const auto token = give_token(session, e);
   e.consumer = consumer_lease{s.address, "", {}, ""};
-  tokens_[token] = e.row.id;
   const auto id = e.row.id;
   write(out,
         {journal::put_attempt{id, e.row.attempts + 1, token, s.name, true},
@@ -80,7 +76,7 @@ void queue_fsm::hand_to(session_id session, entry& e, effects& out) {
             }
             if (!is_ours) return;
             tokens_.erase(token);
-            back_to_queue(now, at->second, done ? milliseconds{0} : milliseconds{1000},
+            back_to_queue(now, at->second, done ? milliseconds{0} : journal_retry,
                           done ? "the consumer went away" : to_string(done.error()));
             schedule(now, next);
             return;

@@ -9,7 +9,6 @@ namespace ntrace::dispatcher {
 namespace {
 
 constexpr int protocol_version = 1;
-constexpr milliseconds journal_retry{1000};  // after the journal refused a write of our own
 
 }  // namespace
 
@@ -187,13 +186,17 @@ void queue_fsm::schedule(time_point now, effects& out) {
   if (!retries_.empty()) out.push_back(wake{retries_.begin()->first});
 }
 
-void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out) {
-  const auto token = ++last_token_;
+std::uint64_t queue_fsm::give_token(session_id session, entry& e) {
   e.at = phase::committing;
   e.session = session;
-  e.row.token = token;
+  e.row.token = ++last_token_;
   e.journalled_seq = e.sent_seq = 0;
-  tokens_[token] = e.row.id;
+  tokens_[e.row.token] = e.row.id;
+  return e.row.token;
+}
+
+void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out) {
+  const auto token = give_token(session, e);
   const auto id = e.row.id;
   const auto& name = sessions_[session].name;
   write(out,

@@ -114,6 +114,8 @@ public:
   std::size_t held() const;
 
 private:
+  /// How long a run waits after the journal refused a write of our own about it.
+  static constexpr milliseconds journal_retry{1000};
   enum class phase { waiting, committing, offered, held, ending, reviving };
   /// Of an attempt of a consumer of the old protocol.
   struct consumer_lease {
@@ -157,6 +159,8 @@ private:
   void end_overdue(time_point now, const std::string& run, effects& out);
   void end_waiting(entry& e, run_state state, const char* verdict_word, const std::string& reason,
                    journal::event told, request_id request, effects& out);
+  /// The first step of every offer: nobody else is given the run from now on.
+  std::uint64_t give_token(session_id session, entry& e);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
   void hand_to(session_id session, entry& e, effects& out);

@@ -77,7 +77,7 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
           if (auto* again = by_token(token)) {
             tokens_.erase(token);
             --again->row.attempts;
-            back_to_queue(then, *again, milliseconds{1000}, to_string(done.error()));
+            back_to_queue(then, *again, journal_retry, to_string(done.error()));
             schedule(then, next);
           }
         });

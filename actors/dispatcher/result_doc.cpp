@@ -12,21 +12,23 @@ using nlohmann::json;
 constexpr std::size_t id_max = 200;
 constexpr std::size_t failure_max = 2000;  // of a reason; the whole stands in the stream `events`
 
-tl::unexpected<error> bad(const std::string& field, const std::string& right) {
-  return tl::unexpected<error>{
-      error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
-}
-
 bool is_stream(const std::string& s) {
   return std::any_of(std::begin(result_streams), std::end(result_streams),
                      [&](const char* one) { return s == one; });
+}
+
+/// Leaves whole UTF-8 characters only: a part of one would stand in no reply.
+void cut(std::string& text, std::size_t max) {
+  if (text.size() <= max) return;
+  while (max > 0 && (static_cast<unsigned char>(text[max]) & 0xc0) == 0x80) --max;
+  text.resize(max);
 }
 
 result<std::string> text_of(const json& doc, const char* field) {
   const auto at = doc.find(field);
   if (at == doc.end() || !at->is_string() || at->get_ref<const std::string&>().empty() ||
       at->get_ref<const std::string&>().size() > id_max)
-    return bad(field, "a text of 1 to " + std::to_string(id_max) + " bytes");
+    return wrong_field(field, "a text of 1 to " + std::to_string(id_max) + " bytes");
   return at->get<std::string>();
 }
 
@@ -34,7 +36,7 @@ result<void> take_commit(const json& doc, result_doc& out) {
   const auto repo = text_of(doc, "repo");
   if (!repo) return fail(repo.error());
   const auto slash = repo->find('/');
-  if (slash == std::string::npos) return bad("repo", "owner/name");
+  if (slash == std::string::npos) return wrong_field("repo", "owner/name");
   // A commit is named here as in a push, and held against the same rules.
   const auto push = parse_push(
       json::array({repo->substr(0, slash), repo->substr(slash + 1), doc.value("commit", json())}));
@@ -42,7 +44,8 @@ result<void> take_commit(const json& doc, result_doc& out) {
     const auto& facts = push.error().facts;
     const bool is_sha =
         std::any_of(facts.begin(), facts.end(), [](const auto& f) { return f.second == "sha"; });
-    return is_sha ? bad("commit", "40 or 64 hexadecimal digits") : bad("repo", "owner/name");
+    return is_sha ? wrong_field("commit", "40 or 64 hexadecimal digits")
+                  : wrong_field("repo", "owner/name");
   }
   out.owner = push->owner;
   out.repo = push->repo;
@@ -55,21 +58,21 @@ result<void> take_data(const json& data, result_doc& out) {
     if (!data.is_object() || data.value("event", json()) != "end" ||
         !data.value("stream", json()).is_string() ||
         !is_stream(data["stream"].get_ref<const std::string&>()))
-      return bad("data",
-                 "{event: \"end\", stream} for control, the stream one of stdout, stderr, "
-                 "events, result");
+      return wrong_field("data",
+                         "{event: \"end\", stream} for control, the stream one of stdout, stderr, "
+                         "events, result");
     out.ended = data["stream"].get<std::string>();
     return {};
   }
   if (data.is_null() || (data.is_string() && data.get_ref<const std::string&>().empty()))
-    return bad("data", "there, and not empty");
+    return wrong_field("data", "there, and not empty");
   if (out.stream == "events") {
-    if (!data.is_object()) return bad("data", "an object {level, message} for events");
+    if (!data.is_object()) return wrong_field("data", "an object {level, message} for events");
     if (data.value("level", json()) == "error") {
       const auto message = data.value("message", json());
       out.failure = message.is_string() ? message.get<std::string>() : "the consumer met an error";
       if (out.failure.empty()) out.failure = "the consumer met an error";
-      if (out.failure.size() > failure_max) out.failure.resize(failure_max);
+      cut(out.failure, failure_max);
     }
   }
   out.data = data.is_string() ? data.get<std::string>()
@@ -80,7 +83,7 @@ result<void> take_data(const json& data, result_doc& out) {
 }  // namespace
 
 result<result_doc> parse_result_doc(const json& args) {
-  if (args.size() != 1 || !args[0].is_object()) return bad("arguments", "[document]");
+  if (args.size() != 1 || !args[0].is_object()) return wrong_field("arguments", "[document]");
   const auto& doc = args[0];
   result_doc out;
   for (const auto& [field, to] : {std::pair{"id", &out.id}, std::pair{"run_id", &out.run_id}}) {
@@ -90,11 +93,11 @@ result<result_doc> parse_result_doc(const json& args) {
   }
   const auto when = doc.find("when");
   if (when == doc.end() || !when->is_number() || when->get<double>() <= 0)
-    return bad("when", "milliseconds since 1970");
+    return wrong_field("when", "milliseconds since 1970");
   if (auto taken = take_commit(doc, out); !taken) return fail(taken.error());
   auto stream = text_of(doc, "stream");
   if (!stream || (*stream != "control" && !is_stream(*stream)))
-    return bad("stream", "stdout, stderr, events, control or result");
+    return wrong_field("stream", "stdout, stderr, events, control or result");
   out.stream = std::move(*stream);
   if (auto taken = take_data(doc.value("data", json()), out); !taken) return fail(taken.error());
   return out;

@@ -43,9 +43,6 @@ create table flag(name text primary key, value integer not null) without rowid;
 alter table attempt add column run_id text not null default '';
 create index attempt_run_id on attempt(run_id) where run_id<>'';
 create table doc(id text primary key, token integer not null) without rowid;
-create index doc_token on doc(token);
-create index run_ended on run(updated_ms) where state in ('done','failed','quarantined','cancelled');
-create index event_refused on event(id) where what='refused' and actor='intake';
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

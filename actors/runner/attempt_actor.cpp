@@ -148,18 +148,23 @@ void fetch(attempt_self self) {
       });
 }
 
+/// A command of the job's own: in its folder, its output is the run's.
+zone::exec_request in_zone(attempt_self self, std::vector<std::string> argv,
+                           std::vector<std::string> env, milliseconds deadline) {
+  auto& s = self->state;
+  return {{std::move(argv), std::move(env), work_folder(s), deadline},
+          s.options.output,
+          forward_output(self),
+          s.stop,
+          nullptr,
+          {},
+          s.spec.token};
+}
+
 void install(attempt_self self) {
   auto& s = self->state;
-  zone::exec_request r{{{"npm", "install", "--no-package-lock"},
-                        environment(s, true),
-                        work_folder(s),
-                        s.options.install},
-                       s.options.output,
-                       forward_output(self),
-                       s.stop,
-                       nullptr,
-                       {},
-                       s.spec.token};
+  auto r = in_zone(self, {"npm", "install", "--no-package-lock"}, environment(s, true),
+                   s.options.install);
   const auto sink = s.spec.sink;
   const auto token = s.spec.token;
   r.egress = zone::egress_spec{
@@ -187,14 +192,7 @@ void run_script(attempt_self self, const std::string& script) {
   auto env = environment(s, false);
   const bool profiled = s.sampler.has_value();
   if (profiled) env.push_back("NODE_OPTIONS=" + profiler::sampler_perf::node_options(""));
-  zone::exec_request r{
-      {{"npm", "run", "--silent", script}, std::move(env), work_folder(s), s.options.run},
-      s.options.output,
-      forward_output(self),
-      s.stop,
-      nullptr,
-      {},
-      s.spec.token};
+  const auto r = in_zone(self, {"npm", "run", "--silent", script}, std::move(env), s.options.run);
   const auto start = [self, r, script] {
     ask<zone::exec_end>(self, step::run, self->state.spec.zone, r,
                         [script](const zone::exec_end& e) {

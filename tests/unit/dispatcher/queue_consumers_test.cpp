@@ -59,6 +59,22 @@ TEST(consumer, fails_its_run_for_good_when_an_event_is_an_error) {
   EXPECT_EQ(w.state_written("A"), "failed");
 }
 
+TEST(consumer, keeps_a_long_failure_readable_whatever_its_letters_are) {
+  queue_world w;
+  w.push("A");
+  w.ask(1);
+  std::string long_text{"x"};
+  for (int i = 0; i < 2000; ++i) long_text += "\xc3\xa9";  // Its 2000th byte is half a letter.
+  ASSERT_TRUE(w.say("d1", "mine", "events", json{{"level", "error"}, {"message", long_text}}));
+  end_all(w, "mine");
+  std::string reason;
+  for (const auto& op : w.written)
+    if (const auto* set = std::get_if<journal::set_run>(&op)) reason = set->reason;
+  EXPECT_EQ(reason.size(), 1999u);
+  EXPECT_NO_THROW(reason = json(reason).dump());
+  EXPECT_EQ(w.state_written("A"), "failed");
+}
+
 TEST(consumer, p1_its_job_reaches_another_within_the_lease_when_it_vanished_unnoticed) {
   queue_world w;
   w.ask(1);
