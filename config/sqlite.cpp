@@ -48,6 +48,9 @@ result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::
     return fail(out->failure("open"));
   sqlite3_busy_timeout(out->db_, busy_ms);
   if (r == role::reader) return out;
+  // Only a file without tables takes this; it comes first for that.
+  if (out->kind_.can_shrink && !out->run("pragma auto_vacuum=incremental"))
+    return fail(out->failure("open"));
   if (!out->run("pragma journal_mode=wal; pragma synchronous=full; pragma foreign_keys=on"))
     return fail(out->failure("open"));
   if (auto migrated = out->migrate(steps); !migrated) return fail(migrated.error());

@@ -22,6 +22,7 @@ inline constexpr int busy_ms = 5000;
 struct file_kind {
   std::string name;         ///< "the journal"
   std::string when_broken;  ///< A sentence's end; {path} stands for the file.
+  bool can_shrink = false;  ///< A new file is made so that free pages can be given back.
 };
 
 /// The last failure of `db` (null: it could not even be made) while it was to `what` the file at

@@ -135,6 +135,9 @@ error error_from_json(const json& value) {
   const auto message = value.find("message");
   out.message =
       message != value.end() && message->is_string() ? message->get<std::string>() : value.dump();
+  for (const auto& [key, fact] : value.items())
+    if (key != "message" && key != "code" && fact.is_string())
+      out.facts.emplace_back(key, fact.get<std::string>());
   return out;
 }
 

@@ -15,6 +15,7 @@ namespace ntrace::supervision {
 namespace {
 
 const auto category = caf::atom("ntrace");
+using fact_list = std::vector<std::string>;  // name, value, name, value …
 
 std::string demangled(const char* name) {
   int status = 0;
@@ -47,7 +48,11 @@ std::string exception_text(const std::exception& e) {
 }
 
 caf::error to_caf(const error& e) {
-  return caf::error{static_cast<std::uint8_t>(e.code), category, caf::make_message(e.message)};
+  fact_list facts;
+  for (const auto& [name, value] : e.facts) facts.insert(facts.end(), {name, value});
+  return caf::error{static_cast<std::uint8_t>(e.code), category,
+                    facts.empty() ? caf::make_message(e.message)
+                                  : caf::make_message(e.message, std::move(facts))};
 }
 
 caf::error to_caf(const error& e, const caf::actor& about) {
@@ -82,7 +87,13 @@ error from_caf(const caf::error& e) {
     std::string text;
     if (!e.context().empty() && e.context().match_element<std::string>(0))
       text = e.context().get_as<std::string>(0);
-    return {code, std::move(text), {}};
+    error out{code, std::move(text), {}};
+    if (e.context().match_elements<std::string, fact_list>()) {
+      const auto& facts = e.context().get_as<fact_list>(1);
+      for (std::size_t i = 0; i + 1 < facts.size(); i += 2)
+        out.facts.emplace_back(facts[i], facts[i + 1]);
+    }
+    return out;
   }
   return {ec::child_failed, caf::to_string(e), {}};
 }

@@ -10,7 +10,8 @@
 
 namespace ntrace::supervision {
 
-/// An error as a CAF error: the code in category "ntrace", the message as its context.
+/// An error as a CAF error: the code in category "ntrace", message and facts as its context.
+/// from_caf() is its reverse.
 caf::error to_caf(const error& e);
 /// The same with an actor that the error is about.
 caf::error to_caf(const error& e, const caf::actor& about);

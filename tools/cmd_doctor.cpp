@@ -1,4 +1,5 @@
-// doctor: tries what each role needs, in a child and a throw-away folder, and names what mends it.
+// doctor: tries what each role needs, in a child and a throw-away folder, asks a dispatcher that
+// runs what it has found of itself, and names what mends it.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,6 +85,34 @@ public:
       add("FAIL", "zone_destroy", to_string(gone.error()));
   }
 
+  /// What a dispatcher that runs has found of itself.
+  void running_dispatcher(const server_flags& server) {
+    const auto status = server.call("status", json::array(), milliseconds{5'000});
+    if (!status)
+      return add(
+          status.error().code == ec::unreachable ? "ok" : "FAIL", "invariants",
+          status.error().code == ec::unreachable
+              ? "no dispatcher runs at " + server.at + "; `ntrace journal check` reads a file"
+              : to_string(status.error()));
+    const auto found = status->value("invariants", json::object());
+    if (found.contains("error"))
+      return add("degraded", "invariants",
+                 "the monitor does not answer: " + found.value("error", ""));
+    const auto violations = found.value("violations", std::int64_t{0});
+    add(violations == 0 ? "ok" : "FAIL", "invariants",
+        std::to_string(violations) + " violations in " +
+            std::to_string(found.value("runs_checked", std::int64_t{0})) +
+            " checks of runs since its start, " +
+            std::to_string(found.value("lines_behind", std::int64_t{0})) + " lines behind" +
+            (violations == 0 ? ""
+                             : " → `ntrace journal backup FILE` keeps the evidence; `ntrace why "
+                               "RUN`; please report it"));
+    for (const auto& v : found.value("list", json::array()))
+      add("FAIL", v.value("invariant", ""),
+          (v.value("run", "").empty() ? "" : "run " + v.value("run", "") + ": ") +
+              v.value("what", "") + ", found " + moment(v.value("at_ms", std::int64_t{0})));
+  }
+
   const std::vector<finding>& findings() const { return findings_; }
   bool can_run() const {
     return std::none_of(findings_.begin(), findings_.end(),
@@ -144,11 +173,15 @@ private:
   std::vector<finding> findings_;
 };
 
-int doctor(const std::string& role, bool as_json) {
+int doctor(const std::string& role, const server_flags& server) {
+  const bool as_json = server.as_json;
   examination all;
   const bool for_runner = role != "dispatcher";
   if (for_runner) all.zones();  // First: the helper is forked from a process of one thread.
-  if (role != "runner") all.journal();
+  if (role != "runner") {
+    all.journal();
+    all.running_dispatcher(server);
+  }
   if (for_runner)
     all.program("git", {"git", "--version"}, "git is missing → apt-get install git", false);
   if (as_json) {
@@ -172,13 +205,13 @@ int doctor(const std::string& role, bool as_json) {
 void add_doctor(CLI::App& app, outcome& out) {
   auto* sub = app.add_subcommand("doctor", "What this machine can do and what is missing");
   auto role = std::make_shared<std::string>("up");
-  auto as_json = std::make_shared<bool>(false);
+  auto server = std::make_shared<server_flags>();
   sub->add_option("ROLE", *role, "up, dispatcher or runner")
       ->check(CLI::IsMember({"up", "dispatcher", "runner"}))
       ->capture_default_str();
-  sub->add_flag("--json", *as_json, "print JSON");
+  server->add(sub, "dispatcher", "127.0.0.1:9181");
   sub->callback(
-      [&out, role, as_json] { out.run = [role, as_json] { return doctor(*role, *as_json); }; });
+      [&out, role, server] { out.run = [role, server] { return doctor(*role, *server); }; });
 }
 
 }  // namespace ntrace::tools

@@ -1,4 +1,4 @@
-// journal: check, copy and salvage the dispatcher's journal.
+// journal: check, copy, compact and salvage the dispatcher's journal.
 #include <iostream>
 
 #include "actors/journal/journal_file.hpp"
@@ -50,6 +50,21 @@ int backup(const journal_args& a) {
   return 0;
 }
 
+int compact(const journal_args& a) {
+  const auto path = a.file();
+  const auto bytes = path ? journal::compact_file(*path) : fail(path.error());
+  if (!bytes) return report(bytes.error(), a.as_json);
+  if (a.as_json)
+    std::cout << json{{"journal", *path},
+                      {"bytes_before", bytes->first},
+                      {"bytes_after", bytes->second}}
+                     .dump()
+              << "\n";
+  else
+    std::cout << *path << " had " << bytes->first << " bytes and has " << bytes->second << "\n";
+  return 0;
+}
+
 int salvage(const journal_args& a) {
   const auto got = journal::salvage_file(a.path, a.to);
   if (!got) return report(got.error(), a.as_json);
@@ -76,7 +91,8 @@ int salvage(const journal_args& a) {
 }  // namespace
 
 void add_journal(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("journal", "Check, copy or salvage the dispatcher's journal");
+  auto* sub =
+      app.add_subcommand("journal", "Check, copy, compact or salvage the dispatcher's journal");
   sub->require_subcommand(1);
   const auto add = [&](const char* name, const char* help, int (*run)(const journal_args&)) {
     auto* one = sub->add_subcommand(name, help);
@@ -94,6 +110,10 @@ void add_journal(CLI::App& app, outcome& out) {
   b->add_option("TO", b_args->to, "a new file")->required();
   b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder");
   b_args->flags = std::make_shared<setting_flags>(b);
+  const auto [k, k_args] =
+      add("compact", "Give free space back to the disk; pushes wait meanwhile", compact);
+  k->add_option("FILE", k_args->path, "default: journal.sqlite in the data folder");
+  k_args->flags = std::make_shared<setting_flags>(k);
   const auto [s, s_args] =
       add("salvage", "What can be read of a damaged journal, as a new one", salvage);
   s->add_option("FILE", s_args->path, "the damaged journal")->required();

@@ -50,7 +50,13 @@ int run_push(const push_args& a) {
   json args = json::array({a.owner, a.repo, a.sha});
   if (!options.empty()) args.push_back(options);
   const auto receipt = a.server.call("push", args);
-  if (!receipt) return report(receipt.error(), a.server.as_json);
+  if (!receipt) {
+    const int code = report(receipt.error(), a.server.as_json);
+    for (const auto& [name, run] : receipt.error().facts)
+      if (name == "run" && !a.server.as_json)
+        std::cerr << "`ntrace why " << for_terminal(run) << "` keeps this on record\n";
+    return code;
+  }
   const auto run = receipt->value("run", "");
   if (!a.wait) {
     if (a.server.as_json)

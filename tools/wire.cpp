@@ -4,7 +4,7 @@
 #include <caf/io/middleman.hpp>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
-#include "actors/journal/journal_actor.hpp"
+#include "actors/journal/journal_monitor_actor.hpp"
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
 #include "actors/runner/outbox_actor.hpp"
@@ -60,9 +60,12 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
   parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
   parts.options.source_template = s.text("source_template");
+  const journal::retention keep{std::chrono::hours{24} * s.number("retain_days"),
+                                s.number("journal_bytes")};
   parts.root = out.root;
   parts.journal = make.front(false);
   parts.reader = make.front();
+  parts.monitor = make.front();
   parts.server = out.dispatcher_server = make.front();
   out.dispatcher = make.front(false);
   const auto served = out.dispatcher;
@@ -72,16 +75,24 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   queue.reports_ready = true;  // A journal that cannot be read is found before anybody is told yes.
   return builder::supervisor(
       "dispatcher_sup", nullptr, role_flags,
-      {builder::worker(
-           "journal", parts.journal,
-           [path](caf::local_actor* by) { return journal::spawn_journal(by->system(), path); }),
+      {builder::worker("journal", parts.journal,
+                       [path, keep](caf::local_actor* by) {
+                         return journal::spawn_journal(by->system(), path, keep);
+                       }),
        builder::worker("journal_reader", parts.reader,
                        [path](caf::local_actor* by) {
                          return journal::spawn_journal_reader(by->system(), path);
                        }),
-       queue, builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
-         return rpc::spawn_rpc_server(by->system(), to, served);
-       })});
+       queue,
+       builder::worker("rpc_server", parts.server,
+                       [to = *at, served](caf::local_actor* by) {
+                         return rpc::spawn_rpc_server(by->system(), to, served);
+                       }),
+       // The last: what it meets disturbs nobody.
+       builder::worker("journal_monitor", parts.monitor,
+                       [path, attempts = parts.options.attempts](caf::local_actor* by) {
+                         return journal::spawn_journal_monitor(by->system(), path, attempts);
+                       })});
 }
 
 result<child> runner_role(const settings& s, builder& make, wired& out,

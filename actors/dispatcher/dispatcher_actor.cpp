@@ -7,7 +7,7 @@
 
 #include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
-#include "actors/journal/journal_actor.hpp"
+#include "actors/journal/journal_monitor_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
 #include "config/clock.hpp"
 #include "config/crash_point.hpp"
@@ -219,16 +219,33 @@ void requeue(dispatcher_self self, const caf::response_promise& promise, const s
           [promise](const caf::error& e) { deny(promise, e); });
 }
 
+void tell_status(dispatcher_self self, const caf::response_promise& promise) {
+  auto status = self->state.fsm->status(now_of(self));
+  const auto count = [self, promise, status](const json& invariants) {
+    read(self, promise, "counts", json::object(), [status, invariants](json& v) {
+      auto all = status;
+      all["runs"] = v;
+      all["invariants"] = invariants;
+      all["gauges"] = gauges::snapshot();
+      v = std::move(all);
+    });
+  };
+  self->request(self->state.parts.monitor, std::chrono::seconds{2}, journal::findings_atom::value)
+      .then([count](const journal::read_answer& found) { count(found.value); },
+            // The monitor's failure must not hide the rest.
+            [count](const caf::error& e) {
+              count(json{{"error", to_string(supervision::from_caf(e))}});
+            });
+}
+
 const std::map<std::string, method>& methods() {
   using fsm = queue_fsm;
   using std::uint64_t;
   static const std::map<std::string, method> table{
       {"push", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
          const auto request = remember(self, promise);
-         const auto push = parse_push(c.args);
-         if (!push) return settle(self, request, fail(push.error()));
          const auto at = wall_ms();
-         perform(self, self->state.fsm->on_push(now_of(self), request, *push, make_ulid(at, self->state.random), at));
+         perform(self, self->state.fsm->on_push(now_of(self), request, parse_push(c.args), make_ulid(at, self->state.random), at));
        }},
       {"hello", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_hello(now, s, r, a); })},
       {"accept", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_accept(now, s, r, a); })},
@@ -274,13 +291,7 @@ const std::map<std::string, method>& methods() {
          rpc::serve_tree(self, self->state.parts.root, p);
        }},
       {"status", [](dispatcher_self self, const caf::response_promise& p, const call&) {
-         auto status = self->state.fsm->status(now_of(self));
-         read(self, p, "counts", json::object(), [status](json& v) {
-           auto all = status;
-           all["runs"] = v;
-           all["gauges"] = gauges::snapshot();
-           v = std::move(all);
-         });
+         tell_status(self, p);
        }}};
   return table;
 }

@@ -12,6 +12,7 @@ struct dispatcher_parts {
   queue_options options;
   caf::actor journal;  ///< Façade of journal::journal_actor.
   caf::actor reader;   ///< Façade of journal::journal_reader.
+  caf::actor monitor;  ///< Façade of journal::journal_monitor.
   caf::actor server;   ///< Façade of the RPC server, for calls to runners.
   caf::actor root;     ///< Façade of the root supervisor, for `tree`.
 };

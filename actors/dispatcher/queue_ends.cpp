@@ -80,6 +80,7 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
           : reason;
   nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
   if (again) detail["retry_in_ms"] = wait.count();
+  if (!tell_runner) detail["chunks"] = e.journalled_seq;
   // The token is burnt in the same transaction: no later write of this attempt can count.
   write(out,
         {journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt),
@@ -232,6 +233,11 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
       [this, row, request](time_point now, const result<journal::committed>& done, effects& next) {
         if (!done) {
           next.push_back(answer{request, fail(done.error())});
+          return;
+        }
+        if (done->is_stale) {
+          next.push_back(answer{
+              request, fail(ec::not_found, "run " + row.id + " is no longer kept; push again")});
           return;
         }
         waiting_.add(row);

@@ -72,60 +72,6 @@ queue_fsm::entry* queue_fsm::activate(const std::string& run) {
   return row ? &activate(std::move(*row)) : nullptr;
 }
 
-effects queue_fsm::on_push(time_point now, request_id request, const push_request& push,
-                           std::string run_id, std::int64_t at_ms) {
-  effects out;
-  if (is_draining_ || is_stopping_) {
-    out.push_back(answer{
-        request, fail(ec::draining,
-                      "the dispatcher drains and takes no new work; `ntrace resume` ends that")});
-    return out;
-  }
-  if (open_runs() >= limits::pushes_queued_max) {
-    out.push_back(
-        answer{request,
-               fail(ec::overloaded, "the queue holds " + std::to_string(limits::pushes_queued_max) +
-                                        " runs; push again later")});
-    return out;
-  }
-  run_row row;
-  row.id = std::move(run_id);
-  row.owner = push.owner;
-  row.repo = push.repo;
-  row.sha = push.sha;
-  row.priority = push.priority;
-  row.created_ms = at_ms;
-  row.deadline_ms = push.deadline_ms;
-  row.source = push.source.empty()
-                   ? fill_source(options_.source_template, push.owner, push.repo, push.sha)
-                   : push.source;
-  const auto key = push.key.empty() ? row.id : push.key;
-  journal::batch ops{journal::insert_run{row, key, push.payload},
-                     journal::event{row.id, 0, 0, "intake", "queued", {{"source", row.source}}}};
-  if (mutated(mutation::ack_before_commit))
-    out.push_back(answer{request, to_json(receipt{row.id, run_state::queued, false, 0})});
-  write(out, std::move(ops),
-        [this, request, row = std::move(row), pushed = now](
-            time_point then, const result<journal::committed>& done, effects& next) {
-          if (!done) {
-            next.push_back(answer{request, fail(done.error())});
-            return;
-          }
-          if (done->duplicate_of) {
-            const auto& old = *done->duplicate_of;
-            next.push_back(answer{request, to_json(receipt{old.id, old.state, true, 0})});
-            return;
-          }
-          waiting_.add(row);
-          if (row.deadline_ms != 0)
-            watch_deadline(pushed + milliseconds{row.deadline_ms}, row.id, next);
-          next.push_back(
-              answer{request, to_json(receipt{row.id, run_state::queued, false, done->seq})});
-          schedule(then, next);
-        });
-  return out;
-}
-
 effects queue_fsm::on_hello(time_point now, session_id session, request_id request,
                             const nlohmann::json& args) {
   effects out;
@@ -301,26 +247,6 @@ effects queue_fsm::on_tick(time_point now) {
   return out;
 }
 
-effects queue_fsm::on_drain(time_point now, request_id request, bool draining) {
-  effects out;
-  // Work stops at once; it begins again only when the end of the drain is on disk.
-  const bool before = std::exchange(is_draining_, is_draining_ || draining);
-  write(out, {journal::set_flag{journal::draining_flag, draining}},
-        [this, request, draining, before](time_point then, const result<journal::committed>& done,
-                                          effects& next) {
-          if (!done) {
-            is_draining_ = before;  // Who asked is told that nothing changed.
-            next.push_back(answer{request, fail(done.error())});
-          } else {
-            is_draining_ = draining;
-            next.push_back(answer{request, nlohmann::json{{"draining", draining}}});
-          }
-          schedule(then, next);
-        });
-  schedule(now, out);
-  return out;
-}
-
 std::size_t queue_fsm::held() const {
   return static_cast<std::size_t>(std::count_if(
       runs_.begin(), runs_.end(), [](const auto& r) { return r.second.at != phase::waiting; }));
@@ -373,6 +299,8 @@ nlohmann::json queue_fsm::status(time_point now) const {
   return {{"draining", is_draining_},
           {"waiting", waiting},
           {"open", open_runs()},
+          {"pushes_refused", refused_},
+          {"refusals_not_recorded", refused_unrecorded_},
           {"runners", runners},
           {"leases", leases}};
 }

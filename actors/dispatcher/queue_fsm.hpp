@@ -67,8 +67,10 @@ public:
   /// Some of the journal's open runs at start, before anything else; leases get one whole term from
   /// now. `wall_ms` counts for deadlines only: how much of one is left over a restart.
   effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs);
-  effects on_push(time_point now, request_id request, const push_request& push, std::string run_id,
-                  std::int64_t at_ms);
+  /// `push`: what was asked for, or what is wrong with it. A push that is refused is answered with
+  /// the reason, and with the id under which that is on record ("run" among the error's facts).
+  effects on_push(time_point now, request_id request, const result<push_request>& push,
+                  std::string run_id, std::int64_t at_ms);
   effects on_committed(time_point now, std::uint64_t tag,
                        const result<journal::committed>& outcome);
 
@@ -149,6 +151,9 @@ private:
   using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
 
   void write(effects& out, journal::batch ops, continuation then);
+  result<void> may_push() const;
+  effects refuse(time_point now, request_id request, const std::string& run_id,
+                 const push_request* push, error why);
   void schedule(time_point now, effects& out);
   /// Moves what waited for its retry to those that may be offered.
   void release_due(time_point now);
@@ -201,6 +206,9 @@ private:
   std::uint64_t next_tag_ = 1, last_token_;
   random_source random_;
   bool is_draining_ = false, is_stopping_ = false;
+  std::uint64_t refused_ = 0, refused_unrecorded_ = 0;  ///< Pushes.
+  time_point refusals_end_{};                           ///< Of the present window.
+  std::uint64_t refusals_ = 0;                          ///< In it.
 };
 
 }  // namespace ntrace::dispatcher

@@ -4,8 +4,8 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/journal/group_commit_fsm.hpp"
-#include "actors/journal/journal_sqlite.hpp"
 #include "config/backoff.hpp"
+#include "config/clock.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
@@ -18,6 +18,7 @@ namespace {
 using supervision::to_caf;
 
 constexpr backoff_policy reopen_wait{milliseconds{50}, milliseconds{5000}};
+constexpr milliseconds retain_every{10'000};
 constexpr std::size_t page_runs =
     2000;  // read in some milliseconds, during which nothing is written
 
@@ -30,6 +31,8 @@ struct writer_state {
   std::string path;
   bool is_lost = false;  ///< A write or fsync failed: nothing is written before it is read anew.
   unsigned reopens = 0;
+  retention keep;
+  retained gone;  ///< Since it was logged last.
   random_source random{random_seed()};
 };
 using writer_self = journal_actor::stateful_pointer<writer_state>;
@@ -75,6 +78,39 @@ void reopen(writer_self self) {
                      reopen_atom::value);
 }
 
+void retain(writer_self self) {
+  auto& state = self->state;
+  static auto &runs = gauges::value("journal_runs_deleted"),
+              &bytes = gauges::value("journal_bytes"),
+              &free_bytes = gauges::value("journal_free_bytes");
+  bool is_more = false;
+  if (!state.is_lost) {
+    const auto done = state.db->retain(state.keep, wall_ms());
+    if (done) {
+      is_more = done->is_more;
+      runs += static_cast<std::int64_t>(done->runs);
+      state.gone.runs += done->runs;
+      state.gone.pages += done->pages;
+    } else {
+      ++gauges::value("journal_retain_failures");
+      log::warn("journal.retain_failed", {{"reason", to_string(done.error())}});
+      if (done.error().code == ec::journal_lost) lose(self, done.error());
+    }
+    if (const auto size = state.db->size()) {
+      bytes = size->first;
+      free_bytes = size->second;
+    }
+  }
+  // What waits in the mailbox comes between two steps.
+  if (is_more) return self->send(self, retain_atom::value);
+  if (state.gone.runs != 0 || state.gone.pages != 0)
+    log::info("journal.retained", {{"runs_deleted", state.gone.runs},
+                                   {"pages_given_back", state.gone.pages},
+                                   {"bytes", bytes.load()}});
+  state.gone = {};
+  self->delayed_send(self, retain_every, retain_atom::value);
+}
+
 void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
   for (auto& one : todo) {
@@ -108,10 +144,12 @@ void perform(writer_self self, group_effects todo) {
 }
 
 journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db,
-                                    const std::string& path) {
+                                    const std::string& path, const retention& keep) {
   supervision::guard(self, "journal");
   self->state.db = db;
   self->state.path = path;
+  self->state.keep = keep;
+  self->delayed_send(self, retain_every, retain_atom::value);
   return {[self](const write_request& w) -> caf::result<committed> {
             auto& state = self->state;
             const auto tag = state.next_tag++;
@@ -139,7 +177,8 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
             return page{std::move(*runs), is_last};
           },
           [self](flush_atom) { perform(self, self->state.fsm.on_flush()); },
-          [self](reopen_atom) { reopen(self); }};
+          [self](reopen_atom) { reopen(self); },
+          [self](retain_atom) { retain(self); }};
 }
 
 struct reader_state {
@@ -177,11 +216,14 @@ journal_reader::behavior_type reader(reader_self self, const std::shared_ptr<jou
 
 }  // namespace
 
-result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path) {
+result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
+                                 const retention& keep) {
   auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
-  return caf::actor_cast<caf::actor>(
-      system.spawn<caf::detached>(writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path));
+  if (keep.bytes != 0)
+    if (auto bounded = (*db)->bound(keep.bytes); !bounded) return fail(bounded.error());
+  return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(
+      writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path, keep));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {

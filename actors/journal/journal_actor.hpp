@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "actors/journal/journal_types.hpp"
+#include "actors/journal/journal_sqlite.hpp"
 
 namespace ntrace::journal {
 
@@ -41,6 +41,7 @@ struct page {
 using recover_atom = caf::atom_constant<caf::atom("recover")>;
 using flush_atom = caf::atom_constant<caf::atom("flush")>;
 using reopen_atom = caf::atom_constant<caf::atom("reopen")>;
+using retain_atom = caf::atom_constant<caf::atom("retain")>;
 
 using journal_actor = caf::typed_actor<
     /// Answered after the fsync of the transaction that holds it; journal_full, journal_failed or
@@ -51,14 +52,17 @@ using journal_actor = caf::typed_actor<
     /// From itself: commit what has come together.
     caf::reacts_to<flush_atom>,
     /// From itself, after a write failed: is the file whole again?
-    caf::reacts_to<reopen_atom>>;
+    caf::reacts_to<reopen_atom>,
+    /// From itself: delete what is kept no longer, a little at a time.
+    caf::reacts_to<retain_atom>>;
 
 using journal_reader = caf::typed_actor<
     /// The rows asked for, as JSON; not_found and bad_argument as they are.
     caf::replies_to<read_request>::with<read_answer>>;
 
 /// Spawned detached; the error of a journal that cannot be opened.
-result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path);
+result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
+                                 const retention& keep = {});
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path);
 
 }  // namespace ntrace::journal

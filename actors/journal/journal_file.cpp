@@ -322,6 +322,21 @@ result<void> backup_file(const std::string& path, const std::string& to) {
   return copy.finish();
 }
 
+result<std::pair<std::uintmax_t, std::uintmax_t>> compact_file(const std::string& path) {
+  auto db = open_existing(path);
+  if (!db) return fail(db.error());
+  std::error_code error;
+  const auto before = std::filesystem::file_size(path, error);
+  const bool is_done =
+      sqlite3_exec(db->get(),
+                   "pragma auto_vacuum=incremental; vacuum; pragma wal_checkpoint(truncate)",
+                   nullptr, nullptr, nullptr) == SQLITE_OK;
+  if (!is_done) return fail(sqlite::failure(db->get(), journal_kind(), "compact", path));
+  const auto after = std::filesystem::file_size(path, error);
+  if (error) return fail(ec::io, "cannot read the size of " + path + ": " + error.message());
+  return std::pair{before, after};
+}
+
 result<salvaged> salvage_file(const std::string& path, const std::string& to) {
   if (auto fresh = must_be_new(to); !fresh) return fail(fresh.error());
   auto from = open_existing(path);

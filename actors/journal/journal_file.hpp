@@ -1,7 +1,9 @@
 #pragma once
 // What an operator does with a journal's file: check it, copy it while it is in use, and save from
-// a damaged one what can still be read. Nothing here changes the file itself.
+// a damaged one what can still be read. Only compact_file changes the file itself.
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/result.hpp"
@@ -16,6 +18,11 @@ result<std::vector<std::string>> check_file(const std::string& path);
 /// snapshot, found whole, then synced and put in place at once. ec::bad_argument when `to` is
 /// there, journal_corrupt, journal_full or journal_failed; then nothing is left.
 result<void> backup_file(const std::string& path, const std::string& to);
+
+/// Makes the file as small as it can be, and able to give back what becomes free later; it keeps
+/// others from writing meanwhile. Gives its bytes before and after. ec::journal_failed when it is
+/// in use, journal_full when the copy that this needs does not fit.
+result<std::pair<std::uintmax_t, std::uintmax_t>> compact_file(const std::string& path);
 
 struct salvaged {
   std::size_t runs = 0, attempts = 0, chunks = 0, events = 0;  ///< In the new journal.

@@ -104,7 +104,10 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
                       ", verdict, reason, updated_ms, key from run where id=?"};
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
-    if (!*row) return fail(ec::not_found, "no run " + run + "; `ntrace runs` lists them");
+    if (!*row)
+      return fail(ec::not_found, "no run " + run +
+                                     "; `ntrace runs` lists them. Ended runs are kept for "
+                                     "retain_days");
     out = run_json(s);
     out["key"] = s.text(14);
     out["attempts"] = nlohmann::json::array();
@@ -163,8 +166,29 @@ result<nlohmann::json> journal_sqlite::logs(const std::string& run, std::uint64_
   return out;
 }
 
+/// As a run that never was: from the one line that its refusal left.
+result<nlohmann::json> journal_sqlite::refused(const std::string& run) {
+  statement s{*db_, "select at_ms, detail from event where run=? and what='push_refused'"};
+  auto row = s.bind(run).step();
+  if (!row) return fail(row.error());
+  if (!*row) return fail(ec::not_found, "");
+  const auto detail = nlohmann::json::parse(s.text(1), nullptr, false);
+  const auto text = [&](const char* name) { return detail.value(name, ""); };
+  return nlohmann::json{{"run", run},
+                        {"state", "refused"},
+                        {"owner", text("owner")},
+                        {"repo", text("repo")},
+                        {"sha", text("sha")},
+                        {"key", text("key")},
+                        {"reason", text("code") + ": " + text("reason")},
+                        {"created_ms", s.number(0)},
+                        {"attempts", nlohmann::json::array()}};
+}
+
 result<nlohmann::json> journal_sqlite::why(const std::string& run) {
   auto out = show(run);
+  if (!out && out.error().code == ec::not_found)
+    if (auto no = refused(run)) out = std::move(no);
   if (!out) return out;
   (*out)["events"] = nlohmann::json::array();
   statement s{

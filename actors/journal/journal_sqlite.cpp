@@ -1,5 +1,7 @@
 #include "actors/journal/journal_sqlite.hpp"
 
+#include <algorithm>
+
 #include "actors/journal/journal_kind.hpp"
 #include "actors/journal/run_columns.hpp"
 #include "actors/journal/schema.hpp"
@@ -16,26 +18,46 @@ result<std::unique_ptr<journal_sqlite>> journal_sqlite::open(const std::string& 
   return std::unique_ptr<journal_sqlite>{new journal_sqlite{std::move(*db)}};
 }
 
+namespace {
+
+/// May be found void after something before it was written. What comes first has nothing to undo.
+bool may_be_undone(const batch& b) {
+  const auto is_certain = [](const operation& op) {
+    return std::holds_alternative<event>(op) || std::holds_alternative<put_attempt>(op) ||
+           std::holds_alternative<end_attempt>(op) || std::holds_alternative<set_flag>(op);
+  };
+  return !b.empty() && !std::all_of(b.begin() + 1, b.end(), is_certain);
+}
+
+}  // namespace
+
 result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& batches) {
   const auto give_up = [&](error e) {
     // It fails when the transaction is gone already: then there is nothing to undo.
-    if (!db_->run("rollback")) return fail(std::move(e));
-    return fail(std::move(e));
+    if (!db_->run("rollback")) return fail(full(std::move(e)));
+    return fail(full(std::move(e)));
   };
-  if (!db_->run("begin immediate")) return fail(db_->failure("write"));
+  const auto say = [&](const char* sql) { return statement{*db_, sql}.done(); };
+  if (auto begun = say("begin immediate"); !begun) return fail(begun.error());
   std::vector<committed> out;
+  out.reserve(batches.size());
   const auto now = wall_ms();
   for (const auto& b : batches) {
-    if (!db_->run("savepoint one")) return give_up(db_->failure("write"));
+    const bool has_savepoint = may_be_undone(b);
+    if (auto set = has_savepoint ? say("savepoint one") : result<void>{}; !set)
+      return give_up(set.error());
     auto done = apply(b, now);
     if (!done) return give_up(done.error());
     // A duplicate, stale or gapped batch leaves nothing behind, and the others stand.
-    if (done->is_void() && !db_->run("rollback to one")) return give_up(db_->failure("write"));
-    if (!db_->run("release one")) return give_up(db_->failure("write"));
+    if (has_savepoint) {
+      if (auto undone = done->is_void() ? say("rollback to one") : result<void>{}; !undone)
+        return give_up(undone.error());
+      if (auto released = say("release one"); !released) return give_up(released.error());
+    }
     out.push_back(std::move(*done));
   }
   crash_point("journal.in_transaction");
-  if (!db_->run("commit")) return give_up(db_->failure("write"));
+  if (auto done = say("commit"); !done) return give_up(done.error());
   durable_event_ = last_event_;
   return out;
 }
@@ -152,7 +174,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.verdict)
                 .bind(o.reason)
                 .bind(o.drops_deadline);
-            return s.bind(now_ms).bind(o.run).done();
+            auto done = s.bind(now_ms).bind(o.run).done();
+            out.is_stale = done && sqlite3_changes(db_->handle()) == 0;
+            return done;
           },
           [&](const put_attempt& o) -> result<void> {
             statement s{

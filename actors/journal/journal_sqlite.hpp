@@ -1,12 +1,34 @@
 #pragma once
 // The journal in one SQLite file: WAL, synchronous FULL, one writer. docs/architecture.md.
+#include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "actors/journal/journal_types.hpp"
+#include "config/clock.hpp"
 #include "config/sqlite.hpp"
 
 namespace ntrace::journal {
+
+/// What the journal keeps of runs that have ended. The oldest go first, whole.
+struct retention {
+  milliseconds age{0};     ///< Since the end; 0: any.
+  std::int64_t bytes = 0;  ///< The file's bound: above four fifths of it runs go early; 0: none.
+};
+struct retained {
+  std::size_t runs = 0, chunks = 0, refusals = 0, pages = 0;  ///< Deleted; pages: given back.
+  bool is_more = false;                                       ///< Call again.
+};
+
+/// What was written since a line of the story.
+struct news {
+  std::int64_t last_event = 0;
+  std::size_t lines = 0;
+  std::vector<std::uint64_t> tokens;  ///< Of offers, in their order.
+  std::set<std::string> runs;         ///< That more became of than that they were pushed.
+};
+struct story;
 
 /// One connection. Blocks; one thread at a time.
 class journal_sqlite {
@@ -25,6 +47,13 @@ public:
   std::int64_t durable_event() const { return durable_event_; }
   result<void> verify(std::int64_t durable_event);
   void abandon() { db_->abandon(); }
+
+  /// The file never grows beyond this; a write that would need it fails as ec::journal_full.
+  result<void> bound(std::int64_t bytes);
+  /// Deletes some of what is kept no longer, in one short transaction of its own.
+  result<retained> retain(const retention& keep, std::int64_t now_ms);
+  /// Bytes of the file, and those of them that hold nothing.
+  result<std::pair<std::int64_t, std::int64_t>> size();
 
   /// Runs that are not terminal, oldest first: those with a lease, and those without, `limit` of
   /// them after one that was given before.
@@ -46,12 +75,23 @@ public:
                               const std::string& stream, std::size_t bytes_max);
   /// The run's events.
   result<nlohmann::json> why(const std::string& run);
+  /// The number of the last line ever written of any run.
+  result<std::int64_t> last_event();
+  result<news> news_after(std::int64_t event, std::size_t lines_max);
+  /// All that is kept of one run, in one snapshot.
+  result<story> story_of(const std::string& run);
   /// Runs by state.
   result<nlohmann::json> counts();
 
 private:
   explicit journal_sqlite(std::unique_ptr<sqlite::connection> db) : db_{std::move(db)} {}
   result<committed> apply(const batch& b, std::int64_t now_ms);
+  result<std::int64_t> pragma(const char* sql);
+  result<void> read_story(story& out);
+  result<nlohmann::json> refused(const std::string& run);
+  result<std::size_t> delete_run(const std::string& run, std::size_t chunks_max, bool& is_gone);
+  result<void> delete_ended(const retention& keep, std::int64_t now_ms, retained& out);
+  error full(error e);
   result<std::optional<run_row>> find_by_key(const std::string& key);
   result<std::optional<std::uint64_t>> stored_chunks(const std::string& run, std::uint64_t token);
   result<void> insert_chunk(const std::string& run, std::uint64_t attempt, std::uint64_t token,
@@ -61,7 +101,7 @@ private:
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
 
   std::unique_ptr<sqlite::connection> db_;
-  std::int64_t last_event_ = 0, durable_event_ = 0;
+  std::int64_t last_event_ = 0, durable_event_ = 0, bound_bytes_ = 0;
 };
 
 /// A run's id must look like one before it is looked up.

@@ -75,6 +75,9 @@ struct event {
   nlohmann::json detail;
 };
 
+/// The event of a push that was refused: it has a run's id, but there is no such run.
+inline constexpr const char* push_refused = "push_refused";
+
 /// Something that outlives a restart.
 struct set_flag {
   std::string name;
@@ -90,7 +93,8 @@ using batch = std::vector<operation>;
 struct committed {
   std::uint64_t seq = 0;  ///< Number of the batch's last event; rises with each commit.
   std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
-  /// An append_chunk or revive came too late for its token; nothing was written.
+  /// An append_chunk or revive came too late for its token, or a set_run for a run that is no
+  /// longer kept; nothing was written.
   bool is_stale = false;
   std::uint64_t last_seq = 0;  ///< Of a revive or append_doc: the attempt's highest stored chunk.
   bool is_gap = false;    ///< An append_chunk did not follow the last stored; nothing was written.

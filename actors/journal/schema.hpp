@@ -5,7 +5,7 @@
 
 namespace ntrace::journal {
 
-inline constexpr std::array<std::string_view, 3> schema_steps{R"sql(
+inline constexpr std::array<std::string_view, 4> schema_steps{R"sql(
 create table run(
   id text primary key, key text not null unique,
   owner text not null, repo text not null, sha text not null, source text not null,
@@ -43,6 +43,12 @@ create table flag(name text primary key, value integer not null) without rowid;
 alter table attempt add column run_id text not null default '';
 create index attempt_run_id on attempt(run_id) where run_id<>'';
 create table doc(id text primary key, token integer not null) without rowid;
+)sql",
+                                                              R"sql(
+create index run_ended on run(updated_ms)
+  where state in ('done','failed','quarantined','cancelled');
+create index event_refused on event(id) where what='push_refused';
+create index doc_token on doc(token);
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

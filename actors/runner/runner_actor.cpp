@@ -159,7 +159,7 @@ caf::result<served> serve(runner_self self, const call& c) {
     return served{std::move(list)};
   }
   if (c.method == "status") {
-    auto out = s.fsm->state();
+    auto out = s.fsm->state(now_of(self));
     out["draining"] = s.fsm->is_draining();
     out["linked"] = s.fsm->is_up();
     out["gauges"] = gauges::snapshot();
@@ -261,7 +261,7 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
       },
       [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
         lose_link(self, {"the link dials"});  // One that died has not said so itself.
-        if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state()};
+        if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state(now_of(self))};
         self->state.asked_for_hello.push_back(self->make_response_promise());
         return caf::delegated<rpc::hello_args>{};
       },

@@ -53,7 +53,8 @@ void serve_from_now(runner_self self) {
   s.is_ready = true;
   for (auto& promise : s.waiting) promise.deliver(caf::unit);
   s.waiting.clear();
-  for (auto& promise : s.asked_for_hello) promise.deliver(rpc::hello_args{s.fsm->state()});
+  for (auto& promise : s.asked_for_hello)
+    promise.deliver(rpc::hello_args{s.fsm->state(now_of(self))});
   s.asked_for_hello.clear();
 }
 

@@ -16,7 +16,7 @@ constexpr int margin_divisor = 6;
 
 }  // namespace
 
-nlohmann::json runner_fsm::state() const {
+nlohmann::json runner_fsm::state(time_point now) const {
   nlohmann::json attempts = nlohmann::json::array();
   for (const auto& [token, a] : attempts_)
     if (a.is_accepted)
@@ -27,13 +27,13 @@ nlohmann::json runner_fsm::state() const {
     attempts.push_back({{"token", token}, {"run", w.run}, {"verdict", w.verdict}});
   return {{"version", protocol_version}, {"name", name_},
           {"workers", pool_.size()},     {"free", free()},
-          {"text", pool_.text()},        {"attempts", attempts}};
+          {"text", pool_.text(now)},     {"attempts", attempts}};
 }
 
 /// A hello is given the state of its own moment; so nothing is told while the link is down.
 void runner_fsm::tell(time_point now, runner_effects& out) const {
   if (!is_up_) return;
-  send_heartbeat beat{state(), {}, now};
+  send_heartbeat beat{state(now), {}, now};
   for (const auto& [token, a] : attempts_)
     if (a.is_accepted) beat.tokens.push_back(token);
   out.push_back(std::move(beat));
@@ -97,7 +97,7 @@ runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer)
     return out;
   }
   const auto worker = pool_.on_acquire(run);
-  if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text()}};
+  if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text(now)}};
   attempts_[token] = {offer, *worker, false, false, now};
   out.push_back(accept_offer{token, now});
   if (mutated(mutation::offer_counts_as_accepted))

@@ -94,7 +94,7 @@ public:
   runner_effects on_tick(time_point now);
 
   /// What hello, heartbeat and status say.
-  nlohmann::json state() const;
+  nlohmann::json state(time_point now) const;
   const zone_pool_fsm& pool() const { return pool_; }
   std::size_t attempts() const { return attempts_.size(); }
   /// Attempts whose verdict waits in the outbox.

@@ -49,6 +49,7 @@ void zone_pool_fsm::on_release(time_point now, const std::string& uuid, bool bro
     workers_.erase(at);
   } else if (broken) {
     w.state = worker_state::repairing;
+    if (w.failures == 0) w.broken_at = now;
     w.retry_at = now + backoff_wait(repair_, w.failures++, random_);
     ++w.restarts;
   } else {
@@ -90,10 +91,17 @@ std::size_t zone_pool_fsm::count(worker_state s) const {
       workers_.begin(), workers_.end(), [s](const auto& w) { return w.second.state == s; }));
 }
 
-std::string zone_pool_fsm::text() const {
+std::string zone_pool_fsm::text(time_point now) const {
   std::string out = std::to_string(size()) + " enrolled";
   if (const auto n = count(worker_state::busy)) out += ", " + std::to_string(n) + " busy";
-  if (const auto n = count(worker_state::repairing)) out += ", " + std::to_string(n) + " repairing";
+  if (const auto n = count(worker_state::repairing)) {
+    auto since = now;
+    for (const auto& [uuid, w] : workers_)
+      if (w.state == worker_state::repairing) since = std::min(since, w.broken_at);
+    out += ", " + std::to_string(n) + " repairing for " +
+           std::to_string(std::chrono::duration_cast<std::chrono::seconds>(now - since).count()) +
+           " s";
+  }
   return out;
 }
 

@@ -22,6 +22,7 @@ struct worker {
   std::int64_t enrolled_ms = 0;
   nlohmann::json last_clean;  ///< The last proof of clean; null before the first.
   time_point retry_at{};      ///< While repairing.
+  time_point broken_at{};     ///< While repairing: when it last worked.
   unsigned failures = 0;      ///< In a row.
   bool is_leaving = false;    ///< Expelled while busy.
 };
@@ -49,8 +50,8 @@ public:
   std::size_t size() const { return workers_.size(); }
   const worker* find(const std::string& uuid) const;
   std::vector<worker> list() const;
-  /// "3 enrolled, 2 busy, 1 repairing", for people.
-  std::string text() const;
+  /// "3 enrolled, 2 busy, 1 repairing for 12 s", for people; the longest of those.
+  std::string text(time_point now) const;
 
 private:
   backoff_policy repair_;

@@ -3,6 +3,7 @@
 
 #include <fstream>
 
+#include "tests/support/by_hand.hpp"
 #include "tests/support/program_parts.hpp"
 
 using namespace ntrace;
@@ -33,6 +34,78 @@ TEST(journal, is_checked_and_copied_while_the_dispatcher_works) {
   EXPECT_TRUE(json::parse(again.out)["whole"]) << again.out;
   EXPECT_EQ(run_ntrace({"journal", "backup", dir / "copy", "--data", dir / "data"}).exit_code, 4)
       << "it overwrites nothing";
+}
+
+TEST(why, tells_of_a_push_that_was_refused) {
+  const scratch dir;
+  server uut{dir, {"dispatcher"}};
+  ok(uut.call("drain", json::array()));
+  const auto no = run_ntrace({"push", "o", "r", sha, "--dispatcher", uut.dispatcher, "--json"});
+  EXPECT_NE(no.exit_code, 0);
+  const auto run = json::parse(no.out)["error"].value("run", "");
+  const auto seen_by_people = run_ntrace({"push", "o", "r", sha, "--dispatcher", uut.dispatcher});
+  EXPECT_NE(seen_by_people.err.find("ntrace why 01"), std::string::npos) << seen_by_people.err;
+  uut.stop(SIGKILL);
+  server again{dir, {"dispatcher"}};
+  const auto why = ok(again.call("why", json::array({run})));
+  EXPECT_EQ(why["state"], "refused");
+  EXPECT_TRUE(why["reason"].get<std::string>().starts_with("draining: ")) << why;
+  EXPECT_EQ(why["repo"], "r");
+  EXPECT_EQ(why["events"][0]["event"], "push_refused");
+  EXPECT_NE(run_ntrace({"why", run, "--dispatcher", again.dispatcher}).out.find("drains"),
+            std::string::npos);
+  const auto list = ok(again.call("runs", json::array()));
+  EXPECT_TRUE(list.empty()) << "it is no run";
+}
+
+TEST(journal_monitor, shows_a_broken_invariant_in_doctor_and_stops_nothing) {
+  const scratch dir;
+  server uut{dir, {"dispatcher"}};
+  const auto doctor = [&] {
+    return run_ntrace({"doctor", "dispatcher", "--dispatcher", uut.dispatcher});
+  };
+  const auto sound = push(uut, 1), broken = push(uut, 2);
+  ok(uut.call("cancel", json::array({sound})));
+  const auto found = [&] { return ok(uut.call("status", json::array()))["invariants"]; };
+  eventually(10s, [&] { return found()["runs_checked"] == 1; });
+  EXPECT_EQ(found()["violations"], 0);
+  const auto before = doctor();
+  EXPECT_EQ(before.exit_code, 0) << before.out;
+  EXPECT_NE(before.out.find("0 violations in 1 checks"), std::string::npos) << before.out;
+
+  const auto wrong = "update run set state='done', verdict='passed' where id='" + broken +
+                     "'; insert into event(run, attempt, token, at_ms, actor, what, detail) "
+                     "values('" +
+                     broken + "', 0, 0, 1, 'hand', 'nothing', '')";
+  change_by_hand(dir / "data/journal.sqlite", wrong);
+
+  eventually(10s, [&] { return found()["violations"] == 1; });
+  EXPECT_EQ(found()["list"][0]["invariant"], "S2");
+  EXPECT_EQ(found()["list"][0]["run"], broken);
+  const auto after = doctor();
+  EXPECT_NE(after.exit_code, 0);
+  EXPECT_NE(after.out.find("S2"), std::string::npos) << after.out;
+  EXPECT_NE(uut.log().find("invariant.violated"), std::string::npos);
+  EXPECT_EQ(ok(uut.call("status", json::array()))["gauges"]["invariant_violations"], 1);
+  push(uut, 3);
+}
+
+TEST(retention, deletes_what_ended_long_ago_while_the_dispatcher_works) {
+  const scratch dir;
+  server uut{dir, {"dispatcher"}, {"--retain-days", "1"}};
+  const auto ended = push(uut, 1);
+  ok(uut.call("cancel", json::array({ended})));
+  // A thousand newer ones, so that its age decides.
+  change_by_hand(dir / "data/journal.sqlite",
+                 "update run set updated_ms=1000; with recursive n(i) as (select 1 union all "
+                 "select i+1 from n where i<1001) insert into run(id, key, owner, repo, sha, "
+                 "source, priority, payload, state, attempts, token, created_ms, updated_ms) "
+                 "select 'r'||i, 'r'||i, 'o', 'r', '', '', 0, '', 'done', 0, 0, 0, "
+                 "9999999999999 from n");
+  eventually(
+      30s, [&] { return test::code_of(uut.call("show", json::array({ended}))) == ec::not_found; });
+  EXPECT_EQ(ok(uut.call("status", json::array()))["gauges"]["journal_runs_deleted"], 1);
+  EXPECT_TRUE(push(uut, 1) != ended) << "its key is free again";
 }
 
 TEST(journal, is_refused_when_damaged_and_goes_on_once_it_was_salvaged) {

@@ -47,6 +47,8 @@ committed sim_disk::apply(image& to, const batch& b) {
                           to.runs[o.run.id] = {o.run, o.key, "", "", {}};
                         },
                         [&](const set_run& o) {
+                          out.is_stale = to.runs.count(o.run) == 0;
+                          if (out.is_stale) return;
                           auto& r = to.runs[o.run];
                           r.row.state = o.state;
                           r.row.attempts = o.attempts;

@@ -300,12 +300,10 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
     world_.note(std::move(f));
   };
   if (c.method == "push") {
-    const auto push = parse_push(c.args);
-    if (!push) return {dispatcher::answer{request, fail(push.error())}};
     char id[16];
     std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
     const auto ms = std::chrono::duration_cast<milliseconds>(at.time_since_epoch());
-    return queue_->on_push(at, request, *push, id, ms.count() + wall_offset_ms_);
+    return queue_->on_push(at, request, parse_push(c.args), id, ms.count() + wall_offset_ms_);
   }
   if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());
   if (c.method == "hello") {

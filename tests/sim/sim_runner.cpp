@@ -115,7 +115,7 @@ sim_runner::sim_runner(world& w, network& net, sim_sshd& sshd, unsigned index, u
   link_.give_hello = [this](const reply& answer) {
     runner_->on_link_lost();
     to_outbox_.tell([this] { outbox_->on_link_lost(); });
-    if (is_ready_) return answer(runner_->state());
+    if (is_ready_) return answer(runner_->state(now()));
     asked_for_hello_.push_back(answer);
   };
   link_.take_up = [this](const json& hello) {

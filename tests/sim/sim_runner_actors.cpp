@@ -45,7 +45,8 @@ void sim_runner::bring_up_runner() {
           perform(runner_->on_enrolled(now(), worker, 0));
           if (--*left != 0) return;
           is_ready_ = true;
-          for (const auto& answer : std::exchange(asked_for_hello_, {})) answer(runner_->state());
+          for (const auto& answer : std::exchange(asked_for_hello_, {}))
+            answer(runner_->state(now()));
         }));
   }
 }

@@ -195,6 +195,48 @@ TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
   EXPECT_EQ(uut.offers.size(), 1u);
 }
 
+TEST(queue_fsm, records_a_refused_push_under_the_id_that_its_answer_names) {
+  world uut;
+  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
+  const auto draining = uut.answers.at(uut.push("R1", "key"));
+  ASSERT_EQ(draining.error().code, ec::draining);
+  EXPECT_EQ(draining.error().facts.at(0), (std::pair<std::string, std::string>{"run", "R1"}));
+  const auto& told = std::get<journal::event>(uut.written.back());
+  EXPECT_EQ(told.run, "R1");
+  EXPECT_EQ(told.what, journal::push_refused);
+  EXPECT_EQ(told.detail["code"], "draining");
+  EXPECT_EQ(told.detail["repo"], "r");
+  EXPECT_EQ(told.detail["key"], "key");
+  const result<push_request> wrong = fail(ec::bad_argument, "sha must be …");
+  uut.perform(uut.fsm.on_push(uut.now, 900, wrong, "R2", 1));
+  EXPECT_EQ(uut.answers.at(900).error().facts.at(0).second, "R2");
+  EXPECT_EQ(uut.fsm.open_runs(), 0u);
+}
+
+TEST(queue_fsm, names_no_record_of_a_refused_push_that_could_not_be_written) {
+  world uut;
+  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
+  uut.journal_error = {ec::journal_full, "full", {}};
+  const auto no = uut.answers.at(uut.push("R1")).error();
+  EXPECT_EQ(no.code, ec::draining);
+  EXPECT_TRUE(no.facts.empty());
+}
+
+TEST(queue_fsm, records_only_so_many_refused_pushes_a_minute) {
+  world uut;
+  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
+  uut.written.clear();
+  for (int i = 0; i < 1000; ++i) {
+    const auto no = uut.answers.at(uut.push("R" + std::to_string(i)));
+    ASSERT_EQ(no.error().code, ec::draining);
+  }
+  EXPECT_EQ(uut.written.size(), 120u);
+  EXPECT_EQ(uut.fsm.status(uut.now)["refusals_not_recorded"], 880);
+  uut.now += 60s;
+  uut.push("R1000");
+  EXPECT_EQ(uut.written.size(), 121u);
+}
+
 TEST(queue_fsm, refuses_a_runner_of_no_known_version) {
   world uut;
   uut.perform(uut.fsm.on_hello(uut.now, 1, uut.next, {{"version", 0}}));

@@ -69,7 +69,7 @@ TEST(lost_pushes, p8_a_worker_whose_rollback_fails_three_times_is_repaired_and_w
     ASSERT_TRUE(w.begins()) << i;
     w.end("infrastructure", true);
     EXPECT_FALSE(w.is_offered()) << "a broken zone takes no work";
-    EXPECT_EQ(w.uut.state()["workers"], 1) << "nor is it put away";
+    EXPECT_EQ(w.uut.state(w.now)["workers"], 1) << "nor is it put away";
     w.uut.on_tick(w.now += 2s);
   }
   ASSERT_TRUE(w.is_offered());

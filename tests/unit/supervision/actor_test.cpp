@@ -6,6 +6,15 @@
 using namespace ntrace;
 using namespace ntrace::test;
 
+TEST(caf_types, keep_code_message_and_facts_of_an_error) {
+  const error before{ec::gap, "chunk 3 does not follow 1", {{"expected", "2"}, {"run", "R"}}};
+  const auto after = from_caf(to_caf(before));
+  EXPECT_EQ(after.code, before.code);
+  EXPECT_EQ(after.message, before.message);
+  EXPECT_EQ(after.facts, before.facts);
+  EXPECT_TRUE(from_caf(to_caf(error{ec::io, "no facts", {}})).facts.empty());
+}
+
 TEST(supervisor_A2, tells_the_parent_which_grandchild_did_not_start) {
   world w;
   const auto r = std::make_shared<record>();
