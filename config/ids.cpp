@@ -10,12 +10,32 @@ constexpr std::string_view base32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 constexpr std::string_view base16 = "0123456789abcdef";
 }  // namespace
 
-std::string make_ulid(std::int64_t at_ms, random_source& random) {
+std::string first_ulid(std::int64_t at_ms) {
   std::string out(26, '0');
   auto time = static_cast<std::uint64_t>(at_ms);
   for (int i = 9; i >= 0; --i, time >>= 5) out[static_cast<std::size_t>(i)] = base32[time & 31];
+  return out;
+}
+
+std::string make_ulid(std::int64_t at_ms, random_source& random) {
+  auto out = first_ulid(at_ms);
   for (std::size_t i = 10; i < 26; ++i) out[i] = base32[random.next() & 31];
   return out;
+}
+
+std::string ulid_source::next(std::int64_t at_ms, random_source& random) {
+  if (at_ms > last_ms_) {
+    last_ms_ = at_ms;
+    last_ = make_ulid(at_ms, random);
+    last_[10] = base32[random.next() & 15];  // Room above for those that follow.
+    return last_;
+  }
+  for (std::size_t i = 26; i-- > 0;) {
+    const auto digit = base32.find(last_[i]);
+    last_[i] = base32[(digit + 1) & 31];
+    if (digit != 31) break;
+  }
+  return last_;
 }
 
 bool is_ulid(std::string_view text) noexcept {

@@ -156,7 +156,10 @@ private:
                             } else {
                               const auto mid =
                                   caf::message_id{e.id}.with_category(at->second.mid.category());
-                              target_->enqueue(ctrl(), mid, at->second.content, context);
+                              auto& kept = at->second.content;
+                              // What is not sent again is not kept: its receiver may move from it.
+                              target_->enqueue(ctrl(), mid, fsm_.resends() ? kept : std::move(kept),
+                                               context);
                             }
                           },
                           [&](const deny& e) {

@@ -50,6 +50,7 @@ public:
   facade_effects on_gone();
   facade_effects on_tick(time_point now);
 
+  bool resends() const { return options_.resend; }
   std::size_t held() const { return held_.size(); }
   std::size_t bytes() const { return bytes_; }
   bool is_up() const { return is_up_; }

@@ -14,15 +14,17 @@ void add_push_bench(CLI::App& bench, outcome& out) {
   auto as_json = std::make_shared<bool>(false);
   auto seconds = std::make_shared<double>(3);
   auto dir = std::make_shared<std::string>("/var/tmp");
+  auto is_alone = std::make_shared<bool>(false);
+  sub->add_flag("--alone", *is_alone, "without the peers");
   sub->add_flag("--json", *as_json, "print JSON");
   sub->add_option("--seconds", *seconds, "how long each is measured")
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
   sub->add_option("--dir", *dir, "a folder on the disk to measure")->capture_default_str();
-  sub->callback([&out, as_json, seconds, dir] {
-    out.run = [as_json, seconds, dir] {
+  sub->callback([&out, as_json, seconds, dir, is_alone] {
+    out.run = [as_json, seconds, dir, is_alone] {
       const auto figures =
-          bench::push(*dir, milliseconds{static_cast<std::int64_t>(*seconds * 1000)});
+          bench::push(*dir, milliseconds{static_cast<std::int64_t>(*seconds * 1000)}, !*is_alone);
       if (!figures) return report(figures.error(), *as_json);
       std::cout << (*as_json ? figures->dump() + "\n" : bench::push_table(*figures));
       return 0;

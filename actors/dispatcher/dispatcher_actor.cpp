@@ -1,6 +1,7 @@
 #include "actors/dispatcher/dispatcher_actor.hpp"
 
-#include <caf/event_based_actor.hpp>
+#include <caf/io/broker.hpp>
+#include <caf/io/middleman.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
@@ -50,10 +51,13 @@ struct dispatcher_state {
   request_id next_request = 1;
   bool is_ready = false;  ///< The machine knows all that the journal holds.
   random_source random{random_seed()};
+  ulid_source ids;
   std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
   std::vector<std::pair<caf::response_promise, call>> early;  ///< Calls before recovery is through.
 };
-using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
+/// A broker without a connection: so it runs on the thread of those that have them, and a push
+/// costs no hand-over to another thread but that to the journal and back. It never blocks.
+using dispatcher_self = caf::stateful_actor<dispatcher_state, caf::io::broker>*;
 
 void perform(dispatcher_self self, effects todo);
 void look(dispatcher_self self, const watcher& w);
@@ -64,13 +68,13 @@ request_id remember(dispatcher_self self, const caf::response_promise& promise) 
   return id;
 }
 
-void settle(dispatcher_self self, request_id request, const result<json>& value) {
+void settle(dispatcher_self self, request_id request, result<json> value) {
   const auto at = self->state.requests.find(request);
   if (at == self->state.requests.end()) return;
   auto promise = std::move(at->second);
   self->state.requests.erase(at);
   crash_point("dispatcher.before_answer");
-  if (value) return promise.deliver(served{*value});
+  if (value) return promise.deliver(served{std::move(*value)});
   if (value.error().code == ec::stale_lease) ++gauges::value("dispatcher_stale_refused");
   promise.deliver(to_caf(value.error()));
 }
@@ -105,7 +109,7 @@ void perform(dispatcher_self self, effects todo) {
                                                                     fail(std::move(e2))));
                       });
             },
-            [&](answer& e) { settle(self, e.request, e.value); },
+            [&](answer& e) { settle(self, e.request, std::move(e.value)); },
             [&](offer& e) {
               crash_point("dispatcher.before_offer");
               self->send(state.parts.server, rpc::notify{e.session, "offer", json::array({e.run})});
@@ -121,7 +125,8 @@ void perform(dispatcher_self self, effects todo) {
             [&](changed& e) { wake_watchers(self, e.run); }},
         one);
   }
-  gauges::value("queue_open_runs") = static_cast<std::int64_t>(state.fsm->open_runs());
+  static auto& open_runs = gauges::value("queue_open_runs");
+  open_runs = static_cast<std::int64_t>(state.fsm->open_runs());
 }
 
 void read(dispatcher_self self, const caf::response_promise& promise, const char* what,
@@ -245,7 +250,7 @@ const std::map<std::string, method>& methods() {
       {"push", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
          const auto request = remember(self, promise);
          const auto at = wall_ms();
-         perform(self, self->state.fsm->on_push(now_of(self), request, parse_push(c.args), make_ulid(at, self->state.random), at));
+         perform(self, self->state.fsm->on_push(now_of(self), request, parse_push(c.args), self->state.ids.next(at, self->state.random), at));
        }},
       {"hello", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_hello(now, s, r, a); })},
       {"accept", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_accept(now, s, r, a); })},
@@ -389,7 +394,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
 }  // namespace
 
 result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts) {
-  return system.spawn(dispatcher, parts);
+  return system.middleman().spawn_broker(dispatcher, parts);
 }
 
 }  // namespace ntrace::dispatcher

@@ -97,7 +97,7 @@ result<push_request> parse_payload(const json& payload) {
       return wrong_field("uuid", "a text of at most 200 bytes");
     out.key = uuid->get<std::string>();
   }
-  out.payload = payload;
+  out.payload = payload.dump(-1, ' ', false, json::error_handler_t::replace);
   return out;
 }
 
@@ -120,8 +120,6 @@ result<push_request> parse_push(const json& args) {
   if (auto taken = take_sha(args[2], "sha", out.sha); !taken) return fail(taken.error());
   if (with_options)
     if (auto taken = take_options(args[3], out); !taken) return fail(taken.error());
-  out.payload = {{"after", out.sha},
-                 {"repository", {{"name", out.repo}, {"owner", {{"name", out.owner}}}}}};
   return out;
 }
 

@@ -18,9 +18,14 @@ nlohmann::json stored_answer(bool is_duplicate) {
 
 /// A job as the old protocol has it.
 nlohmann::json job_of(const run_row& row, const std::string& payload) {
-  return {{"commit", row.sha}, {"owner", row.owner},
-          {"repo", row.repo},  {"uuid", row.id},
-          {"id", row.id},      {"payload", nlohmann::json::parse(payload, nullptr, false)}};
+  const nlohmann::json plain{
+      {"after", row.sha}, {"repository", {{"name", row.repo}, {"owner", {{"name", row.owner}}}}}};
+  return {{"commit", row.sha},
+          {"owner", row.owner},
+          {"repo", row.repo},
+          {"uuid", row.id},
+          {"id", row.id},
+          {"payload", payload.empty() ? plain : nlohmann::json::parse(payload, nullptr, false)}};
 }
 
 journal::append_doc stored_form(const result_doc& doc, const run_row& row) {

@@ -27,7 +27,7 @@ struct push_request {
   std::string source;  ///< SPEC that overrides the template; empty: the template's.
   std::int64_t priority = 0;
   std::int64_t deadline_ms = 0;  ///< How long after the push its result is of use; 0: always.
-  nlohmann::json payload;
+  std::string payload;  ///< A forge's own words, as JSON; empty: owner, repo and sha say it all.
 };
 
 /// A run as the journal keeps it.

@@ -34,12 +34,12 @@ group_effects group_commit_fsm::on_flush() {
   return out;
 }
 
-group_effects group_commit_fsm::on_written(const result<std::vector<committed>>& done) {
+group_effects group_commit_fsm::on_written(result<std::vector<committed>> done) {
   group_effects out;
   const auto tags = std::exchange(writing_, {});
   for (std::size_t i = 0; i < tags.size(); ++i) {
     if (done)
-      out.push_back(tell_writer{tags[i], (*done)[i]});
+      out.push_back(tell_writer{tags[i], std::move((*done)[i])});
     else if (mutated(mutation::fsync_error_ignored))
       out.push_back(tell_writer{tags[i], committed{}});
     else

@@ -31,7 +31,7 @@ public:
   group_effects on_write(std::uint64_t tag, batch ops);
   group_effects on_flush();
   /// What became of the last write_batches: one outcome for each batch, or nothing of it is there.
-  group_effects on_written(const result<std::vector<committed>>& done);
+  group_effects on_written(result<std::vector<committed>> done);
 
   std::size_t waiting() const { return batches_.size(); }
   /// Everything given to on_write() has its outcome: what is on disk is all there will be of it.

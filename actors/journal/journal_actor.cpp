@@ -117,7 +117,8 @@ void perform(writer_self self, group_effects todo) {
     std::visit(overload{// What is in the mailbox before this message shares the transaction.
                         [&](const flush_soon&) { self->send(self, flush_atom::value); },
                         [&](const write_batches& e) {
-                          const auto done = commit(state, e.batches);
+                          static auto& commits = gauges::value("journal_commits");
+                          auto done = commit(state, e.batches);
                           if (!done) {
                             ++gauges::value("journal_commit_failures");
                             log::error("journal.commit_failed",
@@ -126,8 +127,8 @@ void perform(writer_self self, group_effects todo) {
                           }
                           if (!done && done.error().code == ec::journal_lost && !state.is_lost)
                             lose(self, done.error());
-                          ++gauges::value("journal_commits");
-                          perform(self, state.fsm.on_written(done));
+                          ++commits;
+                          perform(self, state.fsm.on_written(std::move(done)));
                         },
                         [&](tell_writer& e) {
                           const auto at = state.promises.find(e.tag);
@@ -150,12 +151,12 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
   self->state.path = path;
   self->state.keep = keep;
   self->delayed_send(self, retain_every, retain_atom::value);
-  return {[self](const write_request& w) -> caf::result<committed> {
+  return {[self](write_request& w) -> caf::result<committed> {
             auto& state = self->state;
             const auto tag = state.next_tag++;
             auto promise = self->make_response_promise<committed>();
             state.promises.emplace(tag, promise);
-            perform(self, state.fsm.on_write(tag, w.ops));
+            perform(self, state.fsm.on_write(tag, std::move(w.ops)));
             return promise;
           },
           [self](recover_atom) -> caf::result<recovery> {

@@ -150,7 +150,7 @@ public:
     for (const auto* order : {"asc", "desc"})
       look_up_runs(
           from_,
-          std::string{"select id from run indexed by run_created order by created_ms "} + order,
+          std::string{"select id from run indexed by sqlite_autoindex_run_2 order by key "} + order,
           columns, seen);
   }
 

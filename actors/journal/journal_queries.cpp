@@ -82,10 +82,12 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
   statement s{*db_,
               "select " NTRACE_RUN_COLUMNS
               ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) "
-              "and (?='' or state=?) and created_ms>=? order by created_ms desc, id desc limit ?"};
+              "and (?='' or state=?) and id>=? order by id desc limit ?"};  // ids are made in the
+                                                                            // order of time
   const auto repo = filter.value("repo", "");
   const auto state = filter.value("state", "");
-  s.bind(repo).bind(repo).bind(state).bind(state).bind(filter.value("since_ms", std::int64_t{0}));
+  s.bind(repo).bind(repo).bind(state).bind(state);
+  s.bind(first_ulid(filter.value("since_ms", std::int64_t{0})));
   s.bind(std::clamp<std::int64_t>(filter.value("limit", std::int64_t{20}), 1, 1000));
   auto out = nlohmann::json::array();
   auto read = s.each([&](const statement& row) {

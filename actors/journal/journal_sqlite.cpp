@@ -142,14 +142,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
   return std::visit(
       overload{
           [&](const insert_run& o) -> result<void> {
-            auto known = find_by_key(o.key);
-            if (!known) return fail(known.error());
-            if (*known) {
-              out.duplicate_of = std::move(*known);
-              return {};
-            }
             statement s{*db_, "insert into run(" NTRACE_RUN_COLUMNS
-                              ", key, payload, updated_ms) values(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"};
+                              ", key, payload, updated_ms) values(?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                              "on conflict(key) do nothing"};
             s.bind(o.run.id)
                 .bind(o.run.owner)
                 .bind(o.run.repo)
@@ -161,7 +156,12 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.run.token)
                 .bind(o.run.created_ms)
                 .bind(o.run.deadline_ms);
-            return s.bind(o.key).bind(o.payload.dump()).bind(now_ms).done();
+            auto done = s.bind(o.key).bind(o.payload).bind(now_ms).done();
+            if (!done || sqlite3_changes(db_->handle()) != 0) return done;
+            auto known = find_by_key(o.key);
+            if (!known) return fail(known.error());
+            out.duplicate_of = std::move(*known);
+            return {};
           },
           [&](const set_run& o) -> result<void> {
             statement s{

@@ -15,8 +15,8 @@ using dispatcher::verdict;
 /// A new run, unless its key is known: then nothing is written and the answer names the old one.
 struct insert_run {
   run_row run;
-  std::string key;  ///< Never empty: the run's own id where none was given.
-  nlohmann::json payload;
+  std::string key;      ///< Never empty: the run's own id where none was given.
+  std::string payload;  ///< As in push_request.
 };
 /// The run's state, attempts and token.
 struct set_run {

@@ -49,6 +49,7 @@ create index run_ended on run(updated_ms)
   where state in ('done','failed','quarantined','cancelled');
 create index event_refused on event(id) where what='push_refused';
 create index doc_token on doc(token);
+drop index run_created;
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

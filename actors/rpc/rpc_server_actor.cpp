@@ -7,9 +7,12 @@
 #include <caf/io/broker.hpp>
 #include <caf/io/middleman.hpp>
 
+#include <algorithm>
+#include <cerrno>
 #include <map>
 #include <optional>
 
+#include "config/file.hpp"
 #include "config/gauges.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
@@ -22,16 +25,17 @@ namespace {
 
 using sweep_atom = caf::atom_constant<caf::atom("sweep")>;
 constexpr auto sweep_every = std::chrono::seconds{5};
-constexpr std::size_t read_bytes = 64u << 10;
+constexpr std::size_t read_bytes = 16u << 10;  // CAF clears as much before each read
 
-/// A connection has two scribes. CAF ends a scribe when the peer half-closes, and what was asked
-/// must still be answered: so a second scribe that never reads writes on a duplicate of the
-/// descriptor.
+/// CAF ends a scribe when the peer half-closes, and what was asked must still be answered: so we
+/// write on a duplicate of the descriptor. It takes nearly all answers at once; for a peer that is
+/// slow to read, a second scribe that never reads waits and writes the rest.
 struct peer {
   net::rpc_peer_fsm fsm;
   /// None once CAF has closed it: its number, the descriptor's, may be another connection's by
   /// then.
   std::optional<caf::io::connection_handle> reader, writer;
+  unique_fd out;  ///< None once the connection is broken.
   std::string address;
 };
 
@@ -47,8 +51,10 @@ using server_self = caf::stateful_actor<server_state, caf::io::broker>*;
 
 void perform(server_self self, peer_id id, net::peer_effects todo);
 
-void serve(server_self self, peer_id id, const net::rpc_request& request) {
-  auto answer = [self, id, request](const result<nlohmann::json>& value) {
+void serve(server_self self, peer_id id, net::rpc_request request) {
+  auto args = std::exchange(request.args, {});
+  call said{id, request.method, std::move(args), self->state.peers.at(id).address};
+  auto answer = [self, id, request = std::move(request)](const result<nlohmann::json>& value) {
     const auto at = self->state.peers.find(id);
     if (at == self->state.peers.end()) return;
     if (!value && !request.wants_reply)
@@ -56,8 +62,7 @@ void serve(server_self self, peer_id id, const net::rpc_request& request) {
                 {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
     perform(self, id, at->second.fsm.on_answer(supervision::now_of(self), request, value));
   };
-  self->request(self->state.handler, caf::infinite,
-                call{id, request.method, request.args, self->state.peers.at(id).address})
+  self->request(self->state.handler, caf::infinite, std::move(said))
       .then([answer](const served& s) { answer(s.value); },
             [answer](const caf::error& e) {
               auto ours = supervision::from_caf(e);
@@ -81,18 +86,40 @@ void forget(server_self self, peer_id id) {
   --gauges::value("rpc_connections");
 }
 
+/// What the socket does not take at once is left to a scribe.
+void write(server_self self, peer_id id, std::string_view text) {
+  auto& p = self->state.peers.at(id);
+  if (!p.out) return;
+  const auto broken = [&] {
+    p.out.reset();
+    perform(self, id, p.fsm.on_broken());
+  };
+  if (!p.writer) {
+    const auto sent = ::send(p.out.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) return broken();
+    text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
+    if (text.empty()) return perform(self, id, p.fsm.on_written(supervision::now_of(self), 0));
+    const int copy = ::fcntl(p.out.get(), F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+      log::error("rpc.no_descriptors", {{"connections", self->state.peers.size()}});
+      return broken();
+    }
+    p.writer = self->add_scribe(copy);
+    self->state.by_handle[*p.writer] = id;
+    self->ack_writes(*p.writer, true);
+  }
+  self->write(*p.writer, text.size(), text.data());
+  self->flush(*p.writer);
+}
+
 void perform(server_self self, peer_id id, net::peer_effects todo) {
   for (auto& one : todo) {
     const auto at = self->state.peers.find(id);
     if (at == self->state.peers.end()) return;
     auto& p = at->second;
     std::visit(
-        overload{[&](const net::serve_request& e) { serve(self, id, e.request); },
-                 [&](const net::write_bytes& e) {
-                   if (!p.writer) return;
-                   self->write(*p.writer, e.text.size(), e.text.data());
-                   self->flush(*p.writer);
-                 },
+        overload{[&](net::serve_request& e) { serve(self, id, std::move(e.request)); },
+                 [&](const net::write_bytes& e) { write(self, id, e.text); },
                  [&](const net::stop_reading&) {
                    if (p.reader) self->halt(*p.reader);
                  },
@@ -128,8 +155,8 @@ void on_connection(server_self self, const caf::io::new_connection_msg& m) {
     self->close(m.handle);
     return;
   }
-  const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) {
+  unique_fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  if (!copy) {
     log::error("rpc.no_descriptors", {{"connections", state.peers.size()}});
     self->close(m.handle);
     return;
@@ -139,10 +166,8 @@ void on_connection(server_self self, const caf::io::new_connection_msg& m) {
   auto& p = state.peers[id];
   p.reader = m.handle;
   p.address = self->remote_addr(m.handle);
-  p.writer = self->add_scribe(copy);
+  p.out = std::move(copy);
   state.by_handle[*p.reader] = id;
-  state.by_handle[*p.writer] = id;
-  self->ack_writes(*p.writer, true);
   self->configure_read(*p.reader, caf::io::receive_policy::at_most(read_bytes));
   ++gauges::value("rpc_connections");
 }
@@ -156,6 +181,7 @@ void on_closed(server_self self, caf::io::connection_handle handle) {
   state.by_handle.erase(at);
   const bool is_writer = p.writer == handle;
   (is_writer ? p.writer : p.reader).reset();
+  if (is_writer) p.out.reset();
   perform(self, id, is_writer ? p.fsm.on_broken() : p.fsm.on_half_close(supervision::now_of(self)));
 }
 

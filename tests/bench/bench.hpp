@@ -30,11 +30,12 @@ result<nlohmann::json> supervision(unsigned restarts);
 std::string supervision_table(const nlohmann::json& figures);
 
 /// Durable pushes per second with 1, 16 and 64 clients, each measured for `time`, beside
-/// beanstalkd, RabbitMQ and PostgreSQL where they are installed; all on the disk of the folder
-/// `parent`. JSON:
+/// beanstalkd, RabbitMQ and PostgreSQL where they are installed, or alone; all on the disk of the
+/// folder `parent`. JSON:
 /// {"fdatasync_per_second", "rows": [{"broker", "durable_by", "clients", "per_second", "p50_us",
 ///  "p99_us"}…], "ratios": [{"clients", "peer", "ntrace_to_peer"}…], "missing": [names]}.
-result<nlohmann::json> push(const std::string& parent, std::chrono::milliseconds time);
+result<nlohmann::json> push(const std::string& parent, std::chrono::milliseconds time,
+                            bool with_peers);
 std::string push_table(const nlohmann::json& figures);
 
 }  // namespace ntrace::bench

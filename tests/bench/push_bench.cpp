@@ -29,11 +29,11 @@ struct folder {
 
 }  // namespace
 
-result<json> push(const std::string& parent, milliseconds time) {
+result<json> push(const std::string& parent, milliseconds time, bool with_peers) {
   const folder dir{parent};
   if (dir.path.empty()) return fail(ec::io, "cannot make a folder in " + parent);
   std::vector<std::string> missing;
-  auto brokers = push_brokers(dir.path, missing);
+  auto brokers = push_brokers(dir.path, with_peers, missing);
   if (!brokers) return fail(brokers.error());
   json out{{"rows", json::array()}, {"missing", missing}, {"ratios", json::array()}};
   auto rate = sync_rate(dir.path, time);

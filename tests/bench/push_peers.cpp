@@ -288,9 +288,10 @@ broker_spec ours(const std::string& dir) {
 
 }  // namespace
 
-result<std::vector<broker_spec>> push_brokers(const std::string& dir,
+result<std::vector<broker_spec>> push_brokers(const std::string& dir, bool with_peers,
                                               std::vector<std::string>& missing) {
   std::vector<broker_spec> out{ours(dir)};
+  if (!with_peers) return out;
   if (is_installed("/usr/bin/beanstalkd"))
     out.push_back(beanstalkd(dir));
   else

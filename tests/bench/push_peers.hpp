@@ -35,7 +35,7 @@ struct broker_spec {
 
 /// Of the peers, those that are installed; names of those that are not are added to `missing`.
 /// `dir`: where each keeps its data, on the disk that is measured.
-result<std::vector<broker_spec>> push_brokers(const std::string& dir,
+result<std::vector<broker_spec>> push_brokers(const std::string& dir, bool with_peers,
                                               std::vector<std::string>& missing);
 
 /// A process that was started, gone with the object.

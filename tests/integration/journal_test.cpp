@@ -41,8 +41,7 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   const test::scratch dir;
   {
     auto db = open_in(dir);
-    put(*db, {insert_run{row(R1), "k", nlohmann::json::object()},
-              event{R1, 0, 0, "intake", "queued", {}}});
+    put(*db, {insert_run{row(R1), "k", ""}, event{R1, 0, 0, "intake", "queued", {}}});
     put(*db, {put_attempt{R1, 1, 5, "runner"}, set_run{R1, run_state::running, 1, 5, "", ""}});
     EXPECT_FALSE(
         put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);

@@ -56,7 +56,7 @@ struct queue_world {
     journal::committed done;
     for (const auto& op : c.ops) {
       if (const auto* put = std::get_if<journal::put_attempt>(&op); put && put->wants_payload)
-        done.payload = "{}";
+        done.payload = "";
       if (const auto* doc = std::get_if<journal::append_doc>(&op)) {
         done.is_known = docs.count(doc->doc) != 0;
         done.is_stale = !done.is_known && doc->token == 0;
@@ -82,7 +82,7 @@ struct queue_world {
   request_id push(const std::string& id, const std::string& key = "",
                   const std::string& owner = "o", std::int64_t priority = 0,
                   milliseconds deadline = 0ms) {
-    push_request p{owner, "r", sha, key, "", priority, deadline.count(), json::object()};
+    push_request p{owner, "r", sha, key, "", priority, deadline.count(), ""};
     perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
     return next++;
   }

@@ -100,6 +100,16 @@ TEST(parse_host_port, takes_ports_alone_and_bracketed_addresses) {
 
 TEST(ids, sort_by_time_and_are_recognised) {
   test::seeded s;
+  ulid_source rising;
+  std::string last;
+  for (int i = 0; i < 10'000; ++i) {
+    // Within one millisecond, and now and then with a clock that steps back.
+    auto next = rising.next(5'000 + i / 1000 - (i % 700 == 699 ? 100 : 0), s.random);
+    ASSERT_TRUE(is_ulid(next)) << next;
+    ASSERT_GT(next, last);
+    ASSERT_GE(next, first_ulid(5'000));
+    last = std::move(next);
+  }
   const auto early = make_ulid(1'000, s.random);
   const auto late = make_ulid(2'000, s.random);
   EXPECT_LT(early, late);

@@ -18,7 +18,7 @@ const std::string sha(40, 'a');
 TEST(parse_push, takes_the_seeds_form_with_and_without_options) {
   const auto plain = test::ok(parse_push(json::array({"o", "r", std::string(40, 'A')})));
   EXPECT_EQ(plain.sha, sha);
-  EXPECT_EQ(plain.payload["after"], sha);
+  EXPECT_EQ(plain.payload, "");
   const auto full = test::ok(parse_push(json::array(
       {"o", "r", std::string(64, '0'), {{"key", "k"}, {"source", "dir"}, {"priority", -5}}})));
   EXPECT_EQ(full.key + full.source, "kdir");
@@ -32,7 +32,7 @@ TEST(parse_push, takes_a_webhooks_payload) {
   const auto push = test::ok(parse_push(json::array({payload})));
   EXPECT_EQ(push.owner + "/" + push.repo, "dscape/nano");
   EXPECT_EQ(push.key, "u-1");
-  EXPECT_EQ(push.payload, payload);
+  EXPECT_EQ(json::parse(push.payload), payload);
 }
 
 TEST(parse_push, names_the_field_that_is_wrong) {

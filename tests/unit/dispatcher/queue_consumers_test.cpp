@@ -30,7 +30,8 @@ TEST(consumer, is_given_a_job_when_there_is_one_and_waits_for_it_otherwise) {
   EXPECT_EQ(job["owner"], "o");
   EXPECT_EQ(job["repo"], "r");
   EXPECT_EQ(job["commit"], sha);
-  EXPECT_TRUE(job["payload"].is_object());
+  EXPECT_EQ(job["payload"]["after"], job["commit"]);
+  EXPECT_EQ(job["payload"]["repository"]["name"], "r");
   w.push("B");
   EXPECT_TRUE(w.offers.empty());
   EXPECT_EQ(w.job(w.ask(1))["id"], "B");
