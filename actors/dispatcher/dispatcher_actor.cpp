@@ -1,10 +1,11 @@
-#include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/dispatcher/dispatcher_state.hpp"
 
 #include <caf/io/broker.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
+#include <set>
 
 #include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
@@ -23,43 +24,17 @@
 namespace ntrace::dispatcher {
 namespace {
 
+using nlohmann::json;
 using rpc::call;
 using rpc::deny;
 using rpc::give;
 using rpc::served;
 using supervision::now_of;
 using supervision::to_caf;
-using tick_atom = caf::atom_constant<caf::atom("tick")>;
-using nlohmann::json;
 
 constexpr milliseconds watch_max{30'000};   // a long poll is answered at the latest then
 constexpr std::size_t watchers_max = 4096;  // of all runs together
 
-struct watcher {
-  std::uint64_t id = 0;
-  caf::response_promise promise;
-  json args;
-  time_point until;
-};
-
-struct dispatcher_state {
-  const char* name = "dispatcher";
-  dispatcher_parts parts;
-  std::optional<queue_fsm> fsm;
-  std::map<request_id, caf::response_promise> requests;
-  std::multimap<std::string, watcher> watchers;
-  request_id next_request = 1;
-  bool is_ready = false;  ///< The machine knows all that the journal holds.
-  random_source random{random_seed()};
-  ulid_source ids;
-  std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
-  std::vector<std::pair<caf::response_promise, call>> early;  ///< Calls before recovery is through.
-};
-/// A broker without a connection: so it runs on the thread of those that have them, and a push
-/// costs no hand-over to another thread but that to the journal and back. It never blocks.
-using dispatcher_self = caf::stateful_actor<dispatcher_state, caf::io::broker>*;
-
-void perform(dispatcher_self self, effects todo);
 void look(dispatcher_self self, const watcher& w);
 
 request_id remember(dispatcher_self self, const caf::response_promise& promise) {
@@ -86,6 +61,8 @@ void wake_watchers(dispatcher_self self, const std::string& run) {
   self->state.watchers.erase(begin, end);
   for (const auto& w : due) look(self, w);
 }
+
+}  // namespace
 
 void perform(dispatcher_self self, effects todo) {
   auto& state = self->state;
@@ -128,6 +105,8 @@ void perform(dispatcher_self self, effects todo) {
   static auto& open_runs = gauges::value("queue_open_runs");
   open_runs = static_cast<std::int64_t>(state.fsm->open_runs());
 }
+
+namespace {
 
 void read(dispatcher_self self, const caf::response_promise& promise, const char* what,
           const json& args, const std::function<void(json&)>& finish = {}) {
@@ -301,6 +280,8 @@ const std::map<std::string, method>& methods() {
   return table;
 }
 
+}  // namespace
+
 void serve(dispatcher_self self, const caf::response_promise& promise, const call& c) {
   const auto at = methods().find(c.method);
   if (at != methods().end()) {
@@ -317,45 +298,7 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
          fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
 }
 
-void serve_from_now(dispatcher_self self) {
-  auto& state = self->state;
-  state.is_ready = true;
-  crash_point("dispatcher.recovered");
-  log::info("dispatcher.recovered", {{"open_runs", state.fsm->open_runs()}});
-  for (auto& promise : std::exchange(state.waiting, {})) promise.deliver(caf::ok_atom::value);
-  for (auto& [promise, c] : std::exchange(state.early, {})) serve(self, promise, c);
-}
-
-/// The queue comes in page by page, so that a long one is never in memory twice; all of it is read
-/// before anybody is told yes, so that a damaged journal is found first.
-void load_page(dispatcher_self self, journal::page_request from) {
-  self->request(self->state.parts.journal, caf::infinite, std::move(from))
-      .then(
-          [self](const journal::page& p) {
-            perform(self, self->state.fsm->on_recovered(now_of(self), wall_ms(), p.runs));
-            if (p.is_last)
-              serve_from_now(self);
-            else
-              load_page(self, {p.runs.back().created_ms, p.runs.back().id});
-          },
-          [self](const caf::error& e) { self->quit(e); });
-}
-
-void recover(dispatcher_self self) {
-  self->request(self->state.parts.journal, caf::infinite, journal::recover_atom::value)
-      .then(
-          [self](const journal::recovery& r) {
-            auto& state = self->state;
-            state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
-            log::info("dispatcher.recovering", {{"leased", r.runs.size()},
-                                                {"token", r.highest_token},
-                                                {"draining", r.is_draining}});
-            state.fsm->on_drain_recovered(r.is_draining);
-            perform(self, state.fsm->on_recovered(now_of(self), wall_ms(), r.runs));
-            load_page(self, {});
-          },
-          [self](const caf::error& e) { self->quit(e); });
-}
+namespace {
 
 caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   supervision::guard(self, "dispatcher");
@@ -364,20 +307,25 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   return {
       [self](const call& c) -> caf::result<served> {
         auto promise = self->make_response_promise();
-        if (self->state.is_ready)
+        if (can_be_served(self->state, c.method))
           serve(self, promise, c);
         else if (self->state.early.size() < limits::unanswered_max)
           self->state.early.emplace_back(promise, c);
         else
-          promise.deliver(to_caf({ec::overloaded, "the dispatcher starts; try again", {}}));
+          promise.deliver(
+              to_caf({ec::overloaded, "the dispatcher reads its queue; try again", {}}));
         return caf::delegated<served>{};
       },
       [self](const rpc::peer_gone& gone) {
+        // What it asked before is still served, and must not leave a session behind.
+        if (std::any_of(self->state.early.begin(), self->state.early.end(),
+                        [&](const auto& e) { return e.second.peer == gone.peer; }))
+          self->state.gone_early.push_back(gone.peer);
         if (self->state.fsm)
           perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
       },
       [self](supervision::wait_atom) -> caf::result<caf::ok_atom> {
-        if (self->state.is_ready) return caf::ok_atom::value;
+        if (self->state.is_ready || self->state.takes_pushes) return caf::ok_atom::value;
         self->state.waiting.push_back(self->make_response_promise());
         return caf::delegated<caf::ok_atom>{};
       },

@@ -36,6 +36,8 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
 effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows) {
   effects out;
   for (auto& row : rows) {
+    // Pushed while the queue was being read.
+    if (runs_.count(row.id) != 0 || waiting_.contains(row.id)) continue;
     if (row.deadline_ms != 0)
       watch_deadline(now + milliseconds{std::clamp<std::int64_t>(
                                row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms)},

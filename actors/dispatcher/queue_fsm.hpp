@@ -67,6 +67,12 @@ public:
   /// Some of the journal's open runs at start, before anything else; leases get one whole term from
   /// now. `wall_ms` counts for deadlines only: how much of one is left over a restart.
   effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs);
+  /// While the runs that wait are still being given, pushes may come already, and nothing else; not
+  /// without end, because how long the queue is, is not known yet.
+  void on_recovery(bool is_under_way) {
+    is_recovering_ = is_under_way;
+    pushed_early_ = 0;
+  }
   /// `push`: what was asked for, or what is wrong with it. A push that is refused is answered with
   /// the reason, and with the id under which that is on record ("run" among the error's facts).
   effects on_push(time_point now, request_id request, const result<push_request>& push,
@@ -207,8 +213,10 @@ private:
   random_source random_;
   bool is_draining_ = false, is_stopping_ = false;
   std::uint64_t refused_ = 0, refused_unrecorded_ = 0;  ///< Pushes.
-  time_point refusals_end_{};                           ///< Of the present window.
-  std::uint64_t refusals_ = 0;                          ///< In it.
+  bool is_recovering_ = false;
+  std::size_t pushed_early_ = 0;  ///< While recovering.
+  time_point refusals_end_{};     ///< Of the present window.
+  std::uint64_t refusals_ = 0;    ///< In it.
 };
 
 }  // namespace ntrace::dispatcher

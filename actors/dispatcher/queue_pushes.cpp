@@ -10,6 +10,7 @@ namespace {
 // What a peer that pushes nonsense, or at a full queue, can make the journal write.
 constexpr milliseconds refusal_window{60'000};
 constexpr std::uint64_t refusals_per_window = 120;
+constexpr std::size_t early_pushes_max = 65'536;
 
 }  // namespace
 
@@ -20,6 +21,8 @@ result<void> queue_fsm::may_push() const {
   if (open_runs() >= limits::pushes_queued_max)
     return fail(ec::overloaded, "the queue holds " + std::to_string(limits::pushes_queued_max) +
                                     " runs; push again later");
+  if (is_recovering_ && pushed_early_ >= early_pushes_max)
+    return fail(ec::overloaded, "the dispatcher still reads its queue; push again in a moment");
   return {};
 }
 
@@ -28,6 +31,7 @@ effects queue_fsm::on_push(time_point now, request_id request, const result<push
   if (!push) return refuse(now, request, run_id, nullptr, push.error());
   if (auto may = may_push(); !may) return refuse(now, request, run_id, &*push, may.error());
   effects out;
+  if (is_recovering_) ++pushed_early_;
   run_row row;
   row.id = std::move(run_id);
   row.owner = push->owner;

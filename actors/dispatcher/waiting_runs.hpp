@@ -31,6 +31,9 @@ public:
   std::optional<run_row> take_next();
   std::optional<run_row> take(const std::string& id);
   std::optional<run_row> find(const std::string& id) const;
+  bool contains(const std::string& id) const {
+    return runs_.find(std::string_view{id}) != runs_.end();
+  }
   std::size_t size() const { return runs_.size(); }
 
 private:

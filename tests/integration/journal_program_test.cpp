@@ -108,6 +108,31 @@ TEST(retention, deletes_what_ended_long_ago_while_the_dispatcher_works) {
   EXPECT_TRUE(push(uut, 1) != ended) << "its key is free again";
 }
 
+TEST(recovery, takes_pushes_at_once_and_all_else_when_a_long_queue_is_known) {
+  const scratch dir;
+  std::string first;
+  {
+    server uut{dir, {"dispatcher"}};
+    first = push(uut, 1);
+    EXPECT_EQ(uut.stop(), 0);
+  }
+  change_by_hand(dir / "data/journal.sqlite",
+                 "with recursive n(i) as (select 1 union all select i+1 from n where i<300000) "
+                 "insert into run(id, key, owner, repo, sha, source, priority, payload, state, "
+                 "attempts, token, created_ms, updated_ms) select printf('01M876B6J4%016d',i), i, "
+                 "'o', 'r', '" +
+                     sha + "', 'dir:/tmp', 0, '', 'queued', 0, 0, 9000000000000+i, 1 from n");
+  server uut{dir, {"dispatcher"}};
+  const auto pushed = push(uut, 2);
+  EXPECT_NE(pushed, first);
+  EXPECT_EQ(push(uut, 1), first) << "its key is known before its queue is";
+  // The last to be read: only who knows them all can say that it is there.
+  const json last = json::array({"01M876B6J40000000000300000"});
+  EXPECT_EQ(ok(uut.call("cancel", last))["state"], "cancelled");
+  EXPECT_EQ(ok(uut.call("status", json::array()))["open"], 300'001);
+  EXPECT_EQ(ok(uut.call("cancel", json::array({pushed})))["state"], "cancelled");
+}
+
 TEST(journal, is_refused_when_damaged_and_goes_on_once_it_was_salvaged) {
   const scratch dir;
   const auto file = dir / "data/journal.sqlite";

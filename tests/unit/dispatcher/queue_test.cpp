@@ -195,6 +195,42 @@ TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
   EXPECT_EQ(uut.offers.size(), 1u);
 }
 
+TEST(queue_fsm, takes_pushes_while_its_queue_is_still_being_read_and_no_run_twice) {
+  world uut;
+  uut.fsm.on_recovery(true);
+  const auto rows = [&](std::vector<std::string> ids) {
+    std::vector<run_row> out;
+    for (const auto& id : ids) {
+      run_row r;
+      r.id = id;
+      r.owner = "o";
+      r.repo = "r";
+      r.sha = sha;
+      out.push_back(r);
+    }
+    uut.perform(uut.fsm.on_recovered(uut.now, 0, out));
+  };
+  rows({"R1"});
+  EXPECT_TRUE(uut.answers.at(uut.push("R9")));
+  rows({"R2", "R9"});  // The page was read after the push.
+  EXPECT_EQ(uut.fsm.open_runs(), 3u);
+  uut.fsm.on_recovery(false);
+  uut.hello(1, 5);
+  EXPECT_EQ(uut.offers.size(), 3u);
+  rows({"R9"});
+  EXPECT_EQ(uut.fsm.open_runs(), 3u) << "nor one that is being offered";
+}
+
+TEST(queue_fsm, takes_so_many_pushes_before_it_knows_the_length_of_its_queue_and_no_more) {
+  world uut;
+  uut.fsm.on_recovery(true);
+  std::size_t taken = 0;
+  while (taken < 70'000 && uut.answers.at(uut.push("R" + std::to_string(taken)))) ++taken;
+  EXPECT_EQ(taken, 65'536u);
+  uut.fsm.on_recovery(false);
+  EXPECT_TRUE(uut.answers.at(uut.push("S")));
+}
+
 TEST(queue_fsm, records_a_refused_push_under_the_id_that_its_answer_names) {
   world uut;
   uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));

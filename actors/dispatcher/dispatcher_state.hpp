@@ -1,0 +1,51 @@
+#pragma once
+// What the files of the dispatcher's actor share.
+#include <caf/io/broker.hpp>
+#include <caf/stateful_actor.hpp>
+
+#include "actors/dispatcher/dispatcher_actor.hpp"
+#include "config/ids.hpp"
+
+namespace ntrace::dispatcher {
+
+using tick_atom = caf::atom_constant<caf::atom("tick")>;
+
+struct watcher {
+  std::uint64_t id = 0;
+  caf::response_promise promise;
+  nlohmann::json args;
+  time_point until;
+};
+
+struct dispatcher_state {
+  const char* name = "dispatcher";
+  dispatcher_parts parts;
+  std::optional<queue_fsm> fsm;
+  std::map<request_id, caf::response_promise> requests;
+  std::multimap<std::string, watcher> watchers;
+  request_id next_request = 1;
+  bool is_ready = false;      ///< The machine knows all that the journal holds.
+  bool takes_pushes = false;  ///< Before that, when there is much to read.
+  time_point began{};         ///< To recover.
+  random_source random{random_seed()};
+  ulid_source ids;
+  std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
+  std::vector<std::pair<caf::response_promise, rpc::call>>
+      early;                             ///< Calls before recovery is through.
+  std::vector<rpc::peer_id> gone_early;  ///< Peers of such calls that closed their side since.
+};
+/// A broker without a connection: so it runs on the thread of those that have them, and a push
+/// costs no hand-over to another thread but that to the journal and back. It never blocks.
+using dispatcher_self = caf::stateful_actor<dispatcher_state, caf::io::broker>*;
+
+/// Carries out what the machine decided.
+void perform(dispatcher_self self, effects todo);
+void serve(dispatcher_self self, const caf::response_promise& promise, const rpc::call& c);
+
+/// Reads what the journal holds, and serves from then on; ends the actor when it cannot be read.
+void recover(dispatcher_self self);
+/// What needs no run that has not been read yet. All else waits until the whole queue is known: its
+/// order decides who is served, and a run that is not found must not be there.
+bool can_be_served(const dispatcher_state& state, const std::string& method);
+
+}  // namespace ntrace::dispatcher
