@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "actors/journal/journal_kind.hpp"
 #include "actors/journal/journal_sqlite.hpp"
@@ -154,6 +155,16 @@ public:
           columns, seen);
   }
 
+  /// A table without numbers whose rows can be missed: up to the first place that cannot be read.
+  void copy_small(const std::string& table, const std::string& columns) {
+    const auto s = prepare(from_, "select " + columns + " from " + table);
+    if (!s) return;  // An older journal has none.
+    int code = SQLITE_ROW;
+    while (!has_failed_ && (code = sqlite3_step(s.get())) == SQLITE_ROW)
+      insert(table, columns, s.get(), 0);
+    if (!has_failed_ && code != SQLITE_DONE) ++out_.unreadable;
+  }
+
 private:
   /// Takes the runs that `names` gives, one by one.
   void look_up_runs(sqlite3* in, const std::string& names, const std::string& columns,
@@ -221,11 +232,26 @@ private:
 
 constexpr const char* run_columns =
     "id, key, owner, repo, sha, source, priority, payload, state, attempts, token, verdict, "
-    "reason, created_ms, updated_ms";
+    "reason, created_ms, updated_ms, deadline_ms";
 constexpr const char* attempt_columns =
-    "token, run, number, runner, offered_ms, ended_ms, verdict, reason, receipt";
+    "token, run, number, runner, offered_ms, ended_ms, verdict, reason, receipt, is_expired, "
+    "run_id";
 constexpr const char* chunk_columns = "id, run, attempt, token, seq, stream, at_ms, data";
 constexpr const char* event_columns = "id, run, attempt, token, at_ms, actor, what, detail";
+
+/// Those of `columns` that the table has: one of an older schema lacks some. All of them where its
+/// own description cannot be read.
+std::string columns_there(sqlite3* db, const std::string& table, const std::string& columns) {
+  const auto s = prepare(db, "select name from pragma_table_info('" + table + "')");
+  std::set<std::string> there;
+  while (s && sqlite3_step(s.get()) == SQLITE_ROW) there.insert(text_of(s.get(), 0));
+  if (there.empty()) return columns;
+  std::string out;
+  std::stringstream all{columns};
+  for (std::string name; std::getline(all >> std::ws, name, ',');)
+    if (there.count(name) != 0) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
 
 /// What remains must be a journal that a dispatcher can go on with.
 constexpr const char* make_whole = R"sql(
@@ -240,6 +266,8 @@ delete from chunk where token in (select token from run where state in ('leased'
 delete from chunk where id in (select id from (
   select id, seq, row_number() over (partition by token order by seq) as place from chunk)
   where seq <> place);
+delete from doc where token not in (select token from attempt)
+  or token in (select token from run where state in ('leased','running'));
 delete from event where run not in (select id from run);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'story_lost', '' from run
@@ -259,9 +287,11 @@ result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salv
   {
     salvager s{from, target, out};
     s.copy_numbered("event", event_columns);
-    s.copy_numbered("attempt", attempt_columns);
+    s.copy_numbered("attempt", columns_there(from, "attempt", attempt_columns));
     s.copy_numbered("chunk", chunk_columns);
-    s.copy_runs(run_columns);
+    s.copy_runs(columns_there(from, "run", run_columns));
+    s.copy_small("doc", "id, token");
+    s.copy_small("flag", "name, value");
     if (s.has_failed()) return failed();
   }
   if (!run(make_whole) ||

@@ -9,6 +9,7 @@
 #include "actors/journal/journal_file.hpp"
 #include "actors/journal/journal_sqlite.hpp"
 #include "config/file.hpp"
+#include "tests/support/by_hand.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/open_runs.hpp"
 #include "tests/support/scratch.hpp"
@@ -134,8 +135,18 @@ TEST(journal_file, is_left_as_it_was_by_a_check_and_by_a_salvage) {
 TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   const test::scratch dir;
   fill(dir / "j", 50);
+  {
+    auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
+    auto queued = push_of(99);
+    std::get<insert_run>(queued[0]).run.deadline_ms = 12'345;
+    ok(db->commit({std::move(queued),
+                   {set_flag{draining_flag, true}},
+                   {bind_run_id{1, "mine"}},
+                   {append_doc{id_of(50), 1, 50, "of the running one", "stdout", {"x"}}}}));
+  }
+  test::change_by_hand(dir / "j", "insert into doc(id, token) values('of one that ended', 1)");
   const auto got = ok(salvage_file(dir / "j", dir / "new"));
-  EXPECT_EQ(got.runs, 50u);
+  EXPECT_EQ(got.runs, 51u);
   EXPECT_EQ(got.attempts, 50u);
   EXPECT_EQ(got.chunks, 147u) << "the last run begins anew";
   EXPECT_EQ(got.unreadable, 0u);
@@ -143,9 +154,20 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{});
   auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
   const auto open = test::open_runs(*db);
-  ASSERT_EQ(open.size(), 1u);
+  ASSERT_EQ(open.size(), 2u);
   EXPECT_EQ(open[0].state, run_state::queued);
+  EXPECT_EQ(open[1].deadline_ms, 12'345);
   EXPECT_EQ(ok(db->highest_token()), 50u);
+  EXPECT_TRUE(ok(db->flag(draining_flag)));
+  EXPECT_EQ(ok(db->show(id_of(1)))["attempts"][0]["run_id"], "mine");
+  // A document of what begins anew is not known: it comes again, with another attempt.
+  ok(db->commit({{put_attempt{id_of(50), 1, 51, "runner"},
+                  set_run{id_of(50), run_state::running, 1, 51, "", ""}}}));
+  const auto doc = [&](const char* id) {
+    return ok(db->commit({{append_doc{id_of(50), 1, 51, id, "stdout", {"x"}}}}))[0].is_known;
+  };
+  EXPECT_TRUE(doc("of one that ended"));
+  EXPECT_FALSE(doc("of the running one"));
 }
 
 /// Whatever pages are hit: what comes out is whole, and most of it is there.
