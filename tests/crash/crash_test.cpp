@@ -247,6 +247,7 @@ void storm(std::uint64_t round) {
   load.join();
   EXPECT_GE(kills, wanted);
   std::string open;
+  json invariants;
   eventually(
       180s,
       [&] {
@@ -254,7 +255,9 @@ void storm(std::uint64_t round) {
         if (!client) return false;
         const auto status = client->call("status", json::array(), 3s);
         open = status ? status->value("open", json()).dump() : to_string(status.error());
-        return open == "0" && outbox_attempts(data + "/outbox.sqlite") == 0;
+        if (status) invariants = status->value("invariants", json::object());
+        return open == "0" && outbox_attempts(data + "/outbox.sqlite") == 0 &&
+               invariants.value("lines_behind", 1) == 0;
       },
       [&] { return open + " are open\n" + dispatcher.log() + runner.log(); });
   EXPECT_EQ(runner.stop(), 0) << runner.log();
@@ -270,6 +273,9 @@ void storm(std::uint64_t round) {
     EXPECT_TRUE(v->untried().empty() || wanted < 200) << "nothing died at " << v->untried();
   }
   EXPECT_EQ(judge(data, c), "");
+  // The live monitor saw the same, in each life of the dispatcher.
+  EXPECT_GT(invariants.value("runs_checked", 0), 0) << invariants;
+  EXPECT_EQ(dispatcher.log().find("invariant.violated"), std::string::npos) << dispatcher.log();
   const auto checked = run_ntrace({"journal", "check", data + "/journal.sqlite"});
   EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
   EXPECT_EQ(leftovers(data), "");
