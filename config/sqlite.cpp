@@ -92,8 +92,8 @@ result<void> connection::migrate(std::span<const std::string_view> steps) {
                      "pragma user_version=" + std::to_string(version + 1) + ";commit;";
     if (run(sql.c_str())) continue;
     auto e = failure("migrate");
-    if (!run("rollback")) return fail(e);  // It is gone already: there is nothing to undo.
-    return fail(e);
+    undo();
+    return fail(std::move(e));
   }
   return {};
 }

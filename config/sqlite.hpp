@@ -46,6 +46,8 @@ public:
   [[nodiscard]] bool run(const char* sql) {
     return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) == SQLITE_OK;
   }
+  /// Takes the transaction back. It fails when that is gone already: then there is nothing to undo.
+  void undo() { sqlite3_exec(db_, "rollback", nullptr, nullptr, nullptr); }
   error failure(const std::string& what) const { return sqlite::failure(db_, kind_, what, path_); }
   /// It will be closed without another write: what it believes to be in the file is in doubt.
   void abandon();

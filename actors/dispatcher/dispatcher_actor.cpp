@@ -5,7 +5,6 @@
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
-#include <set>
 
 #include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
@@ -311,9 +310,11 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
           serve(self, promise, c);
         else if (self->state.early.size() < limits::unanswered_max)
           self->state.early.emplace_back(promise, c);
-        else
+        else {
+          ++gauges::value("dispatcher_early_refused");
           promise.deliver(
               to_caf({ec::overloaded, "the dispatcher reads its queue; try again", {}}));
+        }
         return caf::delegated<served>{};
       },
       [self](const rpc::peer_gone& gone) {

@@ -39,7 +39,11 @@ using monitor_self = journal_monitor::stateful_pointer<monitor_state>;
 
 void tell(monitor_state& state, const broken_rule& v) {
   static auto& counted = gauges::value("invariant_violations");
-  if (state.known.size() >= known_max || !state.known.insert(v.invariant + v.run).second) return;
+  if (state.known.size() >= known_max) {
+    ++gauges::value("invariant_violations_untold");
+    return;
+  }
+  if (!state.known.insert(v.invariant + v.run).second) return;
   counted = ++state.violations;
   log::error("invariant.violated", {{"invariant", v.invariant}, {"run", v.run}, {"what", v.what}});
   if (state.list.size() < list_max)
@@ -62,6 +66,10 @@ result<bool> judge_news(monitor_state& state) {
     const auto story = state.db->story_of(run);
     if (!story) return fail(story.error());
     if (story->events.empty()) continue;  // Its retention is over.
+    if (!story->is_whole) {               // A part of it would tell lies.
+      ++gauges::value("invariant_stories_too_long");
+      continue;
+    }
     for (const auto& broken : check_story(*story, state.rules)) tell(state, broken);
     ++state.runs_checked;
   }
@@ -128,10 +136,11 @@ result<caf::actor> spawn_journal_monitor(caf::actor_system& system, const std::s
                                          std::uint64_t attempts_max) {
   auto db = journal_sqlite::open(path, sqlite::role::reader);
   if (!db) return fail(db.error());
-  const auto seen = (*db)->last_event();
-  if (!seen) return fail(seen.error());
+  // In this order: an offer that is written in between is behind both, and no line to judge.
   const auto token = (*db)->highest_token();
   if (!token) return fail(token.error());
+  const auto seen = (*db)->last_event();
+  if (!seen) return fail(seen.error());
   return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(
       monitor, std::shared_ptr<journal_sqlite>{std::move(*db)}, attempts_max, *seen, *token));
 }

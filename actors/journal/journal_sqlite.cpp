@@ -33,8 +33,7 @@ bool may_be_undone(const batch& b) {
 
 result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& batches) {
   const auto give_up = [&](error e) {
-    // It fails when the transaction is gone already: then there is nothing to undo.
-    if (!db_->run("rollback")) return fail(full(std::move(e)));
+    db_->undo();
     return fail(full(std::move(e)));
   };
   const auto say = [&](const char* sql) { return statement{*db_, sql}.done(); };

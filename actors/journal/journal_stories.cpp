@@ -5,8 +5,7 @@
 namespace ntrace::journal {
 namespace {
 
-/// More than any run of a sound fleet has; what is longer is judged by its first lines only if it
-/// fits, else not at all.
+/// Far more than any run of a sound fleet has.
 constexpr std::size_t story_lines_max = 20'000;
 
 }  // namespace
@@ -72,16 +71,18 @@ result<void> journal_sqlite::read_story(story& out) {
   auto counted = stray.bind(out.run).step();
   if (!counted) return fail(counted.error());
   out.stray_chunks = stray.count(0);
-  return statement{*db_,
-                   "select id, attempt, token, actor, what, detail from event where run=? "
-                   "order by id limit ?"}
-      .bind(out.run)
-      .bind(story_lines_max)
-      .each([&](const statement& s) {
-        out.events.push_back({s.number(0),
-                              {out.run, s.count(1), s.count(2), s.text(3), s.text(4),
-                               nlohmann::json::parse(s.text(5), nullptr, false)}});
-      });
+  auto lines = statement{*db_,
+                         "select id, attempt, token, actor, what, detail from event where run=? "
+                         "order by id limit ?"}
+                   .bind(out.run)
+                   .bind(story_lines_max)
+                   .each([&](const statement& s) {
+                     out.events.push_back({s.number(0),
+                                           {out.run, s.count(1), s.count(2), s.text(3), s.text(4),
+                                            nlohmann::json::parse(s.text(5), nullptr, false)}});
+                   });
+  out.is_whole = out.events.size() < story_lines_max;
+  return lines;
 }
 
 }  // namespace ntrace::journal

@@ -137,9 +137,7 @@ result<retained> journal_sqlite::retain(const retention& keep, std::int64_t now_
   auto done = work();
   if (done) done = statement{*db_, "commit"}.done();
   if (!done) {
-    // It fails when the transaction is gone already: then there is nothing to undo.
-    const bool is_undone = db_->run("rollback");
-    (void)is_undone;
+    db_->undo();
     return fail(done.error());
   }
   out.is_more = out.is_more || out.refusals != 0 || out.pages != 0;

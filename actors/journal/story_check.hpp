@@ -27,6 +27,7 @@ struct story {
   std::vector<attempt> attempts;
   std::uint64_t stray_chunks = 0;  ///< Of tokens that no attempt of the run has.
   std::vector<numbered_event> events;
+  bool is_whole = true;  ///< False: there are more lines than are read.
 };
 
 struct broken_rule {

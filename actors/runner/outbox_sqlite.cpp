@@ -38,8 +38,7 @@ result<std::unique_ptr<outbox_sqlite>> outbox_sqlite::open(const std::string& pa
 
 result<void> outbox_sqlite::write(const std::vector<outbox_record>& records) {
   const auto give_up = [&](error why) -> result<void> {
-    // It fails when the transaction is gone already: then there is nothing to undo.
-    if (!db_->run("rollback")) return fail(std::move(why));
+    db_->undo();
     return fail(std::move(why));
   };
   if (!db_->run("begin immediate")) return fail(db_->failure("write"));
