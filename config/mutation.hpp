@@ -4,7 +4,7 @@
 
 namespace ntrace {
 
-/// Numbered as in docs/simulator.md, "Planted bugs".
+/// Up to 30 numbered as in docs/simulator.md, "Planted bugs".
 enum class mutation {
   none = 0,
   ack_before_commit = 1,
@@ -28,6 +28,17 @@ enum class mutation {
   half_close_closes = 19,
   requeue_keeps_epoch = 20,
   recovery_does_not_wait = 21,
+  // Orders that lose pushes: docs/protocol.md, P1 to P11. P4 is pending_counter_leaks.
+  handed_is_given_for_good = 31,
+  unbegun_job_is_nobodys = 32,
+  dead_requests_are_kept = 33,
+  failed_run_keeps_its_worker = 35,
+  late_answer_completes_twice = 36,
+  runs_share_one_queue = 37,
+  broken_worker_is_put_away = 38,
+  restart_forgets_who_had_what = 39,
+  malformed_result_throws = 40,
+  work_begins_before_boot = 41,
 };
 
 #ifdef NTRACE_MUTATIONS

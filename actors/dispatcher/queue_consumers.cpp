@@ -8,6 +8,7 @@
 #include "actors/dispatcher/result_doc.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "config/limits.hpp"
+#include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -88,7 +89,8 @@ void queue_fsm::hand_to(session_id session, entry& e, effects& out) {
           }
           auto& e2 = at->second;
           e2.at = phase::offered;
-          e2.deadline = now + options_.lease;
+          e2.deadline = mutated(mutation::handed_is_given_for_good) ? time_point::max()
+                                                                    : now + options_.lease;
           next.push_back(wake{e2.deadline});
           next.push_back(answer{request, job_of(e2.row, done->payload)});
         });
@@ -156,6 +158,8 @@ effects queue_fsm::on_result(time_point now, session_id session, const std::stri
   if (doc->stream == "events")
     ops.push_back(story(*e, "attempt", "step", nlohmann::json::parse(doc->data, nullptr, false)));
   ops.push_back(stored_form(*doc, e->row));
+  if (mutated(mutation::late_answer_completes_twice))
+    std::get<journal::append_doc>(ops.back()).doc += std::to_string(request);
   write(out, std::move(ops),
         [this, request, doc = *doc, token = e->row.token, is_first](
             time_point then, const result<journal::committed>& done, effects& next) {

@@ -42,6 +42,7 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
       watch_deadline(now + milliseconds{std::clamp<std::int64_t>(
                                row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms)},
                      row.id, out);
+    if (row.state != run_state::queued && mutated(mutation::restart_forgets_who_had_what)) continue;
     if (row.state == run_state::queued) {
       waiting_.add(row);
       continue;
@@ -199,11 +200,13 @@ void queue_fsm::drop(const std::string& run) {
 
 effects queue_fsm::on_session_gone(time_point now, session_id session) {
   effects out;
+  if (mutated(mutation::dead_requests_are_kept)) return out;
   auto gone = sessions_.extract(session);
   if (!gone) return out;
   if (gone.mapped().is_consumer) end_session_of_consumer(now, session, gone.mapped(), out);
   for (auto& [id, e] : runs_) {
     if (e.session != session || e.at != phase::offered) continue;
+    if (mutated(mutation::unbegun_job_is_nobodys)) continue;
     tokens_.erase(e.row.token);  // An offer nobody took is worth nothing; a lease lives on.
     back_to_queue(now, e, milliseconds{0}, gone.mapped().name + " went away before it accepted");
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/dispatcher/intake.hpp"
+#include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -86,6 +87,7 @@ result<result_doc> parse_result_doc(const json& args) {
   if (args.size() != 1 || !args[0].is_object()) return wrong_field("arguments", "[document]");
   const auto& doc = args[0];
   result_doc out;
+  if (mutated(mutation::malformed_result_throws)) out.id = doc.at("id").get<std::string>();
   for (const auto& [field, to] : {std::pair{"id", &out.id}, std::pair{"run_id", &out.run_id}}) {
     auto text = text_of(doc, field);
     if (!text) return fail(text.error());

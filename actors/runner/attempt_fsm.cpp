@@ -36,6 +36,7 @@ std::string_view to_string(step s) { return names[static_cast<std::size_t>(s)]; 
 attempt_effects attempt_fsm::on_start(time_point now) {
   attempt_effects out;
   begin(now, step::rollback, out);
+  if (mutated(mutation::work_begins_before_boot)) begin(now, step::fetch, out);
   return out;
 }
 

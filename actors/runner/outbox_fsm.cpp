@@ -33,6 +33,7 @@ void outbox_fsm::write(outbox_record record, outbox_effects& out) {
 void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
   auto* e = find(token);
   if (!e || !is_up_ || e->retry_at) return;
+  if (mutated(mutation::runs_share_one_queue) && token != entries_.begin()->first) return;
   if (!e->started.is_null() && !std::exchange(e->is_started_sent, true))
     out.push_back(say{token, outbox_word::started, e->started, {}});
   const auto to = std::min(e->kept, e->acked + window);

@@ -159,6 +159,7 @@ runner_effects runner_fsm::on_attempt_done(const attempt_done& done) {
   const auto at = attempts_.find(done.token);
   if (at == attempts_.end()) return out;
   const auto worker = at->second.worker;
+  if (mutated(mutation::failed_run_keeps_its_worker) && done.verdict == "script_failed") return out;
   ending_[worker] = {done.zone_is_broken, at->second.offer.value("run", "")};
   attempts_.erase(at);
   if (!done.clean.is_null()) pool_.on_proved(worker, done.clean);

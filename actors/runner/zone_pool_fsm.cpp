@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/mutation.hpp"
+
 namespace ntrace::runner {
 
 std::string_view to_string(worker_state s) {
@@ -45,7 +47,7 @@ void zone_pool_fsm::on_release(time_point now, const std::string& uuid, bool bro
   if (at == workers_.end() || at->second.state != worker_state::busy) return;
   auto& w = at->second;
   w.run.clear();
-  if (w.is_leaving) {
+  if (w.is_leaving || (broken && mutated(mutation::broken_worker_is_put_away))) {
     workers_.erase(at);
   } else if (broken) {
     w.state = worker_state::repairing;
