@@ -17,6 +17,9 @@ using enum setting_type;
 constexpr std::array table{
     setting_spec{"data", text, "", "folder of the journal and the zones"},
     setting_spec{"dispatcher", text, "127.0.0.1:9181", "where the dispatcher serves RPC"},
+    setting_spec{"webhook", text, "", "where POST /github is served, HOST:PORT; empty: nowhere"},
+    setting_spec{"webhook_secret_file", text, "",
+                 "file with the secret that the forge signs its requests with"},
     setting_spec{"runner", text, "127.0.0.1:9182", "where the runner serves RPC"},
     setting_spec{"runner_name", text, "", "the runner's name; the host's name when empty"},
     setting_spec{"workers", count, "1", "worker zones that `up` and `runner` make", 0, 256},

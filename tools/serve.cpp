@@ -94,10 +94,12 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
   caf::scoped_actor self{system};
   const auto dispatcher_port = port_of(self, w.dispatcher_server);
   const auto runner_port = port_of(self, w.runner_server);
+  const auto webhook_port = port_of(self, w.webhook);
   if (as_json) {
     std::cout << json{{"ready", true},
                       {"dispatcher_port", dispatcher_port},
                       {"runner_port", runner_port},
+                      {"webhook_port", webhook_port},
                       {"data", s.text("data")}}
                      .dump()
               << std::endl;
@@ -109,6 +111,8 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
               << dispatcher_port;
   if (runner_port != 0)
     std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
+  if (webhook_port != 0)
+    std::cout << " webhook=" << parse_host_port(s.text("webhook"))->host << ":" << webhook_port;
   std::cout << " data=" << s.text("data") << std::endl;
 }
 

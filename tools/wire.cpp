@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <caf/io/middleman.hpp>
 
+#include "actors/dashboard/webhook_actor.hpp"
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "actors/journal/journal_monitor_actor.hpp"
 #include "actors/rpc/rpc_link_actor.hpp"
@@ -73,26 +74,35 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
     return dispatcher::spawn_dispatcher(by->system(), parts);
   });
   queue.reports_ready = true;  // A journal that cannot be read is found before anybody is told yes.
-  return builder::supervisor(
-      "dispatcher_sup", nullptr, role_flags,
-      {builder::worker("journal", parts.journal,
-                       [path, keep](caf::local_actor* by) {
-                         return journal::spawn_journal(by->system(), path, keep);
-                       }),
-       builder::worker("journal_reader", parts.reader,
-                       [path](caf::local_actor* by) {
-                         return journal::spawn_journal_reader(by->system(), path);
-                       }),
-       queue,
-       builder::worker("rpc_server", parts.server,
-                       [to = *at, served](caf::local_actor* by) {
-                         return rpc::spawn_rpc_server(by->system(), to, served);
-                       }),
-       // The last: what it meets disturbs nobody.
-       builder::worker("journal_monitor", parts.monitor,
-                       [path, attempts = parts.options.attempts](caf::local_actor* by) {
-                         return journal::spawn_journal_monitor(by->system(), path, attempts);
-                       })});
+  std::vector<child> children{
+      builder::worker("journal", parts.journal,
+                      [path, keep](caf::local_actor* by) {
+                        return journal::spawn_journal(by->system(), path, keep);
+                      }),
+      builder::worker("journal_reader", parts.reader,
+                      [path](caf::local_actor* by) {
+                        return journal::spawn_journal_reader(by->system(), path);
+                      }),
+      queue, builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
+        return rpc::spawn_rpc_server(by->system(), to, served);
+      })};
+  if (!s.text("webhook").empty()) {
+    const auto listen = parse_host_port(s.text("webhook"));
+    if (!listen) return fail(listen.error());
+    const dashboard::webhook_options hook{*listen, s.text("webhook_secret_file")};
+    out.webhook = make.front();
+    children.push_back(
+        builder::worker("webhook", out.webhook, [hook, served](caf::local_actor* by) {
+          return dashboard::spawn_webhook(by->system(), hook, served);
+        }));
+  }
+  // The last: what it meets disturbs nobody.
+  children.push_back(
+      builder::worker("journal_monitor", parts.monitor,
+                      [path, attempts = parts.options.attempts](caf::local_actor* by) {
+                        return journal::spawn_journal_monitor(by->system(), path, attempts);
+                      }));
+  return builder::supervisor("dispatcher_sup", nullptr, role_flags, children);
 }
 
 result<child> runner_role(const settings& s, builder& make, wired& out,

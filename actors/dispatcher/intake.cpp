@@ -109,11 +109,17 @@ tl::unexpected<error> wrong_field(const std::string& field, const std::string& r
 }
 
 result<push_request> parse_push(const json& args) {
+  if (args.size() == 2 && args[0].is_object() && args[1].is_object()) {
+    auto out = parse_payload(args[0]);
+    if (!out) return out;
+    if (auto taken = take_options(args[1], *out); !taken) return fail(taken.error());
+    return out;
+  }
   if (args.size() == 1 && args[0].is_object()) return parse_payload(args[0]);
   const bool with_options = args.size() == 4 && args[3].is_object();
   if (args.size() != 3 && !with_options)
     return wrong_field("arguments",
-                       "[owner, repo, sha], [owner, repo, sha, {options}] or [payload]");
+                       "[owner, repo, sha], [payload], or either with {options} behind");
   push_request out;
   if (auto taken = take_name(args[0], "owner", out.owner); !taken) return fail(taken.error());
   if (auto taken = take_name(args[1], "repo", out.repo); !taken) return fail(taken.error());

@@ -7,7 +7,7 @@ namespace ntrace::dispatcher {
 /// ec::bad_argument: `field` must be `right`.
 tl::unexpected<error> wrong_field(const std::string& field, const std::string& right);
 
-/// The arguments of `push`: [owner, repo, sha], [owner, repo, sha, {options}] or [payload].
+/// The arguments of `push`: [owner, repo, sha] or [payload], with {options} behind or not.
 /// ec::bad_argument names the field and what it must look like. docs/protocol.md, "push".
 result<push_request> parse_push(const nlohmann::json& args);
 

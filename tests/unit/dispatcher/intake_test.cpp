@@ -33,6 +33,10 @@ TEST(parse_push, takes_a_webhooks_payload) {
   EXPECT_EQ(push.owner + "/" + push.repo, "dscape/nano");
   EXPECT_EQ(push.key, "u-1");
   EXPECT_EQ(json::parse(push.payload), payload);
+  const auto keyed = test::ok(parse_push(json::array({payload, json{{"key", "delivery"}}})));
+  EXPECT_EQ(keyed.key, "delivery");
+  EXPECT_EQ(keyed.payload, push.payload);
+  EXPECT_FALSE(parse_push(json::array({payload, json{{"keys", "delivery"}}})));
 }
 
 TEST(parse_push, names_the_field_that_is_wrong) {

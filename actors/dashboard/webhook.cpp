@@ -1,0 +1,72 @@
+#include "actors/dashboard/webhook.hpp"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <array>
+
+namespace ntrace::dashboard {
+namespace {
+
+using nlohmann::json;
+
+/// What a deleted branch points to.
+bool is_no_commit(const json& sha) {
+  return sha.is_string() && !sha.get_ref<const std::string&>().empty() &&
+         sha.get_ref<const std::string&>().find_first_not_of('0') == std::string::npos;
+}
+
+tl::unexpected<webhook_answer> invalid(std::string reason) {
+  return tl::unexpected<webhook_answer>{webhook_answer{400, "payload:invalid", std::move(reason)}};
+}
+
+}  // namespace
+
+std::string hmac_sha256(const std::string& secret, const std::string& body) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  ::HMAC(::EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+         reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest.data(), &size);
+  static constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  for (unsigned i = 0; i < size; ++i) {
+    out += digits[digest[i] >> 4];
+    out += digits[digest[i] & 15];
+  }
+  return out;
+}
+
+tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
+                                                const std::string& secret) {
+  if (r.provider != "github")
+    return tl::unexpected<webhook_answer>{webhook_answer{
+        400, "payload:providernotsupported", "POST /github is all that is served here"}};
+  if (!secret.empty()) {
+    const auto right = "sha256=" + hmac_sha256(secret, r.body);
+    // In constant time: CRYPTO_memcmp(3).
+    if (r.signature.size() != right.size() ||
+        ::CRYPTO_memcmp(r.signature.data(), right.data(), right.size()) != 0)
+      return tl::unexpected<webhook_answer>{
+          webhook_answer{401, "signature:invalid",
+                         "X-Hub-Signature-256 is missing or not made with webhook_secret_file's "
+                         "secret"}};
+  }
+  if (r.event != "push")
+    return tl::unexpected<webhook_answer>{webhook_answer{200, "OK", "not a push: " + r.event}};
+  const bool is_form = r.content_type.starts_with("application/x-www-form-urlencoded");
+  auto payload = json::parse(is_form ? r.form_payload : r.body, nullptr, false);
+  if (!payload.is_object()) return invalid("the payload is not a JSON object");
+  if (is_no_commit(payload.value("after", json())))
+    return tl::unexpected<webhook_answer>{webhook_answer{200, "OK", "a branch was deleted"}};
+  auto options = json::object();
+  if (!r.delivery.empty()) options["key"] = "github:" + r.delivery;
+  return json::array({std::move(payload), std::move(options)});
+}
+
+webhook_answer refused_webhook(const error& why) {
+  if (why.code == ec::bad_argument) return {400, "payload:invalid", why.message};
+  return {503, to_string(why), to_string(why)};
+}
+
+}  // namespace ntrace::dashboard

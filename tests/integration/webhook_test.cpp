@@ -1,0 +1,79 @@
+// The program's webhook, asked with curl as a forge does.
+#include <gtest/gtest.h>
+
+#include "tests/support/program.hpp"
+
+using namespace ntrace;
+using namespace std::chrono_literals;
+using nlohmann::json;
+using test::ok;
+
+namespace {
+
+const std::string sha(40, 'a');
+const auto payload =
+    json{{"after", sha}, {"repository", {{"name", "r"}, {"owner", {{"name", "o"}}}}}}.dump();
+
+/// "STATUS BODY" of a POST; port 0: of the server's webhook.
+std::string post(int port, const std::string& path, const std::string& body,
+                 const std::vector<std::string>& headers = {}) {
+  subprocess_spec spec;
+  spec.argv = {"/usr/bin/curl",
+               "-s",
+               "-m",
+               "10",
+               "-w",
+               " %{http_code}",
+               "--data-binary",
+               body,
+               "-H",
+               "Content-Type: application/json"};
+  for (const auto& h : headers) spec.argv.insert(spec.argv.end(), {"-H", h});
+  spec.argv.push_back("http://127.0.0.1:" + std::to_string(port) + path);
+  spec.deadline = 20s;
+  return ok(run_subprocess(spec)).out;
+}
+
+}  // namespace
+
+TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
+  const test::scratch dir;
+  const int port = test::server::free_port();
+  test::server uut{dir, {"dispatcher"}, {"--webhook", "127.0.0.1:" + std::to_string(port)}};
+  EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d1"}), "OK 200");
+  EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d1"}), "OK 200");
+  EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d2"}), "OK 200");
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 2u);
+  EXPECT_EQ(post(port, "/github", "{}"), "payload:invalid 400");
+  EXPECT_EQ(post(port, "/bitbucket", payload), "payload:providernotsupported 400");
+  EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Event: ping"}), "OK 200");
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 2u);
+  EXPECT_EQ(uut.stop(), 0);
+}
+
+TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
+  const test::scratch dir;
+  dir.file("secret", "Jefe\n");
+  const int port = test::server::free_port();
+  test::server uut{
+      dir,
+      {"dispatcher"},
+      {"--webhook", "127.0.0.1:" + std::to_string(port), "--webhook-secret-file", dir / "secret"}};
+  EXPECT_EQ(post(port, "/github", payload), "signature:invalid 401");
+  // The signature of RFC 4231, test case 2: right, and what is signed is no payload.
+  EXPECT_EQ(post(port, "/github", "what do ya want for nothing?",
+                 {"X-Hub-Signature-256: "
+                  "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}),
+            "payload:invalid 400");
+  EXPECT_EQ(uut.stop(), 0);
+}
+
+TEST(webhook_program, refuses_to_be_reached_from_outside_without_a_secret) {
+  const test::scratch dir;
+  const auto refused =
+      test::run_ntrace({"dispatcher", "--data", dir / "data", "--dispatcher",
+                        "127.0.0.1:" + std::to_string(test::server::free_port()), "--webhook",
+                        "0.0.0.0:" + std::to_string(test::server::free_port())});
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_NE(refused.err.find("webhook-secret-file"), std::string::npos) << refused.err;
+}

@@ -1,0 +1,71 @@
+// What of a forge's HTTP request is a push.
+#include "actors/dashboard/webhook.hpp"
+
+#include <gtest/gtest.h>
+
+using namespace ntrace;
+using namespace ntrace::dashboard;
+using nlohmann::json;
+
+namespace {
+
+const std::string sha(40, 'a');
+
+webhook_request delivery() {
+  const json payload{{"after", sha}, {"repository", {{"name", "r"}, {"owner", {{"name", "o"}}}}}};
+  return {"github", "push", "72d3162e-cc78-11e3", "", "application/json", payload.dump()};
+}
+
+}  // namespace
+
+TEST(webhook, makes_a_push_whose_key_is_the_delivery) {
+  const auto args = read_webhook(delivery(), "");
+  ASSERT_TRUE(args);
+  EXPECT_EQ((*args)[0]["after"], sha);
+  EXPECT_EQ((*args)[1], (json{{"key", "github:72d3162e-cc78-11e3"}}));
+}
+
+TEST(webhook, reads_the_payload_of_a_form) {
+  auto r = delivery();
+  r.form_payload = std::exchange(r.body, "payload=…");
+  r.content_type = "application/x-www-form-urlencoded; charset=utf-8";
+  ASSERT_TRUE(read_webhook(r, ""));
+}
+
+TEST(webhook, refuses_another_provider_and_what_is_no_payload_by_the_old_words) {
+  auto other = delivery();
+  other.provider = "gitlab";
+  EXPECT_EQ(read_webhook(other, "").error().status, 400);
+  EXPECT_EQ(read_webhook(other, "").error().body, "payload:providernotsupported");
+  for (const char* body : {"", "{", "[]", "1", "\"x\""}) {
+    auto r = delivery();
+    r.body = body;
+    ASSERT_FALSE(read_webhook(r, "")) << body;
+    EXPECT_EQ(read_webhook(r, "").error().body, "payload:invalid") << body;
+  }
+}
+
+TEST(webhook, says_ok_to_what_is_no_commit) {
+  auto ping = delivery();
+  ping.event = "ping";
+  ASSERT_FALSE(read_webhook(ping, ""));
+  EXPECT_EQ(read_webhook(ping, "").error().status, 200);
+  auto deleted = delivery();
+  deleted.body = json{{"after", std::string(40, '0')}}.dump();
+  EXPECT_EQ(read_webhook(deleted, "").error().status, 200);
+}
+
+TEST(webhook, takes_only_what_is_signed_with_its_secret) {
+  // RFC 4231, test case 2.
+  EXPECT_EQ(hmac_sha256("Jefe", "what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  auto r = delivery();
+  for (const auto& wrong : {std::string{}, "sha256=" + hmac_sha256("other", r.body),
+                            "sha256=" + hmac_sha256("secret", r.body) + "0"}) {
+    r.signature = wrong;
+    ASSERT_FALSE(read_webhook(r, "secret")) << wrong;
+    EXPECT_EQ(read_webhook(r, "secret").error().status, 401);
+  }
+  r.signature = "sha256=" + hmac_sha256("secret", r.body);
+  EXPECT_TRUE(read_webhook(r, "secret"));
+}
