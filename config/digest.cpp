@@ -1,14 +1,37 @@
 #include "config/digest.hpp"
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <array>
 
 namespace ntrace {
+namespace {
+
+using digest_bytes = std::array<unsigned char, EVP_MAX_MD_SIZE>;
+
+std::string hex_of(const digest_bytes& digest, unsigned size) {
+  std::string out;
+  for (unsigned i = 0; i < size; ++i) {
+    out.push_back("0123456789abcdef"[digest[i] >> 4]);
+    out.push_back("0123456789abcdef"[digest[i] & 15]);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string hmac_sha256(std::string_view secret, std::string_view bytes) {
+  digest_bytes digest{};
+  unsigned size = 0;
+  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+       reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest.data(), &size);
+  return hex_of(digest, size);
+}
 
 std::string digest_base64(std::string_view algorithm, std::string_view bytes) {
   const auto* md = EVP_get_digestbyname(std::string{algorithm}.c_str());
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  digest_bytes digest{};
   unsigned size = 0;
   if (md == nullptr ||
       EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, md, nullptr) != 1)
@@ -32,15 +55,10 @@ void sha256::add(std::string_view bytes) {
 }
 
 std::string sha256::hex() {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  digest_bytes digest{};
   unsigned size = 0;
   EVP_DigestFinal_ex(state_->context, digest.data(), &size);
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) {
-    out.push_back("0123456789abcdef"[digest[i] >> 4]);
-    out.push_back("0123456789abcdef"[digest[i] & 15]);
-  }
-  return out;
+  return hex_of(digest, size);
 }
 
 }  // namespace ntrace

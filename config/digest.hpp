@@ -10,6 +10,9 @@ namespace ntrace {
 /// empty for an unknown algorithm.
 std::string digest_base64(std::string_view algorithm, std::string_view bytes);
 
+/// HMAC-SHA256 (RFC 2104) in 64 lower-case hexadecimal digits.
+std::string hmac_sha256(std::string_view secret, std::string_view bytes);
+
 /// SHA-256 of a stream, piece by piece.
 class sha256 {
 public:

@@ -95,17 +95,23 @@ std::string dump(const json& value) {
 
 }  // namespace
 
-rpc_line parse_line(std::string_view line) {
-  if (const auto depth = depth_of(line); depth > limits::json_depth_max)
-    return bad("nesting of " + std::to_string(depth) + " is deeper than " +
-               std::to_string(limits::json_depth_max));
+result<json> parse_json(std::string_view text) {
+  if (const auto depth = depth_of(text); depth > limits::json_depth_max)
+    return fail(ec::bad_argument, "nesting of " + std::to_string(depth) + " is deeper than " +
+                                      std::to_string(limits::json_depth_max));
   try {
-    return interpret(json::parse(line), line);
+    return json::parse(text);
   } catch (const json::parse_error& e) {
-    return bad("not JSON: column " + std::to_string(e.byte) + " is wrong");
+    return fail(ec::bad_argument, "not JSON: column " + std::to_string(e.byte) + " is wrong");
   } catch (const json::exception& e) {
-    return bad(std::string{"not JSON: "} + e.what());
+    return fail(ec::bad_argument, std::string{"not JSON: "} + e.what());
   }
+}
+
+rpc_line parse_line(std::string_view line) {
+  auto parsed = parse_json(line);
+  if (!parsed) return bad(std::move(parsed.error().message));
+  return interpret(std::move(*parsed), line);
 }
 
 std::string format_request(std::string_view method, const json& args, const rpc_id& id) {

@@ -37,6 +37,10 @@ struct rpc_malformed {
 
 using rpc_line = std::variant<rpc_request, rpc_reply, rpc_malformed>;
 
+/// Untrusted text as JSON, nested no deeper than limits::json_depth_max: what walks it later may
+/// recurse. Never throws; ec::bad_argument says where it is wrong.
+result<json> parse_json(std::string_view text);
+
 /// Parses one line without its end. Never throws; cost linear in the line.
 rpc_line parse_line(std::string_view line);
 

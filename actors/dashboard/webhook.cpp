@@ -1,10 +1,9 @@
 #include "actors/dashboard/webhook.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
-#include <array>
+#include "config/digest.hpp"
+#include "net/json_rpc.hpp"
 
 namespace ntrace::dashboard {
 namespace {
@@ -22,20 +21,6 @@ tl::unexpected<webhook_answer> invalid(std::string reason) {
 }
 
 }  // namespace
-
-std::string hmac_sha256(const std::string& secret, const std::string& body) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  ::HMAC(::EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-         reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest.data(), &size);
-  static constexpr std::string_view digits = "0123456789abcdef";
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) {
-    out += digits[digest[i] >> 4];
-    out += digits[digest[i] & 15];
-  }
-  return out;
-}
 
 tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
                                                 const std::string& secret) {
@@ -55,13 +40,14 @@ tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
   if (r.event != "push")
     return tl::unexpected<webhook_answer>{webhook_answer{200, "OK", "not a push: " + r.event}};
   const bool is_form = r.content_type.starts_with("application/x-www-form-urlencoded");
-  auto payload = json::parse(is_form ? r.form_payload : r.body, nullptr, false);
-  if (!payload.is_object()) return invalid("the payload is not a JSON object");
-  if (is_no_commit(payload.value("after", json())))
+  auto payload = net::parse_json(is_form ? r.form_payload : r.body);
+  if (!payload) return invalid(std::move(payload.error().message));
+  if (!payload->is_object()) return invalid("the payload is not a JSON object");
+  if (is_no_commit(payload->value("after", json())))
     return tl::unexpected<webhook_answer>{webhook_answer{200, "OK", "a branch was deleted"}};
   auto options = json::object();
   if (!r.delivery.empty()) options["key"] = "github:" + r.delivery;
-  return json::array({std::move(payload), std::move(options)});
+  return json::array({std::move(*payload), std::move(options)});
 }
 
 webhook_answer refused_webhook(const error& why) {

@@ -1,7 +1,6 @@
 #pragma once
 // A forge's webhook: what of an HTTP request is a push, and what is answered. Pure.
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 
 #include "config/result.hpp"
@@ -34,8 +33,5 @@ tl::expected<nlohmann::json, webhook_answer> read_webhook(const webhook_request&
 /// The answer to a push that the dispatcher refused: 400 for what will never do, 503 for what may
 /// do later.
 webhook_answer refused_webhook(const error& why);
-
-/// HMAC-SHA256 in hexadecimal, as in X-Hub-Signature-256 behind "sha256=".
-std::string hmac_sha256(const std::string& secret, const std::string& body);
 
 }  // namespace ntrace::dashboard

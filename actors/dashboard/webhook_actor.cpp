@@ -27,9 +27,12 @@ constexpr int deadline_s = 5;
 class bounded_pool : public httplib::TaskQueue {
 public:
   void enqueue(std::function<void()> work) override {
+    static auto& taken = gauges::value("webhook_connections");
     free_.acquire();
+    ++taken;
     pool_.enqueue([this, work = std::move(work)] {
       work();
+      --taken;
       free_.release();
     });
   }
@@ -54,7 +57,11 @@ public:
     http_.set_read_timeout(deadline_s);
     http_.set_write_timeout(deadline_s);
     http_.set_keep_alive_timeout(deadline_s);
-    http_.Post("/([^/]*)",
+    http_.set_logger([](const httplib::Request&, const httplib::Response& out) {
+      ++gauges::value("webhook_requests");
+      if (out.status >= 400) ++gauges::value("webhook_refused");
+    });
+    http_.Post("/(.*)",
                [this](const httplib::Request& r, httplib::Response& out) { answer(r, out); });
   }
   webhook_server(const webhook_server&) = delete;
@@ -77,15 +84,12 @@ public:
 
 private:
   void answer(const httplib::Request& r, httplib::Response& out) {
-    ++gauges::value("webhook_requests");
     const auto said = serve(r);
-    if (said.status != 200) {
-      ++gauges::value("webhook_refused");
+    if (said.status != 200)
       log::warn("webhook.refused", {{"from", r.remote_addr},
                                     {"delivery", r.get_header_value("X-GitHub-Delivery")},
                                     {"status", said.status},
                                     {"reason", said.reason}});
-    }
     out.status = said.status;
     if (!said.reason.empty()) out.set_header("X-Ntrace-Error", said.reason);
     if (!said.run.empty()) out.set_header("X-Ntrace-Run", said.run);

@@ -15,7 +15,7 @@ struct webhook_options {
 };
 
 /// `dispatcher` is asked by rpc::call{method "push"}. Answers rpc::port_atom by its port.
-/// ec::bad_config for a listener that anybody reaches without a secret, ec::not_found for a secret
+/// ec::bad_config for a listener that anybody reaches without a secret, ec::io for a secret
 /// file that cannot be read, ec::unreachable for an address that cannot be bound.
 result<caf::actor> spawn_webhook(caf::actor_system& system, const webhook_options& options,
                                  const caf::actor& dispatcher);

@@ -8,6 +8,7 @@
 #include "actors/profiler/fold_perf.hpp"
 #include "actors/profiler/profiler_actor.hpp"
 #include "actors/runner/exec_outcome.hpp"
+#include "actors/runner/job_environment.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -20,7 +21,6 @@ namespace {
 using supervision::from_caf;
 using supervision::now_of;
 
-constexpr std::string_view path_inside = "/usr/local/bin:/usr/bin:/bin";
 constexpr std::uint64_t capture_text_max = 1ull << 40;  // perf script's text is folded as it comes
 constexpr milliseconds script_text_deadline{120'000};   // docs/profiling.md, "Symbols"
 
@@ -75,27 +75,6 @@ void send_chunk(attempt_self self, const char* stream, std::string data) {
 }
 
 std::string work_folder(const attempt_state& s) { return "/job/" + s.source.name; }
-
-std::vector<std::string> environment(const attempt_state& s, bool with_network) {
-  std::vector<std::string> env{
-      "PATH=" + work_folder(s) + "/node_modules/.bin:" + std::string{path_inside},
-      "HOME=/home/job",
-      "USER=job",
-      "LANG=C.UTF-8",
-      "TERM=dumb",
-      "NTRACE=true",
-      "npm_config_audit=false",
-      "npm_config_fund=false",
-      "npm_config_update_notifier=false",
-      "npm_config_registry=" + s.options.npm_registry};
-  if (!with_network) return env;
-  for (const char* name :
-       {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
-    env.push_back(std::string{name} + "=http://127.0.0.1:3128");
-  // Only here: Node parses them at each start, which would stand in the profile.
-  env.emplace_back("NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt");
-  return env;
-}
 
 /// Output goes to the sink from the zone's thread, without passing through this actor.
 zone::output_sink forward_output(attempt_self self) {
@@ -163,8 +142,9 @@ zone::exec_request in_zone(attempt_self self, std::vector<std::string> argv,
 
 void install(attempt_self self) {
   auto& s = self->state;
-  auto r = in_zone(self, {"npm", "install", "--no-package-lock"}, environment(s, true),
-                   s.options.install);
+  auto r =
+      in_zone(self, {"npm", "install", "--no-package-lock"},
+              job_environment(work_folder(s), s.options.npm_registry, true), s.options.install);
   const auto sink = s.spec.sink;
   const auto token = s.spec.token;
   r.egress = zone::egress_spec{
@@ -189,7 +169,7 @@ void install(attempt_self self) {
 
 void run_script(attempt_self self, const std::string& script) {
   auto& s = self->state;
-  auto env = environment(s, false);
+  auto env = job_environment(work_folder(s), s.options.npm_registry, false);
   const bool profiled = s.sampler.has_value();
   if (profiled) env.push_back("NODE_OPTIONS=" + profiler::sampler_perf::node_options(""));
   const auto r = in_zone(self, {"npm", "run", "--silent", script}, std::move(env), s.options.run);

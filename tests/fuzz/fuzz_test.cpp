@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "actors/dashboard/webhook.hpp"
 #include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/profiler/flame_graph.hpp"
@@ -124,6 +125,20 @@ TEST(fuzz, pushes) {
         ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos &&
                               push->sha.size() >= 40));
       });
+}
+
+TEST(fuzz, webhooks) {
+  const std::string payload = R"({"after":")" + std::string(40, 'a') +
+                              R"(","repository":{"name":"r","owner":{"name":"o"}}})";
+  fuzz("webhook", {payload, "{\"x\":" + std::string(100, '[')}, [](const std::string& body) {
+    const auto args = dashboard::read_webhook({"github", "push", "d", "", "", body}, "");
+    if (!args) {
+      EXPECT_FALSE(args.error().body.empty());
+      return;
+    }
+    const auto push = dispatcher::parse_push(*args);
+    EXPECT_TRUE(!push || push->key == "github:d");
+  });
 }
 
 TEST(fuzz, folding_and_drawing) {

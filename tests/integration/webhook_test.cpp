@@ -14,7 +14,7 @@ const std::string sha(40, 'a');
 const auto payload =
     json{{"after", sha}, {"repository", {{"name", "r"}, {"owner", {{"name", "o"}}}}}}.dump();
 
-/// "STATUS BODY" of a POST; port 0: of the server's webhook.
+/// "BODY STATUS" of a POST.
 std::string post(int port, const std::string& path, const std::string& body,
                  const std::vector<std::string>& headers = {}) {
   subprocess_spec spec;
@@ -45,9 +45,16 @@ TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
   EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d2"}), "OK 200");
   EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 2u);
   EXPECT_EQ(post(port, "/github", "{}"), "payload:invalid 400");
+  EXPECT_EQ(
+      post(port, "/github", "{\"x\":" + std::string(50'000, '[') + std::string(50'000, ']') + "}"),
+      "payload:invalid 400");
+  EXPECT_EQ(post(port, "/a/b", payload), "payload:providernotsupported 400");
   EXPECT_EQ(post(port, "/bitbucket", payload), "payload:providernotsupported 400");
   EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Event: ping"}), "OK 200");
   EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 2u);
+  const auto gauges = ok(uut.call("status", json::array()))["gauges"];
+  EXPECT_EQ(gauges.value("webhook_requests", 0), 8);
+  EXPECT_EQ(gauges.value("webhook_refused", 0), 4);
   EXPECT_EQ(uut.stop(), 0);
 }
 

@@ -151,6 +151,9 @@ TEST(sha256, agrees_with_the_published_vectors) {  // FIPS 180-2, appendix B.1
   EXPECT_EQ(uut.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(digest_base64("sha1", "abc"), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
   EXPECT_EQ(digest_base64("no such", "abc"), "");
+  // RFC 4231, test case 2.
+  EXPECT_EQ(hmac_sha256("Jefe", "what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
 TEST(run_subprocess, gives_output_and_status) {

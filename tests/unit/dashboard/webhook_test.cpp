@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "config/digest.hpp"
+#include "config/limits.hpp"
+
 using namespace ntrace;
 using namespace ntrace::dashboard;
 using nlohmann::json;
@@ -56,9 +59,6 @@ TEST(webhook, says_ok_to_what_is_no_commit) {
 }
 
 TEST(webhook, takes_only_what_is_signed_with_its_secret) {
-  // RFC 4231, test case 2.
-  EXPECT_EQ(hmac_sha256("Jefe", "what do ya want for nothing?"),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   auto r = delivery();
   for (const auto& wrong : {std::string{}, "sha256=" + hmac_sha256("other", r.body),
                             "sha256=" + hmac_sha256("secret", r.body) + "0"}) {
@@ -68,4 +68,22 @@ TEST(webhook, takes_only_what_is_signed_with_its_secret) {
   }
   r.signature = "sha256=" + hmac_sha256("secret", r.body);
   EXPECT_TRUE(read_webhook(r, "secret"));
+}
+
+/// What is stored of a payload is written by a function that recurses.
+TEST(webhook, refuses_a_payload_that_is_nested_too_deep) {
+  const auto nested = [](int depth) {
+    auto r = delivery();
+    const auto n = static_cast<std::size_t>(depth - 1);
+    r.body.insert(1, "\"x\":" + std::string(n, '[') + std::string(n, ']') + ",");
+    return r;
+  };
+  EXPECT_TRUE(read_webhook(nested(limits::json_depth_max), ""));
+  ASSERT_FALSE(read_webhook(nested(limits::json_depth_max + 1), ""));
+  EXPECT_EQ(read_webhook(nested(2'000'000), "").error().body, "payload:invalid");
+}
+
+TEST(webhook, tells_apart_what_never_will_do_and_what_may_do_later) {
+  EXPECT_EQ(refused_webhook({ec::bad_argument, "after must be", {}}).body, "payload:invalid");
+  EXPECT_EQ(refused_webhook({ec::overloaded, "the queue is full", {}}).status, 503);
 }
