@@ -66,6 +66,13 @@ enum class ec : std::uint8_t {
   overflow,         ///< Counts above 2^64-1.
   too_many_stacks,  ///< More distinct frames or stacks than the bound.
   truncated,        ///< A compressed input that ends early or expands above its bound.
+  // tunnel
+  tunnel_down,       ///< The tunnel has no SSH session at the moment.
+  host_key_unknown,  ///< No line of known_hosts names this server.
+  host_key_changed,  ///< The server shows another key than the pinned one, or a revoked one.
+  key_refused,       ///< The server does not accept our key.
+  bad_key,           ///< A key or known_hosts file that cannot be used as it is.
+  ssh_failed,        ///< The SSH protocol could not be spoken, or nothing is in common.
   // supervision
   child_failed,      ///< A supervised child did not start, or ended abnormally.
   no_such_child,     ///< The child behind an address is gone for good.
