@@ -51,6 +51,10 @@ public:
   bool flag(std::string_view key) const { return text(key) == "true"; }
   std::vector<std::string> list(std::string_view key) const;
   const setting_value& value(std::string_view key) const;
+  /// A value of higher rank than all others, unchecked.
+  void set(const std::string& key, std::string text, std::string origin) {
+    values_[key] = {std::move(text), std::move(origin)};
+  }
   /// Says where a value came from that the program worked out itself.
   void set_origin(const std::string& key, std::string origin) {
     values_[key].origin = std::move(origin);

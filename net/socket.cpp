@@ -1,5 +1,6 @@
 #include "net/socket.hpp"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -68,6 +69,33 @@ result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
     return fd;
   }
   return fail(ec::unreachable, "cannot connect to " + to.text() + ": " + std::strerror(last_errno));
+}
+
+void limit_unacknowledged(int fd, milliseconds longest) {
+  const auto ms = static_cast<unsigned>(longest.count());
+  ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+std::optional<sockaddr_in> numeric_address(const host_port& at) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_port = htons(at.port);
+  if (::inet_pton(AF_INET, at.host.c_str(), &out.sin_addr) != 1) return {};
+  return out;
+}
+
+result<unique_fd> listen_tcp(const host_port& at, int backlog) {
+  const auto address = numeric_address(at);
+  if (!address)
+    return fail(ec::bad_config, "cannot listen on " + at.text() + ": give an IPv4 address");
+  unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const int one = 1;
+  if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+      ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
+      ::listen(fd.get(), backlog) != 0)
+    return fail(ec::unreachable, "cannot listen on " + at.text() + ": " + std::strerror(errno) +
+                                     "; `ss -ltnp` shows who does");
+  return fd;
 }
 
 }  // namespace ntrace::net

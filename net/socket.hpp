@@ -1,5 +1,8 @@
 #pragma once
 // TCP sockets for code that blocks on its own thread.
+#include <netinet/in.h>
+
+#include <optional>
 #include <string>
 
 #include "config/cancellation.hpp"
@@ -11,6 +14,16 @@ namespace ntrace::net {
 
 /// Connects within `deadline`, trying every address. ec::unreachable names the address and cause.
 result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline);
+
+/// A non-blocking listener. SO_REUSEADDR, because a connection of before in TIME_WAIT is no reason
+/// not to serve. ec::unreachable names the address when it is taken or not ours.
+result<unique_fd> listen_tcp(const host_port& at, int backlog);
+
+/// An IPv4 address in digits; nothing for names and other families.
+std::optional<sockaddr_in> numeric_address(const host_port& at);
+
+/// What is sent and not acknowledged for so long ends the connection (tcp(7), TCP_USER_TIMEOUT).
+void limit_unacknowledged(int fd, milliseconds longest);
 
 /// Waits until `fd` is readable (or writable); false at the deadline or when `stop` is raised.
 bool wait_ready(int fd, bool for_write, milliseconds deadline, const cancellation* stop = nullptr);

@@ -32,6 +32,8 @@ void add_config(CLI::App& app, outcome& out);
 void add_journal(CLI::App& app, outcome& out);
 void add_bench(CLI::App& app, outcome& out);
 void add_sim(CLI::App& app, outcome& out);
+void add_tunnel(CLI::App& app, outcome& out);
+void add_provision(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {

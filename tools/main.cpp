@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   add_journal(app, out);
   add_bench(app, out);
   add_sim(app, out);
+  add_tunnel(app, out);
+  add_provision(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

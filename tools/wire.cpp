@@ -9,6 +9,8 @@
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
 #include "actors/runner/outbox_actor.hpp"
+#include "actors/tunnel/tunnel_actor.hpp"
+#include "actors/tunnel/tunnel_settings.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -129,32 +131,46 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
   parts.zone_sup = make.front();
   parts.attempt_sup = make.front();
   parts.self = out.runner = make.front();
+  auto dial = *to;
+  std::optional<tunnel::tunnel_settings> through;
+  if (!s.text("tunnel").empty()) {
+    auto read = tunnel::tunnel_settings_from(s);
+    if (!read) return fail(read.error());
+    dial = read->listen;
+    through = std::move(*read);
+    parts.tunnel = make.front();
+  }
   out.runner_server = make.front();
   const auto served = out.runner;
   runner::outbox_options outbox{parts.data + "/outbox.sqlite", {}};
   outbox.bounds.bytes_max = static_cast<std::size_t>(s.number("outbox_bytes"));
   outbox.bounds.attempt_bytes_max =
       std::min(outbox.bounds.attempt_bytes_max, outbox.bounds.bytes_max / 2);
-  return builder::supervisor(
-      "runner_sup", nullptr, role_flags,
-      {builder::worker("outbox", parts.outbox,
-                       [parts, outbox](caf::local_actor* by) {
-                         return runner::spawn_outbox(by->system(), outbox, parts.link, parts.self);
-                       }),
-       builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}, runner::zone_template()),
-       builder::worker(
-           "runner", out.runner,
-           [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
-       builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {},
-                           runner::attempt_template()),
-       builder::worker("link", parts.link,
-                       [dial = *to, served](caf::local_actor* by) -> result<caf::actor> {
-                         return rpc::spawn_rpc_link(by->system(), dial, served);
-                       }),
-       builder::worker("runner_rpc", out.runner_server,
-                       [serve = *at, served](caf::local_actor* by) {
-                         return rpc::spawn_rpc_server(by->system(), serve, served);
-                       })});
+  std::vector<child> children{
+      builder::worker("outbox", parts.outbox,
+                      [parts, outbox](caf::local_actor* by) {
+                        return runner::spawn_outbox(by->system(), outbox, parts.link, parts.self);
+                      }),
+      builder::supervisor("zone_sup", parts.zone_sup, zone_flags, {}, runner::zone_template()),
+      builder::worker(
+          "runner", out.runner,
+          [parts](caf::local_actor* by) { return runner::spawn_runner(by->system(), parts); }),
+      builder::supervisor("attempt_sup", parts.attempt_sup, attempt_flags, {},
+                          runner::attempt_template())};
+  if (through)
+    children.push_back(builder::worker(
+        "tunnel", parts.tunnel, [through = *through](caf::local_actor* by) -> result<caf::actor> {
+          return tunnel::spawn_tunnel(by->system(), through);
+        }));
+  children.push_back(builder::worker("link", parts.link,
+                                     [dial, served](caf::local_actor* by) -> result<caf::actor> {
+                                       return rpc::spawn_rpc_link(by->system(), dial, served);
+                                     }));
+  children.push_back(
+      builder::worker("runner_rpc", out.runner_server, [serve = *at, served](caf::local_actor* by) {
+        return rpc::spawn_rpc_server(by->system(), serve, served);
+      }));
+  return builder::supervisor("runner_sup", nullptr, role_flags, children);
 }
 
 }  // namespace

@@ -170,6 +170,17 @@ caf::result<served> serve(runner_self self, const call& c) {
     rpc::serve_tree(self, s.parts.root, promise);
     return caf::delegated<served>{};
   }
+  if (c.method == "tunnel") {
+    if (!s.parts.tunnel)
+      return to_caf({ec::invalid_state,
+                     "this runner dials its dispatcher directly; start it with --tunnel",
+                     {}});
+    auto promise = self->make_response_promise();
+    self->request(s.parts.tunnel, std::chrono::seconds{5}, c)
+        .then([promise](const served& a) { rpc::give(promise, a.value); },
+              [promise](const caf::error& e) { rpc::deny(promise, e); });
+    return caf::delegated<served>{};
+  }
   if (c.method == "drain" || c.method == "resume") {
     carry_out(self, s.fsm->on_drain(now_of(self), c.method == "drain"));
     return served{json{{"draining", s.fsm->is_draining()}}};
@@ -187,7 +198,7 @@ caf::result<served> serve(runner_self self, const call& c) {
   }
   return to_caf({ec::no_such_method,
                  "no method " + c.method.substr(0, 64) +
-                     "; there are enroll, expel, workers, status, tree, drain, resume",
+                     "; there are enroll, expel, workers, status, tree, tunnel, drain, resume",
                  {}});
 }
 

@@ -19,6 +19,7 @@ struct runner_parts {
   caf::actor link, outbox, zone_sup, attempt_sup;  ///< Façades.
   caf::actor self;                                 ///< The runner's own façade.
   caf::actor root;                                 ///< Façade of the root supervisor, for `tree`.
+  caf::actor tunnel{};                             ///< Façade; null when the link dials directly.
 };
 
 /// Serves `call` (from the dispatcher: offer, abort; from people: enroll, expel, workers, status,

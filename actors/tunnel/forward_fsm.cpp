@@ -95,6 +95,21 @@ forward_effects forward_fsm::on_accepted(time_point now, connection_id of) {
   return out;
 }
 
+forward_effects forward_fsm::on_channel_accepted(time_point now, connection_id of,
+                                                 generation over) {
+  forward_effects out;
+  if (over != live_ || connections_.size() >= options_.connections_max) {
+    out.push_back(close_channel{of});
+    out.push_back(close_local{of, true, "there are too many connections already"});
+    return out;
+  }
+  auto& c = connections_[of];
+  c.at = phase::open;
+  c.over = over;
+  c.until = now;
+  return out;
+}
+
 forward_effects forward_fsm::on_local_bytes(time_point, connection_id of, std::string data) {
   forward_effects out;
   const auto at = connections_.find(of);
@@ -137,24 +152,33 @@ forward_effects forward_fsm::on_open_refused(time_point now, connection_id of,
   return out;
 }
 
+/// The bound of one direction: each of many connections has its fair share of the total.
+std::size_t forward_fsm::buffer_bytes() const {
+  constexpr std::size_t least = 16u << 10;
+  const auto share = options_.buffers_total_bytes / (2 * std::max<std::size_t>(size(), 1));
+  return std::min(options_.channel_buffer_bytes, std::max(share, least));
+}
+
 /// True when the side that fills this flow may be read again.
 bool forward_fsm::take(connection& c, flow& f, std::size_t bytes) {
   const auto taken = std::min(bytes, f.given);
   f.given -= taken;
   bytes_ -= taken;
-  return c.at == phase::open && f.given <= options_.channel_buffer_bytes / 2 &&
-         std::exchange(f.is_stopped, false);
+  return c.at == phase::open && f.given <= buffer_bytes() / 2 && std::exchange(f.is_stopped, false);
 }
 
 /// True when the side that fills this flow must not be read for now.
 bool forward_fsm::give(flow& f, std::size_t bytes) {
   f.given += bytes;
-  return f.given >= options_.channel_buffer_bytes && !std::exchange(f.is_stopped, true);
+  return f.given >= buffer_bytes() && !std::exchange(f.is_stopped, true);
 }
 
-forward_effects forward_fsm::on_channel_took(time_point, connection_id of, std::size_t bytes) {
+forward_effects forward_fsm::on_channel_took(time_point now, connection_id of, std::size_t bytes) {
   const auto at = connections_.find(of);
-  if (at == connections_.end() || !take(at->second, at->second.to_channel, bytes)) return {};
+  if (at == connections_.end()) return {};
+  // What it still takes is no leak.
+  if (at->second.at == phase::closing) at->second.until = now + options_.closing_max;
+  if (!take(at->second, at->second.to_channel, bytes)) return {};
   return {read_local{of}};
 }
 
@@ -227,12 +251,20 @@ forward_effects forward_fsm::on_local_broken(time_point now, connection_id of) {
   return out;
 }
 
+/// Nothing can be sent any more, and all that came is delivered: the local end closes after it.
+void forward_fsm::end_whole(iterator at, forward_effects& out) {
+  out.push_back(close_local{at->first, false, "the other side has finished"});
+  drop(at);
+}
+
 forward_effects forward_fsm::on_channel_closed(time_point, connection_id of) {
   forward_effects out;
   const auto at = connections_.find(of);
   if (at == connections_.end()) return out;
   if (at->second.at == phase::closing)
     drop(at);
+  else if (at->second.at == phase::open && at->second.channel_ended)
+    end_whole(at, out);
   else if (at->second.at == phase::open)
     reset(at, "the other side closed the connection", out);
   return out;

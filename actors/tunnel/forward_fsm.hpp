@@ -18,10 +18,11 @@ using connection_id = std::uint64_t;  ///< A local connection; chosen by the cal
 struct forward_options {
   std::size_t connections_max = 512;
   std::size_t held_connections_max = 256;
-  std::size_t held_bytes_max = 65'536;         ///< Of one held connection.
-  milliseconds held_max{60'000};               ///< Longest wait for a session.
-  std::size_t channel_buffer_bytes = 262'144;  ///< Given to a channel or socket and not yet taken.
-  milliseconds closing_max{5'000};             ///< For a closing channel's last word.
+  std::size_t held_bytes_max = 65'536;          ///< Of one held connection.
+  milliseconds held_max{60'000};                ///< Longest wait for a session.
+  std::size_t channel_buffer_bytes = 262'144;   ///< Given to a channel or socket and not yet taken.
+  std::size_t buffers_total_bytes = 64u << 20;  ///< Of all, shared fairly when they are many.
+  milliseconds closing_max{5'000};              ///< For a closing channel's last word.
 };
 
 /// Open a channel over the live session; answer by on_opened or on_open_refused. One at a time.
@@ -81,6 +82,8 @@ public:
 
   // From the local listener.
   forward_effects on_accepted(time_point now, connection_id of);
+  /// The server brought a connection (reverse forwarding): its channel is open already.
+  forward_effects on_channel_accepted(time_point now, connection_id of, generation over);
   forward_effects on_local_bytes(time_point now, connection_id of, std::string data);
   forward_effects on_local_end(time_point now, connection_id of);
   forward_effects on_local_broken(time_point now, connection_id of);
@@ -91,7 +94,7 @@ public:
   forward_effects on_open_refused(time_point now, connection_id of, const std::string& reason);
   forward_effects on_channel_bytes(time_point now, connection_id of, std::string data);
   forward_effects on_channel_end(time_point now, connection_id of);
-  /// The server closed it; without an end of file before, that is a reset.
+  /// The server closed it. After an end of file what it sent is delivered whole; else a reset.
   forward_effects on_channel_closed(time_point now, connection_id of);
   forward_effects on_channel_took(time_point now, connection_id of, std::size_t bytes);
   forward_effects on_tick(time_point now);
@@ -122,7 +125,9 @@ private:
   connection* find(connection_id of, phase at);
   bool take(connection& c, flow& f, std::size_t bytes);
   bool give(flow& f, std::size_t bytes);
+  std::size_t buffer_bytes() const;
   iterator drop(iterator at);
+  void end_whole(iterator at, forward_effects& out);
   iterator reset(iterator at, const std::string& reason, forward_effects& out);
   void open_next(time_point now, forward_effects& out);
   void begin_close(time_point now, iterator at, forward_effects& out);

@@ -12,9 +12,6 @@ using std::chrono::duration_cast;
 constexpr milliseconds silent_before_next{1000};  // docs/tunnel.md, "Dialling"
 constexpr milliseconds demand_wait_max{500};
 constexpr milliseconds suspend_min{10'000};  // A tick later than this: the machine slept.
-constexpr double srtt_unknown_ms = 50;
-
-milliseconds to_ms(double ms) { return milliseconds{static_cast<std::int64_t>(ms)}; }
 
 }  // namespace
 
@@ -22,31 +19,6 @@ std::string_view to_string(tunnel_state s) {
   static constexpr std::array<std::string_view, 7> names{
       "idle", "dialling", "up", "suspect", "backoff", "parked", "draining"};
   return names[static_cast<std::size_t>(s)];
-}
-
-milliseconds tunnel_fsm::probe_interval() const {
-  if (options_.probe_interval) return *options_.probe_interval;
-  return to_ms(std::clamp(4 * srtt_ms_.value_or(srtt_unknown_ms), 50.0, 2000.0));
-}
-
-milliseconds tunnel_fsm::probe_deadline() const {
-  if (options_.probe_deadline) return *options_.probe_deadline;
-  const double srtt = srtt_ms_.value_or(srtt_unknown_ms);
-  const double spread = rttvar_ms_.value_or(srtt / 2);
-  const double interval = static_cast<double>(probe_interval().count());
-  return to_ms(std::clamp(std::max(srtt + 8 * spread + 2 * interval, 3 * srtt), 250.0, 15'000.0));
-}
-
-/// RFC 6298, section 2: alpha 1/8, beta 1/4.
-void tunnel_fsm::measure(std::chrono::microseconds round_trip) {
-  const double ms = static_cast<double>(round_trip.count()) / 1000;
-  if (!srtt_ms_) {
-    srtt_ms_ = ms;
-    rttvar_ms_ = ms / 2;
-    return;
-  }
-  rttvar_ms_ = *rttvar_ms_ * 3 / 4 + std::abs(*srtt_ms_ - ms) / 4;
-  srtt_ms_ = *srtt_ms_ * 7 / 8 + ms / 8;
 }
 
 void tunnel_fsm::wake_at(time_point at, tunnel_effects& out) {
@@ -88,19 +60,6 @@ void tunnel_fsm::abandon_dials(tunnel_effects& out) {
   dials_.clear();
 }
 
-/// Full jitter; the first wait is none, and a host that is down for long is asked less often.
-milliseconds tunnel_fsm::next_wait(time_point now) {
-  const auto n = failures_++;
-  if (n == 0) return milliseconds{0};
-  const auto down = now - down_since_;
-  const auto cap = down > std::chrono::minutes{10}   ? milliseconds{30'000}
-                   : down > std::chrono::seconds{60} ? milliseconds{5000}
-                                                     : options_.backoff_max;
-  const auto longest =
-      std::min<std::int64_t>(cap.count(), options_.backoff_min.count() << std::min(n - 1, 20u));
-  return milliseconds{random_.below(static_cast<std::uint64_t>(longest) + 1)};
-}
-
 /// No session and no dial under way: wait, then dial.
 void tunnel_fsm::fall_back(time_point now, const std::string& reason, tunnel_effects& out) {
   retry_at_ = now + next_wait(now);
@@ -125,6 +84,7 @@ tunnel_effects tunnel_fsm::on_stop(time_point now) {
     out.push_back(abandon{live_});
   }
   live_ = 0;
+  drop_standby(out);
   retry_at_.reset();
   drain_until_.reset();
   probe_sent_.reset();
@@ -136,6 +96,7 @@ tunnel_effects tunnel_fsm::on_drain(time_point now) {
   if (live_ == 0 || connections_ == 0) return on_stop(now);
   tunnel_effects out;
   abandon_dials(out);
+  drop_standby(out);
   retry_at_.reset();
   drain_until_ = now + options_.drain_deadline;
   enter(now, tunnel_state::draining, "told to drain", out);
@@ -186,6 +147,10 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
   tunnel_effects out;
   if (!find(of)) return out;
   dials_.erase(of);
+  if (state_ == tunnel_state::up) {  // It would have been the standby.
+    dial_standby_after(now, standby_later, out);
+    return out;
+  }
   if (how != dial_failure::transient && live_ == 0) {
     abandon_dials(out);
     ++failures_;
@@ -212,6 +177,10 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
 /// The session `of` is proved to work: it is the tunnel now.
 void tunnel_fsm::take(time_point now, generation of, tunnel_effects& out) {
   dials_.erase(of);
+  if (of == standby_) {
+    standby_ = 0;
+    standby_asked_.reset();
+  }
   abandon_dials(out);
   const auto old = std::exchange(live_, of);
   out.push_back(switch_to{of});
@@ -226,6 +195,7 @@ void tunnel_fsm::take(time_point now, generation of, tunnel_effects& out) {
   enter(now, tunnel_state::up, old != 0 ? "a new session answered first" : "the session answered",
         out);
   wake_at(next_probe_, out);
+  dial_standby_after(now, standby_soon, out);
 }
 
 tunnel_effects tunnel_fsm::on_probe_answered(time_point now, generation of) {
@@ -233,7 +203,22 @@ tunnel_effects tunnel_fsm::on_probe_answered(time_point now, generation of) {
   if (const auto at = dials_.find(of); at != dials_.end()) {
     if (at->second.at != phase::proving) return out;
     measure(duration_cast<std::chrono::microseconds>(now - at->second.since));
-    take(now, of, out);
+    if (state_ == tunnel_state::up) {
+      dials_.erase(at);
+      standby_ = of;
+      standby_asked_.reset();
+      standby_probe_ = now + options_.probe_idle_interval;
+      wake_at(standby_probe_, out);
+    } else {
+      take(now, of, out);
+    }
+    return out;
+  }
+  if (of == standby_ && of != 0) {
+    standby_asked_.reset();
+    standby_probe_ = now + options_.probe_idle_interval;
+    wake_at(standby_probe_, out);
+    if (state_ == tunnel_state::suspect) take(now, of, out);
     return out;
   }
   if (!is_of_live(of)) return out;
@@ -243,7 +228,7 @@ tunnel_effects tunnel_fsm::on_probe_answered(time_point now, generation of) {
 
 tunnel_effects tunnel_fsm::on_inbound(time_point now, generation of) {
   tunnel_effects out;
-  if (dials_.count(of) != 0 || !is_of_live(of)) return out;
+  if (dials_.count(of) != 0 || (of == standby_ && of != 0) || !is_of_live(of)) return out;
   last_inbound_ = now;
   if (std::exchange(probe_sent_, std::nullopt)) {
     next_probe_ = now + (is_outstanding_ ? probe_interval() : options_.probe_idle_interval);
@@ -253,6 +238,7 @@ tunnel_effects tunnel_fsm::on_inbound(time_point now, generation of) {
     abandon_dials(out);
     retry_at_.reset();
     enter(now, tunnel_state::up, "the session answered again", out);
+    dial_standby_after(now, standby_soon, out);
   }
   return out;
 }
@@ -268,6 +254,10 @@ void tunnel_fsm::lose(time_point now, const std::string& reason, tunnel_effects&
     return;
   }
   if (now - up_since_ >= options_.stable_after) failures_ = 0;
+  if (standby_ != 0) {
+    enter(now, tunnel_state::dialling, reason, out);
+    return take(now, standby_, out);
+  }
   if (!dials_.empty()) return enter(now, tunnel_state::dialling, reason, out);
   fall_back(now, reason, out);
 }
@@ -276,7 +266,10 @@ tunnel_effects tunnel_fsm::on_session_lost(time_point now, generation of,
                                            const std::string& reason) {
   tunnel_effects out;
   if (dials_.count(of) != 0) return on_dial_failed(now, of, dial_failure::transient, reason);
-  if (is_of_live(of)) lose(now, reason, out);
+  if (of == standby_ && of != 0)
+    lose_standby(now, out);
+  else if (is_of_live(of))
+    lose(now, reason, out);
   return out;
 }
 
@@ -365,6 +358,7 @@ tunnel_effects tunnel_fsm::on_tick(time_point now) {
                 : "the machine slept",
             out);
       if (dials_.empty()) begin_dial(now, out);
+      if (standby_ != 0 && !standby_asked_) standby_probe_ = now;
       if (!is_silent) send_probe(now, out);
     } else if (!probe_sent_ && now >= next_probe_) {
       send_probe(now, out);
@@ -372,10 +366,13 @@ tunnel_effects tunnel_fsm::on_tick(time_point now) {
   }
   if (state_ == tunnel_state::suspect && now >= suspect_since_ + options_.suspect_grace)
     lose(now, "silent for the whole grace", out);
+  keep_standby(now, out);
   // Whatever was due is done; the next thing that is due has a wake of its own again.
   std::optional<time_point> next;
   const auto due = [&](time_point at) { next = next ? std::min(*next, at) : at; };
   if (retry_at_) due(*retry_at_);
+  if (standby_dial_at_) due(*standby_dial_at_);
+  if (standby_ != 0) due(standby_asked_ ? *standby_asked_ + probe_deadline() : standby_probe_);
   if (state_ == tunnel_state::up) due(probe_sent_ ? *probe_sent_ + probe_deadline() : next_probe_);
   if (state_ == tunnel_state::suspect) due(suspect_since_ + options_.suspect_grace);
   for (const auto& [of, a] : dials_) {

@@ -26,6 +26,7 @@ struct tunnel_options {
   milliseconds stable_after{2000};     ///< Up for so long, it is dialled again at once.
   milliseconds parked_retry{300'000};  ///< ±20 %.
   milliseconds drain_deadline{30'000};
+  bool standby = false;  ///< Keep a second session ready; it takes over when the live one fails.
 };
 
 enum class tunnel_state { idle, dialling, up, suspect, backoff, parked, draining };
@@ -109,13 +110,21 @@ public:
 
   tunnel_state state() const { return state_; }
   generation live() const { return live_; }  ///< 0 without one.
+  generation standby() const { return standby_; }
   std::uint64_t dials() const { return next_ - 1; }
   std::size_t dials_under_way() const { return dials_.size(); }
   std::uint64_t stale_inputs() const { return stale_; }
   milliseconds probe_deadline() const;
+  /// For the next dial: from round trips, and longer the more dials have failed, since a
+  /// far server must not be out of reach for ever.
+  milliseconds connect_deadline() const;
+  milliseconds banner_deadline() const;
+  milliseconds open_deadline() const;
+  std::optional<double> round_trip_ms() const { return srtt_ms_; }
   milliseconds probe_interval() const;
 
 private:
+  static constexpr milliseconds standby_soon{1000}, standby_later{30'000};
   enum class phase { connecting, silent, talking, proving };
   struct attempt {
     phase at = phase::connecting;
@@ -130,6 +139,10 @@ private:
   void send_probe(time_point now, tunnel_effects& out);
   void wake_at(time_point at, tunnel_effects& out);
   void measure(std::chrono::microseconds round_trip);
+  void keep_standby(time_point now, tunnel_effects& out);
+  void drop_standby(tunnel_effects& out);
+  void lose_standby(time_point now, tunnel_effects& out);
+  void dial_standby_after(time_point now, milliseconds least, tunnel_effects& out);
   attempt* find(generation of);
   bool is_of_live(generation of);
   milliseconds next_wait(time_point now);
@@ -138,11 +151,13 @@ private:
   random_source random_;
   tunnel_state state_ = tunnel_state::idle;
   std::map<generation, attempt> dials_;
-  generation next_ = 1, live_ = 0;
+  generation next_ = 1, live_ = 0, standby_ = 0;
   time_point up_since_{}, down_since_{}, suspect_since_{}, last_inbound_{}, next_probe_{};
   std::optional<time_point> probe_sent_;
   std::optional<time_point> retry_at_;  ///< Of backoff and parked; of a dial beside a suspect one.
   std::optional<time_point> drain_until_;
+  time_point standby_probe_{};  ///< When it is asked next.
+  std::optional<time_point> standby_asked_, standby_dial_at_;
   std::optional<double> srtt_ms_, rttvar_ms_;
   time_point expected_ = time_point::max();  ///< The earliest wake that was asked for.
   unsigned failures_ = 0;

@@ -223,11 +223,63 @@ TEST(tunnel_fsm, drains_until_its_last_connection_ends_or_the_deadline) {
   EXPECT_EQ(late.state(), tunnel_state::idle);
 }
 
+namespace {
+
+/// Up as generation 1, with generation 2 beside it as the standby since `start` + 2 s.
+tunnel_fsm with_standby() {
+  auto options = plain();
+  options.standby = true;
+  tunnel_fsm out{options, 1};
+  out.on_start(start);
+  finish_dial(out, start, 1);
+  EXPECT_EQ(only<dial>(out.on_tick(start + 2s)).at(0).of, 2u);
+  out.on_probe_answered(start + 2s, 1);
+  finish_dial(out, start + 2s, 2);
+  EXPECT_EQ(out.live(), 1u);
+  EXPECT_EQ(out.standby(), 2u);
+  return out;
+}
+
+}  // namespace
+
+TEST(tunnel_fsm, takes_its_standby_at_once_when_the_live_session_is_lost) {
+  auto uut = with_standby();
+  const auto seen = uut.on_session_lost(start + 3s, 1, "reset");
+  EXPECT_EQ(only<switch_to>(seen).at(0).of, 2u);
+  EXPECT_EQ(only<reset_connections>(seen).at(0).of, 1u);
+  EXPECT_EQ(uut.state(), tunnel_state::up);
+  EXPECT_EQ(only<dial>(uut.on_tick(start + 5s)).size(), 1u) << "the next standby";
+}
+
+TEST(tunnel_fsm, asks_its_standby_when_the_live_session_falls_silent) {
+  auto uut = with_standby();
+  uut.on_tick(start + 3s);  // Both are asked; the standby answers.
+  uut.on_probe_answered(start + 3s, 2);
+  const auto seen = uut.on_tick(start + 3250ms);
+  EXPECT_EQ(uut.state(), tunnel_state::suspect);
+  ASSERT_EQ(only<probe>(seen).size(), 1u);
+  EXPECT_EQ(only<probe>(seen).at(0).of, 2u);
+  EXPECT_EQ(only<switch_to>(uut.on_probe_answered(start + 3251ms, 2)).at(0).of, 2u);
+}
+
+TEST(tunnel_fsm, gives_a_standby_up_that_does_not_answer_and_dials_another) {
+  auto uut = with_standby();
+  uut.on_tick(start + 3s);
+  uut.on_probe_answered(start + 3s, 1);
+  EXPECT_EQ(only<abandon>(uut.on_tick(start + 3250ms)).at(0).of, 2u);
+  EXPECT_EQ(uut.standby(), 0u);
+  EXPECT_EQ(uut.state(), tunnel_state::up);
+  uut.on_probe_answered(start + 4500ms, 1);
+  EXPECT_EQ(only<dial>(uut.on_tick(start + 5500ms)).size(), 1u);
+}
+
 /// Random inputs in random order, late, early and of any generation.
 TEST(tunnel_fsm, is_never_stuck_and_never_has_two_live_sessions) {
   seeded s;
   for (int round = 0; round < 300; ++round) {
-    tunnel_fsm uut{plain(), s.random.next()};
+    auto options = plain();
+    options.standby = s.random.below(2) == 0;
+    tunnel_fsm uut{options, s.random.next()};
     auto now = start;
     std::multiset<time_point> wakes;
     generation live = 0;

@@ -1,0 +1,55 @@
+#pragma once
+// Runs a tunnel on a thread of its own: the listener, the local connections, the SSH sessions, and
+// the two machines that decide about them. docs/tunnel.md, "The engine".
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "actors/tunnel/forward_fsm.hpp"
+#include "actors/tunnel/tunnel_fsm.hpp"
+#include "net/ssh_session.hpp"
+
+namespace ntrace::tunnel {
+
+struct tunnel_settings {
+  net::ssh_target to;
+  host_port listen;  ///< Here, for what shall go through the tunnel.
+  host_port target;  ///< There, as the SSH server sees it.
+  std::vector<net::reverse_forward> reverse;
+  std::string key_file, passphrase_file, known_hosts_file;
+  bool accept_first = false;  ///< Pin an unknown host key at the first meeting.
+  tunnel_options machine;
+  forward_options forward;
+};
+
+/// What a session is made of; the key and the pinned host keys are read anew. ec::bad_key.
+result<net::ssh_session_options> session_options(const tunnel_settings& from);
+
+/// What an engine tells when it is asked, one object: state, why, since_ms, generation, to, listen,
+/// target, round_trip_ms, connections, held, buffered_bytes, dials, lost, switches, …
+using status_function = std::function<void(nlohmann::json)>;
+
+class tunnel_engine {
+public:
+  /// Begins at once. `seed` is of the waits' jitter.
+  tunnel_engine(tunnel_settings settings, std::uint64_t seed);
+  /// Ends at once; connections are reset.
+  ~tunnel_engine();
+  tunnel_engine(const tunnel_engine&) = delete;
+  tunnel_engine& operator=(const tunnel_engine&) = delete;
+
+  /// `then` is called on the engine's thread.
+  void ask_status(status_function then);
+  /// Try again now, whatever was said against it.
+  void retry();
+  /// Takes no more connections and ends when the last one does, or at the machine's deadline.
+  void drain();
+
+private:
+  class loop;
+  std::unique_ptr<loop> loop_;
+};
+
+}  // namespace ntrace::tunnel

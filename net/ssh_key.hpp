@@ -1,0 +1,34 @@
+#pragma once
+// The key that a runner shows: an ed25519 or ECDSA key in a file that nobody else can read.
+#include <string>
+
+#include "net/ssh_names.hpp"
+
+namespace ntrace::net {
+
+struct private_key {
+  std::string text;  ///< The file as it is, for libssh2.
+  public_key shown;  ///< What goes into authorized_keys.
+  bool is_encrypted = false;
+};
+
+/// Reads an OpenSSH private key (PROTOCOL.key of OpenSSH). ec::bad_key names the file and the mend:
+/// one that is not regular, not ours or root's, readable by others, in another format, or of a
+/// type that cannot be used: libssh2 1.10 signs RSA with SHA-1 only, which servers refuse.
+result<private_key> read_private_key(const std::string& path);
+
+/// What read_private_key finds in the bytes; `path` for its error. Pure.
+result<private_key> parse_private_key(std::string_view text, const std::string& path);
+
+struct key_pair {
+  std::string private_text;  ///< An OpenSSH private key, not encrypted.
+  public_key shown;
+};
+
+/// A new ed25519 key pair with the comment in its private file. ec::defect without entropy.
+result<key_pair> make_ed25519_key(const std::string& comment);
+
+/// Writes `path` (mode 0600) and `path`.pub; ec::bad_key when either is there already.
+result<public_key> write_new_key(const std::string& path, const std::string& comment);
+
+}  // namespace ntrace::net

@@ -1,0 +1,121 @@
+#include "net/ssh_names.hpp"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+
+#include "config/digest.hpp"
+
+namespace ntrace::net {
+namespace {
+
+constexpr std::size_t blob_bytes_max = 16'384;
+
+bool is_plain(char c) { return c > ' ' && c < 0x7f && c != '@' && c != '/'; }
+
+}  // namespace
+
+result<ssh_target> parse_ssh_target(std::string_view text) {
+  constexpr std::string_view scheme = "ssh://";
+  const auto wrong = [&](const std::string& why) {
+    return fail(ec::bad_config,
+                "\"" + std::string{text} + "\" is not ssh://USER@HOST[:PORT]: " + why);
+  };
+  if (!text.starts_with(scheme)) return wrong("it does not begin with ssh://");
+  auto rest = text.substr(scheme.size());
+  const auto at = rest.find('@');
+  if (at == std::string_view::npos || at == 0) return wrong("no user is named");
+  ssh_target out;
+  out.user = rest.substr(0, at);
+  rest.remove_prefix(at + 1);
+  if (!std::all_of(out.user.begin(), out.user.end(), is_plain) ||
+      out.user.find(':') != out.user.npos)
+    return wrong("the user's name holds what no name does");
+  if (!std::all_of(rest.begin(), rest.end(), is_plain)) return wrong("nothing may follow the port");
+  const auto end_of_host = rest.starts_with('[') ? rest.find(']') : rest.find(':');
+  const bool has_port = rest.starts_with('[')
+                            ? end_of_host != rest.npos && end_of_host + 1 < rest.size()
+                            : end_of_host != rest.npos;
+  const auto parsed = parse_host_port(has_port ? std::string{rest} : std::string{rest} + ":22");
+  if (!parsed || parsed->port == 0 ||
+      (!rest.starts_with('[') && parsed->host.find(':') != std::string::npos))
+    return wrong("no host or port can be read; an IPv6 address stands in brackets");
+  out.at = *parsed;
+  return out;
+}
+
+std::string to_base64(std::string_view bytes) {
+  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const auto n = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(bytes.data()),
+                                   static_cast<int>(bytes.size()));
+  out.resize(static_cast<std::size_t>(n));
+  return out;
+}
+
+std::optional<std::string> from_base64(std::string_view text) {
+  const auto is_digit = [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/';
+  };
+  if (text.size() % 4 != 0 || text.size() > 1u << 20) return {};
+  const auto padding = text.ends_with("==") ? 2u : text.ends_with('=') ? 1u : 0u;
+  const auto digits = text.substr(0, text.size() - padding);
+  if (!std::all_of(digits.begin(), digits.end(), is_digit)) return {};
+  std::string out(text.size() / 4 * 3, '\0');
+  const auto n = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
+  if (n < 0) return {};
+  out.resize(static_cast<std::size_t>(n) - padding);
+  return out;
+}
+
+std::optional<std::uint32_t> ssh_reader::number() {
+  if (rest_.size() < 4) return {};
+  std::uint32_t out = 0;
+  for (const char c : rest_.substr(0, 4)) out = out << 8 | static_cast<unsigned char>(c);
+  rest_.remove_prefix(4);
+  return out;
+}
+
+std::optional<std::string_view> ssh_reader::string() {
+  const auto before = rest_;
+  const auto size = number();
+  if (!size || rest_.size() < *size) {
+    rest_ = before;
+    return {};
+  }
+  const auto out = rest_.substr(0, *size);
+  rest_.remove_prefix(*size);
+  return out;
+}
+
+void put_number(std::string& out, std::uint32_t value) {
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xff);
+}
+
+void put_string(std::string& out, std::string_view value) {
+  put_number(out, static_cast<std::uint32_t>(value.size()));
+  out += value;
+}
+
+std::optional<public_key> parse_key_blob(std::string_view blob) {
+  if (blob.size() > blob_bytes_max) return {};
+  ssh_reader in{blob};
+  const auto type = in.string();
+  if (!type || type->empty() || type->size() > 64 || in.rest().empty() ||
+      !std::all_of(type->begin(), type->end(), is_plain))
+    return {};
+  return public_key{std::string{*type}, std::string{blob}};
+}
+
+std::string key_text(const public_key& key) { return key.type + " " + to_base64(key.blob); }
+
+std::string fingerprint(const public_key& key) {
+  auto out = digest_base64("sha256", key.blob);
+  while (out.ends_with('=')) out.pop_back();
+  return "SHA256:" + out;
+}
+
+}  // namespace ntrace::net

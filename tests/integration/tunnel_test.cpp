@@ -1,0 +1,388 @@
+// The tunnel over a real sshd: what it carries, and what its users see when something dies.
+#include "tests/support/tunnel_world.hpp"
+
+#include "config/digest.hpp"
+#include "tests/support/seeded.hpp"
+
+using namespace ntrace;
+using namespace ntrace::test;
+
+namespace {
+
+std::string random_bytes(random_source& random, std::size_t size) {
+  std::string out(size, '\0');
+  for (auto& c : out) c = static_cast<char>(random.below(256));
+  return out;
+}
+
+std::string hash(const std::string& bytes) { return digest_base64("sha256", bytes); }
+
+/// Sends all and reads all, at the same time.
+std::optional<std::string> exchange(int fd, const std::string& bytes) {
+  auto back = std::async(std::launch::async, [fd] { return read_to_end(fd, 60s); });
+  net::send_all(fd, bytes, 60s);
+  ::shutdown(fd, SHUT_WR);
+  return back.get();
+}
+
+std::size_t memory_kib() {
+  std::istringstream in{read_file("/proc/self/status").value_or("")};
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
+  return 0;
+}
+
+}  // namespace
+
+TEST(tunnel, carries_all_bytes_and_the_end_of_file_in_both_directions) {
+  seeded s;
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto sent = random_bytes(s.random, 10u << 20);
+  const auto fd = w.connect();
+  const auto back = exchange(fd.get(), sent);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(hash(*back), hash(sent));
+  eventually(5s, [&] { return w.status().value("connections", 1) == 0; });
+  EXPECT_EQ(w.status().value("leaked_channels", 1), 0);
+}
+
+TEST(tunnel, carries_many_connections_over_one_session) {
+  seeded s;
+  tunnel_world w;
+  w.start().wait_for("up");
+  std::vector<std::future<bool>> all;
+  for (int i = 0; i < 64; ++i)
+    all.push_back(std::async(std::launch::async, [&w, bytes = random_bytes(s.random, 256u << 10)] {
+      const auto fd = w.connect();
+      const auto back = exchange(fd.get(), bytes);
+      return back && hash(*back) == hash(bytes);
+    }));
+  for (auto& one : all) EXPECT_TRUE(one.get());
+  EXPECT_EQ(w.status().value("ups", 0), 1);
+}
+
+TEST(tunnel, holds_connections_until_there_is_a_session_and_serves_them_in_order) {
+  tunnel_world w;
+  w.sshd.stop();
+  w.start().wait_for("backoff");
+  const auto first = w.connect(), second = w.connect();
+  ASSERT_TRUE(net::send_all(first.get(), "one\n", 1s));
+  ASSERT_TRUE(net::send_all(second.get(), "two\n", 1s));
+  eventually(5s, [&] { return w.status().value("held", 0) == 2; });
+  w.sshd.start();
+  EXPECT_TRUE(is_echoed(second.get(), ""));
+  ::shutdown(first.get(), SHUT_WR);
+  ::shutdown(second.get(), SHUT_WR);
+  EXPECT_EQ(read_to_end(first.get()), "one\n");
+  EXPECT_EQ(read_to_end(second.get()), "two\n");
+}
+
+TEST(tunnel, comes_back_after_each_of_50_killed_sessions_and_loses_no_message_that_is_said_again) {
+  seeded s;
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto descriptors = count_of("/proc/self/fd");
+  {
+    numbered_traffic traffic{w.at()};
+    for (int i = 0; i < 50; ++i) {
+      const auto before = traffic.echoed();
+      eventually(
+          15s, [&] { return traffic.echoed() > before + s.random.below(10); },
+          [&] { return w.status().dump(); });
+      w.sshd.signal_sessions(SIGKILL);
+    }
+    const auto before = traffic.echoed();
+    eventually(15s, [&] { return traffic.echoed() > before; });
+    EXPECT_EQ(traffic.disorders(), 0u);
+    EXPECT_LT(traffic.longest_silence(), 5s);
+  }
+  w.wait_for("up");
+  eventually(
+      5s, [&] { return count_of("/proc/self/fd") <= descriptors; },
+      [&] { return std::to_string(count_of("/proc/self/fd") - descriptors) + " more"; });
+  EXPECT_EQ(w.status().value("connections", 1), 0);
+}
+
+TEST(tunnel, resets_a_connection_whose_session_died) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto fd = w.connect();
+  ASSERT_TRUE(is_echoed(fd.get(), "hello\n"));
+  w.sshd.signal_sessions(SIGKILL);
+  char byte = 0;
+  eventually(5s, [&] { return ::recv(fd.get(), &byte, 1, 0) != -1 || errno != EAGAIN; });
+  EXPECT_EQ(::recv(fd.get(), &byte, 1, 0), 0) << "the reset was told by the call before";
+}
+
+TEST(tunnel, suspects_a_stopped_session_and_switches_to_a_new_one) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  numbered_traffic traffic{w.at()};
+  eventually(5s, [&] { return traffic.echoed() > 10; });
+  const auto stopped = w.sshd.sessions();
+  for (const int pid : stopped) ::kill(pid, SIGSTOP);
+  eventually(10s, [&] { return w.status().value("generation", 0) == 2; });
+  const auto before = traffic.echoed();
+  eventually(10s, [&] { return traffic.echoed() > before + 10; });
+  for (const int pid : stopped) ::kill(pid, SIGCONT);
+  traffic.stop();
+  EXPECT_EQ(traffic.disorders(), 0u);
+  EXPECT_EQ(w.status().value("state", ""), "up");
+}
+
+TEST(tunnel, asks_a_frozen_server_at_most_three_times_at_once_and_comes_up_when_it_goes_on) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto sessions = w.sshd.sessions();
+  ::kill(w.sshd.pid(), SIGSTOP);
+  for (const int pid : sessions) ::kill(pid, SIGKILL);
+  int most = 0;
+  const auto until = steady_clock::now() + 5s;
+  eventually(10s, [&] {
+    most = std::max(most, w.status().value("dials_under_way", 0));
+    return steady_clock::now() > until;
+  });
+  EXPECT_GE(most, 2);
+  EXPECT_LE(most, 3);
+  ::kill(w.sshd.pid(), SIGCONT);
+  w.wait_for("up");
+  const auto fd = w.connect();
+  EXPECT_TRUE(is_echoed(fd.get(), "after\n"));
+}
+
+TEST(tunnel, parks_when_the_host_key_is_another_one_and_never_dials_again_by_itself) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  w.sshd.stop();
+  w.sshd.replace_host_key();
+  w.sshd.start();
+  w.wait_for("parked");
+  const auto parked = w.status();
+  const auto why = parked.value("why", "");
+  EXPECT_NE(why.find("host_key_changed"), why.npos) << why;
+  const auto first = why.find("SHA256:");
+  EXPECT_NE(why.find("SHA256:", first + 7), why.npos) << "both fingerprints: " << why;
+  EXPECT_NE(why.find("ntrace tunnel trust"), why.npos) << why;
+  const auto fd = w.connect();  // Demand does not help either.
+  eventually(2s, [&] { return w.status().value("held", 0) == 1; });
+  EXPECT_EQ(w.status().value("dials", 0), parked.value("dials", -1));
+  w.sshd.pin();
+  w.engine->retry();
+  w.wait_for("up");
+  EXPECT_TRUE(is_echoed(fd.get(), "held meanwhile\n"));
+}
+
+TEST(tunnel, does_not_mind_a_second_host_key_of_another_type) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  w.sshd.stop();
+  subprocess_spec keygen;
+  keygen.argv = {"ssh-keygen", "-q", "-t", "ecdsa",
+                 "-N",         "",   "-f", w.sshd.folder() + "/host_ecdsa"};
+  ASSERT_TRUE(ok(run_subprocess(keygen)).ok());
+  w.sshd.add_config("HostKey " + w.sshd.folder() + "/host_ecdsa");
+  w.sshd.start();
+  w.wait_for("up");
+  EXPECT_EQ(w.status().value("ups", 0), 2);
+}
+
+TEST(tunnel, lives_on_when_its_key_is_withdrawn_and_says_so_at_the_next_dial) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  w.sshd.forbid_key();
+  const auto fd = w.connect();
+  EXPECT_TRUE(is_echoed(fd.get(), "still\n"));
+  w.sshd.signal_sessions(SIGKILL);
+  w.wait_for("parked");
+  const auto why = w.status().value("why", "");
+  EXPECT_NE(why.find("key_refused"), why.npos) << why;
+  EXPECT_NE(why.find("restrict,port-forwarding,permitopen="), why.npos) << "the line that mends it";
+  w.sshd.allow_key();
+  w.engine->retry();
+  w.wait_for("up");
+}
+
+TEST(tunnel, refuses_a_key_that_others_may_read_and_names_the_mend) {
+  tunnel_world w;
+  ::chmod(w.sshd.key_file().c_str(), 0644);
+  w.start().wait_for("parked");
+  EXPECT_NE(w.status().value("why", "").find("chmod 600"), std::string::npos);
+  ::chmod(w.sshd.key_file().c_str(), 0600);
+  w.engine->retry();
+  w.wait_for("up");
+}
+
+TEST(tunnel, reaches_nothing_but_what_the_key_permits) {
+  tunnel_world w;
+  echo_server other;
+  w.settings.target = other.at();  // Not what permitopen names.
+  w.start().wait_for("up");
+  const auto fd = w.connect();
+  EXPECT_FALSE(is_echoed(fd.get(), "let me in\n"));
+  EXPECT_EQ(w.status().value("state", ""), "up") << "a refused connection is no lost session";
+}
+
+TEST(tunnel, resets_connections_while_nobody_serves_the_target_and_serves_them_after) {
+  const auto port = server::free_port();
+  scratch dir;
+  real_sshd sshd{dir, {"127.0.0.1", static_cast<std::uint16_t>(port)}};
+  tunnel::tunnel_settings settings;
+  settings.to = ok(net::parse_ssh_target(sshd.url()));
+  settings.listen = {"127.0.0.1", static_cast<std::uint16_t>(server::free_port())};
+  settings.target = {"127.0.0.1", static_cast<std::uint16_t>(port)};
+  settings.key_file = sshd.key_file();
+  settings.known_hosts_file = sshd.known_hosts_file();
+  tunnel::tunnel_engine engine{settings, 1};
+  const auto fd = ok(net::connect_tcp(settings.listen, 10s));
+  EXPECT_FALSE(read_to_end(fd.get()).has_value()) << "a reset, not an end of file";
+  echo_server late{port};
+  const auto again = ok(net::connect_tcp(settings.listen, 10s));
+  EXPECT_TRUE(is_echoed(again.get(), "hello\n"));
+  EXPECT_EQ(status_of(engine).value("ups", 0), 1);
+}
+
+TEST(tunnel, waits_for_its_listening_port_and_takes_it_when_it_is_free) {
+  tunnel_world w;
+  auto taken = std::make_optional(ok(net::listen_tcp(w.at(), 1)));
+  w.start().wait_for("up");
+  EXPECT_FALSE(w.status().value("listening", true));
+  EXPECT_NE(w.status().value("listen_problem", "").find(w.at().text()), std::string::npos);
+  taken.reset();
+  eventually(5s, [&] { return w.status().value("listening", false); });
+  const auto fd = w.connect();
+  EXPECT_TRUE(is_echoed(fd.get(), "hello\n"));
+}
+
+TEST(tunnel, lets_a_reader_that_stops_disturb_nobody_else_and_bounds_what_it_holds_for_it) {
+  seeded s;
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto stalled = w.connect();
+  const auto before = memory_kib();
+  // It sends for as long as somebody takes it, and never reads the echo.
+  const std::string piece(64u << 10, 'x');
+  std::size_t sent = 0;
+  while (sent < (256u << 20) && net::send_all(stalled.get(), piece, 500ms)) sent += piece.size();
+  EXPECT_LT(sent, 256u << 20) << "backpressure reaches the sender";
+  EXPECT_LT(memory_kib() - before, 64u << 10);
+  const auto bytes = random_bytes(s.random, 8u << 20);
+  for (int i = 0; i < 3; ++i) {
+    const auto other = w.connect();
+    const auto back = exchange(other.get(), bytes);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(hash(*back), hash(bytes));
+  }
+}
+
+TEST(tunnel, leaks_nothing_over_2000_short_connections) {
+  tunnel_world w;
+  w.start().wait_for("up");
+  const auto descriptors = count_of("/proc/self/fd");
+  std::atomic<int> todo{2000}, good{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 64; ++i)
+    clients.emplace_back([&] {
+      while (todo-- > 0) {
+        const auto fd = net::connect_tcp(w.at(), 10s);
+        // One in eight leaves while its open is pending.
+        if (fd && todo % 8 == 0)
+          ++good;
+        else if (fd && is_echoed(fd->get(), "short\n"))
+          ++good;
+      }
+    });
+  for (auto& c : clients) c.join();
+  EXPECT_EQ(good, 2000);
+  eventually(
+      10s, [&] { return w.status().value("connections", 1) == 0; },
+      [&] { return w.status().dump(); });
+  eventually(5s, [&] { return count_of("/proc/self/fd") <= descriptors; });
+  EXPECT_EQ(w.status().value("leaked_channels", 1), 0);
+  EXPECT_EQ(w.status().value("ups", 0), 1);
+}
+
+TEST(tunnel, survives_the_servers_rekeying_under_load_in_both_directions) {
+  seeded s;
+  tunnel_world w{"RekeyLimit 1M"};
+  w.start().wait_for("up");
+  const auto bytes = random_bytes(s.random, 32u << 20);
+  auto opening = std::async(std::launch::async, [&w] {
+    int good = 0;
+    for (int i = 0; i < 100; ++i) {
+      const auto fd = w.connect();
+      good += is_echoed(fd.get(), "between\n") ? 1 : 0;
+    }
+    return good;
+  });
+  const auto fd = w.connect();
+  const auto back = exchange(fd.get(), bytes);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(hash(*back), hash(bytes));
+  EXPECT_EQ(opening.get(), 100);
+  EXPECT_EQ(w.status().value("ups", 0), 1) << "one session carried it all";
+}
+
+TEST(tunnel, brings_connections_from_the_server_to_its_own_side) {
+  echo_server here;
+  const net::reverse_forward reverse{{"127.0.0.1", static_cast<std::uint16_t>(server::free_port())},
+                                     here.at()};
+  tunnel_world w{"", {reverse}};
+  w.start().wait_for("up");
+  const auto is_up = [&] {
+    return w.status()["reverse"][0].value("state", "") == std::string{"up"};
+  };
+  eventually(5s, is_up, [&] { return w.status().dump(); });
+  for (int round = 0; round < 2; ++round) {
+    const auto fd = ok(net::connect_tcp(reverse.listen, 5s));
+    EXPECT_TRUE(is_echoed(fd.get(), "from the other side\n"));
+    if (round == 1) break;
+    w.sshd.signal_sessions(SIGKILL);
+    eventually(5s, [&] { return w.status().value("ups", 0) == 2; });
+    eventually(35s, is_up, [&] { return w.status().dump(); });
+  }
+}
+
+TEST(tunnel, has_its_standby_serve_at_once_when_the_session_dies) {
+  tunnel_world w;
+  w.settings.machine.standby = true;
+  w.start().wait_for("up");
+  eventually(10s, [&] { return w.status().value("standby", 0) != 0; });
+  const auto live = w.status().value("generation", 0);
+  const auto dials = w.status().value("dials", 0);
+  const auto fd = w.connect();
+  ASSERT_TRUE(is_echoed(fd.get(), "over the first\n"));
+  // The session that carries the connection is the one with the older processes.
+  ::kill(*w.sshd.sessions().begin(), SIGKILL);
+  eventually(
+      5s, [&] { return w.status().value("generation", 0) != live; },
+      [&] { return w.status().dump(); });
+  EXPECT_EQ(w.status().value("dials", 0), dials) << "nothing had to be dialled";
+  const auto again = w.connect();
+  EXPECT_TRUE(is_echoed(again.get(), "over the second\n"));
+}
+
+TEST(tunnel, ends_in_time_while_it_dials_suspects_and_carries) {
+  const auto end_of = [](tunnel_world& w) {
+    const auto began = steady_clock::now();
+    w.engine.reset();
+    EXPECT_LT(steady_clock::now() - began, 2s);
+    EXPECT_TRUE(net::listen_tcp(w.at(), 1).has_value()) << "the port is free for the next start";
+  };
+  tunnel_world dialling;
+  ::kill(dialling.sshd.pid(), SIGSTOP);
+  dialling.start();
+  eventually(5s, [&] { return dialling.status().value("dials_under_way", 0) > 0; });
+  end_of(dialling);
+  tunnel_world carrying;
+  carrying.start().wait_for("up");
+  const auto fd = carrying.connect();
+  ASSERT_TRUE(is_echoed(fd.get(), "hello\n"));
+  end_of(carrying);
+  tunnel_world suspecting;
+  suspecting.start().wait_for("up");
+  ::kill(suspecting.sshd.pid(), SIGSTOP);
+  suspecting.sshd.signal_sessions(SIGSTOP);
+  suspecting.wait_for("suspect");
+  end_of(suspecting);
+}
