@@ -43,7 +43,7 @@ void ssh_session::set_reading(channel_id id, bool on) {
   const auto at = channels_.find(id);
   if (at == channels_.end()) return;
   at->second.is_reading = on;
-  if (on) has_leftover_ = true;
+  if (on) has_leftover_ = has_unread_ = true;
 }
 
 void ssh_session::close(channel_id id) {
@@ -51,6 +51,13 @@ void ssh_session::close(channel_id id) {
   if (at == channels_.end()) return;
   at->second.close_wanted = true;
   if (!at->second.eof_wanted) at->second.out.clear();
+}
+
+bool ssh_session::has_probe_advanced() {
+  if (!slot_ || !slot_->is_probe) return false;
+  const auto before =
+      std::exchange(probe_acknowledged_, std::min(transport_.acknowledged_bytes(), probe_end_));
+  return probe_acknowledged_ > before;
 }
 
 /// Large while few channels are open; the sum has a bound, because a reader that stalls makes us
@@ -81,6 +88,7 @@ std::optional<error> ssh_session::on_open_done(LIBSSH2_CHANNEL* opened) {
   if (opened) {
     channels_.emplace(done.id, channel{opened, done.window});
     windows_ += done.window;
+    has_leftover_ = has_unread_ = true;  // Its first bytes may have come with the answer.
     events_.push_back(ssh_opened{done.id});
     return {};
   }
@@ -122,6 +130,10 @@ std::optional<error> ssh_session::serve_open(time_point now) {
         static_cast<unsigned>(payload.size()));
     const int code = opened ? 0 : ::libssh2_session_last_errno(raw_.get());
     if (code == LIBSSH2_ERROR_EAGAIN) {
+      if (slot_->is_probe && slot_->until != time_point::max()) {
+        probe_end_ = transport_.taken_bytes();
+        probe_acknowledged_ = transport_.acknowledged_bytes();
+      }
       // An open cannot be taken back, and libssh2 has one place for all of them. A probe that stays
       // out is for the tunnel to judge, by its own deadline.
       if (!slot_->is_probe && now >= slot_->until)
@@ -136,11 +148,13 @@ std::optional<error> ssh_session::serve_open(time_point now) {
 }
 
 std::optional<error> ssh_session::serve_reads() {
+  // Any call of libssh2 takes what came for all channels, so that they are all looked at then.
+  if (!std::exchange(has_unread_, false)) return {};
   for (auto& [id, c] : channels_) {
     if (!c.is_reading || c.has_ended) continue;
     const auto n = ::libssh2_channel_read(c.raw, scratch_.data(), scratch_.size());
     if (n > 0) {
-      has_leftover_ = has_leftover_ || static_cast<std::size_t>(n) == scratch_.size();
+      if (static_cast<std::size_t>(n) == scratch_.size()) has_leftover_ = has_unread_ = true;
       events_.push_back(ssh_bytes{id, {scratch_.data(), static_cast<std::size_t>(n)}});
     } else if (n == 0 || is_asking_again(n)) {
       if (::libssh2_channel_eof(c.raw) == 1) {
@@ -251,7 +265,7 @@ std::optional<error> ssh_session::serve_listeners(time_point now) {
       channels_.emplace(id, channel{opened, window_max});
       windows_ += window_max;
       events_.push_back(ssh_accepted{id, i});
-      has_leftover_ = true;
+      has_leftover_ = has_unread_ = true;
     }
   }
   return {};

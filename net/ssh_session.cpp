@@ -108,13 +108,15 @@ void ssh_session::end(error why) {
   events_.push_back(ssh_ended{std::move(why)});
 }
 
-std::vector<ssh_event> ssh_session::pump(time_point now) {
+std::vector<ssh_event> ssh_session::pump(time_point now, bool is_readable) {
   events_.clear();
   if (stage() == ssh_stage::ended) return {};
   transport_.flush();
   std::optional<error> problem;
   if (!raw_) problem = error{ec::defect, "libssh2 makes no session: out of memory", {}};
-  if (const auto bytes = transport_.receive(); !problem && !bytes.empty()) {
+  if (const auto bytes = is_readable ? transport_.receive() : std::string_view{};
+      !problem && !bytes.empty()) {
+    has_unread_ = true;
     events_.push_back(ssh_inbound{});
     if (stage() == ssh_stage::banner) {
       const auto whole = dial_.on_bytes(now, bytes);

@@ -113,11 +113,15 @@ public:
   /// When pump() must be called at the latest.
   std::optional<time_point> deadline() const;
   /// Moves what can move. After ssh_ended nothing comes any more.
-  std::vector<ssh_event> pump(time_point now);
+  /// `is_readable`: the descriptor may have input.
+  std::vector<ssh_event> pump(time_point now, bool is_readable = true);
 
   // Done by the next pump().
   /// A channel of a type that no server knows: it must refuse it, and so shows that it lives.
   void probe() { is_probe_wanted_ = true; }
+  /// True when, since the last call, the server's kernel took more of what stands before a probe
+  /// that is out. Such a probe is not unanswered: it has not arrived.
+  bool has_probe_advanced();
   /// Asks the server to listen for options.reverse, from now on and again when it refuses.
   void listen_reverse() { is_listening_wanted_ = true; }
   void open(channel_id id) { to_open_.push_back(id); }
@@ -179,8 +183,9 @@ private:
   std::deque<channel_id> to_open_;
   std::optional<slot> slot_;  ///< libssh2 has one place for opens in a session.
   bool is_listening_wanted_ = false, is_probe_wanted_ = false, has_asked_methods_ = false,
-       has_leftover_ = false,
-       is_full_ = false;     ///< Something waits for room in the transport.
+       has_leftover_ = false, has_unread_ = false,
+       is_full_ = false;  ///< Something waits for room in the transport.
+  std::uint64_t probe_end_ = 0, probe_acknowledged_ = 0;  ///< Of transport_'s taken bytes.
   std::size_t windows_ = 0;  ///< Bytes that the open channels' senders may have under way.
   std::string first_bytes_;  ///< After the banner: the server's offer, if nothing is in common.
   std::vector<ssh_event> events_;

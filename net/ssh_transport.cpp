@@ -1,7 +1,9 @@
 #include "net/ssh_transport.hpp"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,8 +12,23 @@
 #include <utility>
 
 namespace ntrace::net {
+namespace {
 
-ssh_transport::ssh_transport(unique_fd socket) : socket_{std::move(socket)}, in_(inbox_bytes) {}
+constexpr int unsent_in_kernel_max = 128 << 10;
+
+}  // namespace
+
+ssh_transport::ssh_transport(unique_fd socket) : socket_{std::move(socket)}, in_(inbox_bytes) {
+  // What waits in the kernel waits before a probe: a slow line must not look like a dead one.
+  const int unsent = unsent_in_kernel_max;
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+}
+
+std::uint64_t ssh_transport::acknowledged_bytes() const {
+  int queued = 0;
+  ::ioctl(socket_.get(), SIOCOUTQ, &queued);  // tcp(7): unsent or unacknowledged
+  return taken_bytes_ - (out_.size() - sent_) - static_cast<std::uint64_t>(std::max(queued, 0));
+}
 
 void ssh_transport::end(std::string why) {
   if (std::exchange(has_ended_, true)) return;
@@ -75,6 +92,7 @@ ssize_t ssh_transport::give(void* to, std::size_t size) {
 
 ssize_t ssh_transport::take(const void* from, std::size_t size) {
   // Above the bound too: who calls libssh2 asks can_take() first, and a packet is never cut.
+  taken_bytes_ += size;
   if (!is_cut_) out_.append(static_cast<const char*>(from), size);
   return static_cast<ssize_t>(size);
 }

@@ -27,6 +27,9 @@ public:
   bool can_take() const { return out_.size() - sent_ < unsent_bytes_max; }
   bool has_unread() const { return in_begin_ < in_end_; }
   bool can_receive() const { return in_end_ - in_begin_ < in_.size(); }
+  /// Bytes taken from libssh2 ever, and how many of them the server's kernel has acknowledged.
+  std::uint64_t taken_bytes() const { return taken_bytes_; }
+  std::uint64_t acknowledged_bytes() const;
   /// The peer ended the stream, or it broke: why() says which.
   bool has_ended() const { return has_ended_; }
   const std::string& why() const { return why_; }
@@ -48,6 +51,7 @@ private:
   std::size_t in_begin_ = 0, in_end_ = 0;
   std::string out_;
   std::size_t sent_ = 0;
+  std::uint64_t taken_bytes_ = 0;
   bool has_ended_ = false, is_cut_ = false;
   std::string why_;
 };

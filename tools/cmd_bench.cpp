@@ -1,6 +1,7 @@
 // bench: benchmarks, each with its peer in the same run where the peer is installed.
 #include <iostream>
 
+#include "config/random.hpp"
 #include "tests/bench/bench.hpp"
 #include "tools/command.hpp"
 
@@ -32,12 +33,35 @@ void add_push_bench(CLI::App& bench, outcome& out) {
   });
 }
 
+void add_tunnel_bench(CLI::App& bench, outcome& out) {
+  auto* sub = bench.add_subcommand("tunnel", "Our tunnel beside autossh with ssh, under faults");
+  auto as_json = std::make_shared<bool>(false);
+  auto rounds = std::make_shared<unsigned>(20);
+  auto seed = std::make_shared<std::uint64_t>(random_seed());
+  auto dir = std::make_shared<std::string>("/var/tmp");
+  sub->add_flag("--json", *as_json, "print JSON, with every sample");
+  sub->add_option("--rounds", *rounds, "how often each fault is caused")
+      ->check(CLI::Range(1u, 1000u))
+      ->capture_default_str();
+  sub->add_option("--seed", *seed, "of the faults' lengths");
+  sub->add_option("--dir", *dir, "where its files go")->capture_default_str();
+  sub->callback([&out, as_json, rounds, seed, dir] {
+    out.run = [as_json, rounds, seed, dir] {
+      const auto figures = bench::tunnel(*dir, *rounds, *seed);
+      if (!figures) return report(figures.error(), *as_json);
+      std::cout << (*as_json ? figures->dump() + "\n" : bench::tunnel_table(*figures));
+      return 0;
+    };
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, outcome& out) {
   auto* bench = app.add_subcommand("bench", "Benchmarks beside their peers; prints ratios");
   bench->require_subcommand(1);
   add_push_bench(*bench, out);
+  add_tunnel_bench(*bench, out);
   auto* sub = bench->add_subcommand(
       "supervision", "Restart of a failed child, beside Erlang (package erlang-base)");
   auto as_json = std::make_shared<bool>(false);

@@ -1,11 +1,15 @@
-// tunnel keygen|trust|test|status|retry: what an operator sets up and asks of a runner's tunnel.
+// tunnel keygen|trust|test|run|status|retry: what an operator sets up and asks of a runner's
+// tunnel.
 #include <poll.h>
 
 #include <iostream>
 
 #include "actors/tunnel/tunnel_settings.hpp"
+#include "config/log.hpp"
+#include "config/random.hpp"
 #include "net/tcp_connector.hpp"
 #include "tools/command.hpp"
+#include "tools/serve.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -202,6 +206,20 @@ int test(const tunnel_args& a) {
   return done ? 0 : report(done.error(), a.as_json);
 }
 
+/// A tunnel and nothing else, until a signal ends it.
+int run(const tunnel_args& a) {
+  auto s = a.flags->load();
+  if (!s) return report(s.error(), a.as_json);
+  const auto t = settings_of(a);
+  if (!t) return report(t.error(), a.as_json);
+  log::set_level(s->text("log_level"));
+  block_signals();
+  tunnel::tunnel_engine engine{*t, random_seed()};
+  while (wait_signal(milliseconds{60'000}) == 0) {
+  }
+  return 0;
+}
+
 int ask(const tunnel_args& a, const char* what) {
   return a.server.print(a.server.call("tunnel", json::array({what})), [](const json& s) {
     const auto number = [&](const char* key) { return std::to_string(s.value(key, 0)); };
@@ -251,6 +269,7 @@ void add_tunnel(CLI::App& app, outcome& out) {
   pin->add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…");
   pin->add_flag("--accept", pin_args->accept, "pin whatever the server shows now");
   add("test", "Dials once, step by step, as a runner would", true, &test);
+  add("run", "Holds a tunnel and nothing else, in the foreground", true, &run);
   const auto add_question = [&](const char* name, const char* help) {
     auto* sub = group->add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();

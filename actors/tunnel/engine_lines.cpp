@@ -1,4 +1,6 @@
 // What a tunnel's engine does with its SSH sessions, and the effects of both machines.
+#include <utility>
+
 #include "actors/tunnel/engine_loop.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
@@ -80,7 +82,8 @@ void tunnel_engine::loop::serve_line(generation of, line& l) {
     begin_session(of, l, std::move(**connected));
   }
   if (!l.session || l.is_over) return;
-  for (auto& event : l.session->pump(now_)) on_session_event(of, std::move(event));
+  for (auto& event : l.session->pump(now_, std::exchange(l.is_readable, false)))
+    on_session_event(of, std::move(event));
 }
 
 void tunnel_engine::loop::on_session_event(generation of, net::ssh_event&& event) {

@@ -29,7 +29,7 @@ private:
     std::unique_ptr<net::tcp_connector> connector;
     std::unique_ptr<net::ssh_session> session;
     bool is_due = true;  ///< pump() has something to do.
-    bool is_over = false;
+    bool is_over = false, is_readable = true;
     int fd() const { return session ? session->fd() : connector->fd(); }
   };
 
@@ -69,7 +69,7 @@ private:
   unique_fd wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::mutex mutex_;
   std::deque<std::function<void()>> posted_;
-  bool stop_ = false;
+  bool stop_ = false, is_posted_ = false, is_local_ready_ = true;
   std::thread thread_;  ///< The last: it uses all the others.
 };
 

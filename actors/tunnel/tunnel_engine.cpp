@@ -106,9 +106,12 @@ void tunnel_engine::loop::wait() {
   const int timeout = is_busy ? 0 : static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
   ::poll(fds.data(), fds.size(), timeout);
   now_ = steady_clock::now();
+  is_posted_ = fds[0].revents != 0;
+  is_local_ready_ = fds[1].revents != 0;
   for (std::size_t i = 0; i < polled.size(); ++i) {
     auto& l = *polled[i];
     const auto at = l.session ? l.session->deadline() : std::optional{l.connector->next()};
+    l.is_readable = (fds[i + 2].revents & ~POLLOUT) != 0;
     l.is_due = l.is_due || fds[i + 2].revents != 0 || (l.session && l.session->is_busy()) ||
                (at && now_ >= *at);
   }
@@ -116,7 +119,7 @@ void tunnel_engine::loop::wait() {
 
 void tunnel_engine::loop::turn() {
   std::uint64_t ignored = 0;
-  if (::read(wake_.get(), &ignored, sizeof ignored) > 0) {
+  if (is_posted_ && ::read(wake_.get(), &ignored, sizeof ignored) > 0) {
     std::deque<std::function<void()>> posted;
     {
       const std::lock_guard lock{mutex_};
@@ -125,12 +128,18 @@ void tunnel_engine::loop::turn() {
     for (const auto& what : posted) what();
   }
   listen_when_due();
-  if (now_ >= std::exchange(tunnel_wake_, now_ >= tunnel_wake_ ? time_point::max() : tunnel_wake_))
+  if (now_ >= tunnel_wake_) {
+    tunnel_wake_ = time_point::max();
+    if (const auto live = lines_.find(tunnel_.live());
+        live != lines_.end() && live->second.session && live->second.session->has_probe_advanced())
+      tunnel_.on_probe_advanced(now_, live->first);
     perform(tunnel_.on_tick(now_));
-  if (now_ >=
-      std::exchange(forward_wake_, now_ >= forward_wake_ ? time_point::max() : forward_wake_))
+  }
+  if (now_ >= forward_wake_) {
+    forward_wake_ = time_point::max();
     perform(forward_.on_tick(now_));
-  serve_local();
+  }
+  if (is_local_ready_ || local_.has_events() || now_ >= local_.next()) serve_local();
   // A line's events make work for others; a few rounds, so that one message takes one turn.
   for (int round = 0; round < rounds_max; ++round) {
     bool was_due = false;

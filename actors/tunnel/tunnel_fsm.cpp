@@ -51,7 +51,7 @@ bool tunnel_fsm::is_of_live(generation of) {
 
 void tunnel_fsm::begin_dial(time_point now, tunnel_effects& out) {
   retry_at_.reset();
-  dials_[next_] = {phase::connecting, now};
+  dials_[next_] = {phase::connecting, now, now};
   out.push_back(dial{next_++});
 }
 
@@ -116,7 +116,7 @@ tunnel_effects tunnel_fsm::on_connected(time_point now, generation of,
   auto* a = find(of);
   if (!a) return out;
   if (!srtt_ms_) measure(round_trip);
-  *a = {phase::silent, now};
+  *a = {phase::silent, now, a->began};
   wake_at(now + silent_before_next, out);
   return out;
 }
@@ -125,7 +125,7 @@ tunnel_effects tunnel_fsm::on_banner(time_point now, generation of) {
   tunnel_effects out;
   auto* a = find(of);
   if (!a) return out;
-  const attempt talking{phase::talking, now};
+  const attempt talking{phase::talking, now, a->began};
   for (const auto& [other, b] : dials_)
     if (other != of) out.push_back(abandon{other});
   dials_ = {{of, talking}};
@@ -136,7 +136,7 @@ tunnel_effects tunnel_fsm::on_authenticated(time_point now, generation of) {
   tunnel_effects out;
   auto* a = find(of);
   if (!a) return out;
-  *a = {phase::proving, now};
+  *a = {phase::proving, now, a->began};
   out.push_back(probe{of});
   wake_at(now + probe_deadline(), out);
   return out;
@@ -145,7 +145,9 @@ tunnel_effects tunnel_fsm::on_authenticated(time_point now, generation of) {
 tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_failure how,
                                           const std::string& reason) {
   tunnel_effects out;
-  if (!find(of)) return out;
+  const auto* failed = find(of);
+  if (!failed) return out;
+  const auto began = failed->began;
   dials_.erase(of);
   if (state_ == tunnel_state::up) {  // It would have been the standby.
     dial_standby_after(now, standby_later, out);
@@ -165,8 +167,12 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
     return out;
   }
   if (!dials_.empty()) return out;  // One beside it goes on.
-  if (live_ != 0) {                 // Beside a suspect session: the next one after a wait.
-    retry_at_ = now + std::max(next_wait(now), options_.backoff_min);
+  if (live_ != 0) {                 // Beside a suspect session: the next one soon.
+    // Counted from the dial's beginning: one that was answered by nothing has waited already.
+    ++failures_;
+    const auto longest = static_cast<std::uint64_t>(probe_deadline().count() / 2);
+    retry_at_ =
+        std::max(now + options_.backoff_min, began + milliseconds{random_.below(longest + 1)});
     wake_at(*retry_at_, out);
     return out;
   }
@@ -241,6 +247,10 @@ tunnel_effects tunnel_fsm::on_inbound(time_point now, generation of) {
     dial_standby_after(now, standby_soon, out);
   }
   return out;
+}
+
+void tunnel_fsm::on_probe_advanced(time_point now, generation of) {
+  if (of == live_ && probe_sent_) probe_sent_ = now;
 }
 
 /// The live session is gone.

@@ -96,6 +96,8 @@ public:
   /// Any byte from the server is a sign of life.
   tunnel_effects on_inbound(time_point now, generation of);
   tunnel_effects on_probe_answered(time_point now, generation of);
+  /// The server's kernel takes what stands before the probe: its deadline begins anew.
+  void on_probe_advanced(time_point now, generation of);
   tunnel_effects on_session_lost(time_point now, generation of, const std::string& reason);
 
   /// Somebody wants to use the tunnel: a long wait becomes a short one.
@@ -128,7 +130,7 @@ private:
   enum class phase { connecting, silent, talking, proving };
   struct attempt {
     phase at = phase::connecting;
-    time_point since{};
+    time_point since{}, began{};
   };
   void enter(time_point now, tunnel_state next, const std::string& reason, tunnel_effects& out);
   void begin_dial(time_point now, tunnel_effects& out);

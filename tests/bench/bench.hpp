@@ -38,4 +38,12 @@ result<nlohmann::json> push(const std::string& parent, std::chrono::milliseconds
                             bool with_peers);
 std::string push_table(const nlohmann::json& figures);
 
+/// Our tunnel beside autossh with ssh, on one sshd and under the same faults, each caused `rounds`
+/// times; files in a folder below `parent`. JSON: {"seed", "rounds", "faults": [{"fault", "tunnel",
+/// "median_ms", "max_ms", "lost", "lost_with_replay", "raw_ms"}…], "steady": [{"tunnel", "what",
+/// "median", "raw"}…], "ratios": [{"what", "ntrace", "peer", "ratio", "goal", "met"}…], "missing"}.
+/// As root it runs in a network namespace of its own; else without the black holes.
+result<nlohmann::json> tunnel(const std::string& parent, unsigned rounds, std::uint64_t seed);
+std::string tunnel_table(const nlohmann::json& figures);
+
 }  // namespace ntrace::bench

@@ -167,7 +167,7 @@ TEST(tunnel, parks_when_the_host_key_is_another_one_and_never_dials_again_by_its
   const auto fd = w.connect();  // Demand does not help either.
   eventually(2s, [&] { return w.status().value("held", 0) == 1; });
   EXPECT_EQ(w.status().value("dials", 0), parked.value("dials", -1));
-  w.sshd.pin();
+  ok(w.sshd.pin());
   w.engine->retry();
   w.wait_for("up");
   EXPECT_TRUE(is_echoed(fd.get(), "held meanwhile\n"));
@@ -178,10 +178,9 @@ TEST(tunnel, does_not_mind_a_second_host_key_of_another_type) {
   w.start().wait_for("up");
   w.sshd.stop();
   subprocess_spec keygen;
-  keygen.argv = {"ssh-keygen", "-q", "-t", "ecdsa",
-                 "-N",         "",   "-f", w.sshd.folder() + "/host_ecdsa"};
+  keygen.argv = {"ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", w.sshd.folder + "/host_ecdsa"};
   ASSERT_TRUE(ok(run_subprocess(keygen)).ok());
-  w.sshd.add_config("HostKey " + w.sshd.folder() + "/host_ecdsa");
+  w.sshd.config = "HostKey " + w.sshd.folder + "/host_ecdsa";
   w.sshd.start();
   w.wait_for("up");
   EXPECT_EQ(w.status().value("ups", 0), 2);
@@ -190,7 +189,7 @@ TEST(tunnel, does_not_mind_a_second_host_key_of_another_type) {
 TEST(tunnel, lives_on_when_its_key_is_withdrawn_and_says_so_at_the_next_dial) {
   tunnel_world w;
   w.start().wait_for("up");
-  w.sshd.forbid_key();
+  ok(w.sshd.forbid_key());
   const auto fd = w.connect();
   EXPECT_TRUE(is_echoed(fd.get(), "still\n"));
   w.sshd.signal_sessions(SIGKILL);
@@ -198,7 +197,7 @@ TEST(tunnel, lives_on_when_its_key_is_withdrawn_and_says_so_at_the_next_dial) {
   const auto why = w.status().value("why", "");
   EXPECT_NE(why.find("key_refused"), why.npos) << why;
   EXPECT_NE(why.find("restrict,port-forwarding,permitopen="), why.npos) << "the line that mends it";
-  w.sshd.allow_key();
+  ok(w.sshd.allow_key());
   w.engine->retry();
   w.wait_for("up");
 }

@@ -20,9 +20,9 @@ using namespace std::chrono_literals;
 /// Sends back what it gets, per connection, and its end of file after it.
 class echo_server {
 public:
-  explicit echo_server(int port = server::free_port(), const std::string& host = "127.0.0.1")
+  explicit echo_server(int port = server::free_port())
       : port_{port},
-        listener_{ok(net::listen_tcp({host, static_cast<std::uint16_t>(port)}, 1024))} {
+        listener_{ok(net::listen_tcp({"127.0.0.1", static_cast<std::uint16_t>(port)}, 1024))} {
     thread_ = std::thread{[this] { run(); }};
   }
   ~echo_server() {

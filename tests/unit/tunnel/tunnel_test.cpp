@@ -343,3 +343,15 @@ TEST(tunnel_fsm, is_never_stuck_and_never_has_two_live_sessions) {
     }
   }
 }
+
+TEST(tunnel_fsm, gives_a_probe_more_time_while_what_stands_before_it_is_still_taken) {
+  auto uut = up_since(start);
+  uut.on_tick(start + 1s);  // The probe; its deadline is 250 ms.
+  for (int i = 1; i <= 8; ++i) {
+    uut.on_probe_advanced(start + 1s + i * 200ms, 1);
+    uut.on_tick(start + 1s + i * 200ms);
+    ASSERT_EQ(uut.state(), tunnel_state::up);
+  }
+  uut.on_tick(start + 2600ms + 250ms);
+  EXPECT_EQ(uut.state(), tunnel_state::suspect);
+}

@@ -1,0 +1,167 @@
+// The tunnel between two machines whose link is cut, dropped, reset and throttled.
+#include "tests/support/netns.hpp"
+#include "tests/support/tunnel_world.hpp"
+
+using namespace ntrace;
+using namespace ntrace::test;
+
+namespace {
+
+/// The runner's side in namespace a, the dispatcher's with its sshd in b.
+struct two_machines {
+  scratch dir;
+  network_pair net;
+  std::unique_ptr<echo_server> echo;
+  std::unique_ptr<real_sshd> sshd;
+  std::unique_ptr<tunnel::tunnel_engine> engine;
+  std::unique_ptr<numbered_traffic> traffic;
+  host_port listen{"127.0.0.1", 9181};
+
+  two_machines() {
+    network_pair::inside(net.b(), [&] {
+      echo = std::make_unique<echo_server>(9181);
+      sshd = std::make_unique<real_sshd>(dir, echo->at(), "", std::vector<net::reverse_forward>{},
+                                         network_pair::address_b);
+    });
+    tunnel::tunnel_settings settings;
+    settings.to = ok(net::parse_ssh_target(sshd->url()));
+    settings.listen = listen;
+    settings.target = echo->at();
+    settings.key_file = sshd->key_file();
+    settings.known_hosts_file = sshd->known_hosts_file();
+    network_pair::inside(net.a(), [&] {
+      engine = std::make_unique<tunnel::tunnel_engine>(settings, 1);
+      traffic = std::make_unique<numbered_traffic>(listen);
+    });
+    wait_for_echo();
+  }
+  ~two_machines() { traffic->stop(); }
+
+  json status() { return status_of(*engine); }
+  void wait_for_echo(milliseconds deadline = 20s) {
+    const auto before = traffic->echoed();
+    eventually(
+        deadline, [&] { return traffic->echoed() > before + 5; },
+        [&] { return status().dump() + "\n" + sshd->log(); });
+  }
+  void pass(milliseconds time) {
+    const auto end = steady_clock::now() + time;
+    eventually(time + 5s, [&] { return steady_clock::now() >= end; });
+  }
+  /// After the fault every message was echoed, once and in order within its connection.
+  void expect_whole() {
+    wait_for_echo();
+    EXPECT_EQ(traffic->disorders(), 0u);
+    EXPECT_EQ(status().value("leaked_channels", 1), 0);
+    eventually(5s, [&] { return status().value("state", "") == "up"; });
+  }
+};
+
+}  // namespace
+
+TEST(tunnel_network, serves_again_after_black_holes_of_any_length) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  for (const auto length : {200ms, 1000ms, 5000ms}) {
+    w.net.drop("INPUT");
+    w.net.drop("OUTPUT");
+    w.pass(length);
+    w.net.heal();
+    w.expect_whole();
+  }
+}
+
+TEST(tunnel_network, finds_out_when_only_one_direction_is_lost) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  for (const char* chain : {"INPUT", "OUTPUT"}) {
+    w.net.drop(chain);
+    eventually(
+        5s, [&] { return w.status().value("state", "") == "suspect"; },
+        [&] { return w.status().dump(); });
+    w.net.heal();
+    w.expect_whole();
+  }
+}
+
+TEST(tunnel_network, heals_in_place_when_the_old_session_answers_first) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  const auto before = w.status().value("generation", 0);
+  // The server takes no new connection, so only the old session can answer.
+  w.net.drop("INPUT", {"-p", "tcp", "--syn", "-j", "DROP"});
+  w.net.drop("INPUT", {"-p", "tcp", "!", "--syn", "-j", "DROP"});
+  eventually(5s, [&] { return w.status().value("state", "") == "suspect"; });
+  w.net.in_b({"iptables", "-w", "-D", "INPUT", "2"});
+  eventually(
+      20s, [&] { return w.status().value("state", "") == "up"; },
+      [&] { return w.status().dump(); });
+  EXPECT_EQ(w.status().value("generation", 0), before) << "no connection was lost";
+  w.net.heal();
+  w.expect_whole();
+}
+
+TEST(tunnel_network, comes_back_after_the_link_was_down) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  w.net.set_link(false);
+  w.pass(3s);
+  w.net.set_link(true);
+  w.expect_whole();
+}
+
+TEST(tunnel_network, comes_back_from_a_server_that_was_reset_without_a_word) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  // Its machine goes down with all connections, and no packet tells.
+  w.net.drop("OUTPUT");
+  w.sshd->stop();
+  w.pass(500ms);
+  network_pair::inside(w.net.b(), [&] {
+    w.net.heal();
+    w.sshd->start();
+  });
+  w.expect_whole();
+}
+
+TEST(tunnel_network, comes_back_from_injected_resets) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  for (int i = 0; i < 3; ++i) {
+    w.net.drop("INPUT", {"-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"});
+    w.pass(300ms);
+    w.net.heal();
+    w.expect_whole();
+  }
+}
+
+TEST(tunnel_network, carries_on_over_a_lossy_link) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  w.net.drop("INPUT",
+             {"-m", "statistic", "--mode", "random", "--probability", "0.05", "-j", "DROP"});
+  const auto before = w.traffic->echoed();
+  eventually(
+      60s, [&] { return w.traffic->echoed() > before + 200; }, [&] { return w.status().dump(); });
+  w.net.heal();
+  w.expect_whole();
+}
+
+TEST(tunnel_network, takes_a_slow_line_full_of_data_for_alive) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  w.net.throttle("4mbit");
+  w.wait_for_echo();
+  const auto before = w.status();
+  // Two MiB up at 0.5 MiB/s: what stands before a probe is seconds long.
+  std::optional<std::string> back;
+  network_pair::inside(w.net.a(), [&] {
+    const auto fd = ok(net::connect_tcp(w.listen, 5s));
+    auto answer = std::async(std::launch::async, [&fd] { return read_to_end(fd.get(), 60s); });
+    EXPECT_TRUE(net::send_all(fd.get(), std::string(2u << 20, 'x'), 60s));
+    ::shutdown(fd.get(), SHUT_WR);
+    back = answer.get();
+  });
+  EXPECT_EQ(back.value_or("a reset").size(), 2u << 20);
+  EXPECT_EQ(w.status().value("generation", 0), before.value("generation", -1));
+}
