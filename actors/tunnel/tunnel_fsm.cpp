@@ -167,12 +167,13 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
     return out;
   }
   if (!dials_.empty()) return out;  // One beside it goes on.
-  if (live_ != 0) {                 // Beside a suspect session: the next one soon.
-    // Counted from the dial's beginning: one that was answered by nothing has waited already.
-    ++failures_;
-    const auto longest = static_cast<std::uint64_t>(probe_deadline().count() / 2);
-    retry_at_ =
-        std::max(now + options_.backoff_min, began + milliseconds{random_.below(longest + 1)});
+  if (live_ != 0) {                 // Beside a suspect session.
+    // Nobody answered: the path may be back any moment, and the dial itself was the wait. Who did
+    // answer, with a refusal, is asked as after any failure.
+    const bool was_silent = now >= began + connect_deadline();
+    retry_at_ = now + (was_silent ? milliseconds{random_.below(static_cast<std::uint64_t>(
+                                        options_.backoff_min.count() + 1))}
+                                  : std::max(next_wait(now), options_.backoff_min));
     wake_at(*retry_at_, out);
     return out;
   }

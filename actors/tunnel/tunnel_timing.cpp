@@ -27,10 +27,12 @@ milliseconds tunnel_fsm::probe_deadline() const {
 }
 
 milliseconds tunnel_fsm::connect_deadline() const {
-  // Beside a suspect session a lost SYN is said again soon: the path may be back any moment.
-  const double least = state_ == tunnel_state::suspect ? 100.0 : 250.0;
+  // Beside a suspect session a lost SYN is said again soon.
+  const double least = state_ == tunnel_state::suspect ? 60.0 : 250.0;
   const double first = srtt_ms_ ? std::clamp(4 * *srtt_ms_, least, 10'000.0) : 1000.0;
-  return to_ms(std::min(first * static_cast<double>(1u << std::min(failures_ / 8, 6u)), 10'000.0));
+  if (state_ == tunnel_state::suspect) return to_ms(first);
+  const auto doublings = std::min(failures_ / 8, srtt_ms_ ? 2u : 4u);
+  return to_ms(std::min(first * static_cast<double>(1u << doublings), 10'000.0));
 }
 
 milliseconds tunnel_fsm::banner_deadline() const {

@@ -1,6 +1,7 @@
 // Untrusted input, mutated from a corpus: no crash, no hang, no broken promise. NTRACE_FUZZ=N
 // rounds per input instead of the quick default; finds are kept as files in tests/data/fuzz/.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <filesystem>
 #include <functional>
@@ -12,11 +13,15 @@
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
+#include "actors/tunnel/tunnel_settings.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "config/file.hpp"
 #include "config/settings.hpp"
 #include "net/egress_policy.hpp"
+#include "net/known_hosts.hpp"
 #include "net/rpc_session.hpp"
+#include "net/ssh_session.hpp"
+#include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
 #include "tests/support/xml.hpp"
@@ -240,5 +245,77 @@ TEST(fuzz, sources_paths_and_settings) {
          [[maybe_unused]] const auto bytes = parse_bytes(input);
          [[maybe_unused]] const auto port = parse_host_port(input);
          [[maybe_unused]] const auto script = runner::choose_script(input);
+       });
+}
+
+TEST(fuzz, ssh_names_keys_and_pinned_host_keys) {
+  const auto pair = test::ok(net::make_ed25519_key("fuzz"));
+  const auto line = net::known_hosts_line({"host", 2222}, pair.shown);
+  fuzz("ssh_text",
+       {line, "@revoked " + line, "|1|AAAA|AAAA " + line, pair.private_text, "ssh://user@[::1]:22",
+        "127.0.0.1:1->127.0.0.1:2"},
+       [&](const std::string& input) {
+         if (const auto held = net::known_hosts::parse(input, "kh")) {
+           // What was read holds nobody's key for another one.
+           const auto verdict = held->check({"host", 2222}, pair.shown).verdict;
+           if (verdict == net::host_key_verdict::match) {
+             ASSERT_NE(input.find("2222"), std::string::npos);
+           }
+         }
+         if (const auto key = net::parse_private_key(input, "key")) {
+           ASSERT_TRUE(key->shown.type.starts_with("ssh-ed25519") ||
+                       key->shown.type.starts_with("ecdsa-"));
+         }
+         if (const auto target = net::parse_ssh_target(input)) {
+           ASSERT_TRUE(!target->user.empty() && target->at.port != 0);
+         }
+         if (const auto reverse = tunnel::parse_reverse(input)) {
+           ASSERT_NE(reverse->listen.port, 0);
+         }
+       });
+}
+
+TEST(fuzz, what_an_ssh_server_says_before_its_keys) {
+  const auto pair = test::ok(net::make_ed25519_key("fuzz"));
+  std::string message(1, '\x14');
+  message += std::string(16, 'c');
+  for (const auto* list : {"curve25519-sha256", "ssh-ed25519", "aes128-ctr", "aes128-ctr",
+                           "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""})
+    net::put_string(message, list);
+  message += std::string(5, '\0');
+  const auto padding = 8 - (message.size() + 5) % 8 + 4;
+  std::string packet;
+  net::put_number(packet, static_cast<std::uint32_t>(message.size() + 1 + padding));
+  packet += static_cast<char>(padding) + message + std::string(padding, '\0');
+  // An answer to our half of the key exchange (RFC 5656, section 4), of the right shape.
+  std::string reply(1, '\x1f');
+  net::put_string(reply, pair.shown.blob);
+  net::put_string(reply, std::string(32, 'q'));
+  net::put_string(reply, std::string(83, 's'));
+  const auto reply_padding = 8 - (reply.size() + 5) % 8 + 4;
+  std::string second;
+  net::put_number(second, static_cast<std::uint32_t>(reply.size() + 1 + reply_padding));
+  second += static_cast<char>(reply_padding) + reply + std::string(reply_padding, '\0');
+  net::ssh_session_options options;
+  options.to = test::ok(net::parse_ssh_target("ssh://user@127.0.0.1"));
+  options.key = test::ok(net::parse_private_key(pair.private_text, "key"));
+  fuzz("ssh_server",
+       {"SSH-2.0-x\r\n" + packet + second, "hello\r\nSSH-2.0-x\r\n" + packet, "SSH-1.99-y\n"},
+       [&](const std::string& input) {
+         ASSERT_TRUE(net::describe_offer(input).size() < 2000);
+         int fds[2];
+         ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+         unique_fd theirs{fds[1]};
+         net::ssh_session session{unique_fd{fds[0]}, options, steady_clock::now()};
+         (void)session.pump(steady_clock::now());
+         (void)!::write(theirs.get(), input.data(), input.size());
+         theirs.reset();
+         bool has_ended = false;
+         for (int i = 0; i < 20 && !has_ended; ++i)
+           for (const auto& e : session.pump(steady_clock::now())) {
+             ASSERT_FALSE(std::holds_alternative<net::ssh_authenticated>(e));
+             has_ended = has_ended || std::holds_alternative<net::ssh_ended>(e);
+           }
+         ASSERT_TRUE(has_ended);
        });
 }
