@@ -38,6 +38,7 @@ result<bool> ssh_dial_fsm::on_bytes(time_point now, std::string_view bytes) {
       return true;
     }
     ++lines_;
+    last_line_ = printable(line_);
     line_.clear();
   }
   return false;

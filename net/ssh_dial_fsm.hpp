@@ -36,6 +36,8 @@ public:
 
   ssh_stage stage() const { return stage_; }
   const std::string& server() const { return server_; }  ///< "SSH-2.0-…", once it is known.
+  /// The last line before a banner; servers say there why they close.
+  const std::string& last_line() const { return last_line_; }
   /// When the step must be done; none once up or ended.
   std::optional<time_point> until() const;
   /// The step that took too long.
@@ -45,7 +47,7 @@ private:
   ssh_deadlines deadlines_;
   ssh_stage stage_ = ssh_stage::banner;
   time_point until_;
-  std::string line_, server_;
+  std::string line_, last_line_, server_;
   std::size_t lines_ = 0, bytes_ = 0;
 };
 

@@ -135,6 +135,8 @@ std::vector<ssh_event> ssh_session::pump(time_point now, bool is_readable) {
   if (!problem && transport_.has_ended())
     problem = error{ec::connection_lost, transport_.why(), {}};
   if (!problem) problem = dial_.on_tick(now);
+  if (problem && stage() == ssh_stage::banner && !dial_.last_line().empty())
+    problem->message += "; before that it said \"" + dial_.last_line() + "\"";
   if (problem) end(std::move(*problem));
   return std::exchange(events_, {});
 }

@@ -110,6 +110,8 @@ public:
   bool wants_write() const { return transport_.has_unsent(); }
   /// pump() has more to do at once.
   bool is_busy() const { return has_leftover_; }
+  /// To be called before waiting, when the events of the last pump() are dealt with.
+  void acknowledge() { transport_.acknowledge(); }
   /// When pump() must be called at the latest.
   std::optional<time_point> deadline() const;
   /// Moves what can move. After ssh_ended nothing comes any more.

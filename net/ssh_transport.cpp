@@ -47,12 +47,16 @@ std::string_view ssh_transport::receive() {
   if (n == 0) end("the server closed the connection");
   if (n < 0 && errno != EAGAIN && errno != EINTR) end(std::strerror(errno));
   if (n <= 0) return {};
-  // Not sticky (tcp(7)): without it small answers wait for the delayed acknowledgement.
-  const int one = 1;
-  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+  is_acknowledging_due_ = true;
   const std::string_view out{in_.data() + in_end_, static_cast<std::size_t>(n)};
   in_end_ += static_cast<std::size_t>(n);
   return out;
+}
+
+void ssh_transport::acknowledge() {
+  if (!std::exchange(is_acknowledging_due_, false)) return;
+  const int one = 1;
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 }
 
 void ssh_transport::flush() {

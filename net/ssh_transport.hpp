@@ -20,6 +20,10 @@ public:
   int fd() const { return socket_.get(); }
   /// One recv(2); the bytes that came, also kept for libssh2. Empty at the end or without any.
   std::string_view receive();
+  /// Acknowledges what came without delay, once what it caused is sent: a server that waits for the
+  /// acknowledgement before it sends its next small packet (RFC 896) waits for nothing else. It is
+  /// not sticky: tcp(7), TCP_QUICKACK.
+  void acknowledge();
   /// Sends what the socket takes now.
   void flush();
   bool has_unsent() const { return sent_ < out_.size(); }
@@ -52,7 +56,7 @@ private:
   std::string out_;
   std::size_t sent_ = 0;
   std::uint64_t taken_bytes_ = 0;
-  bool has_ended_ = false, is_cut_ = false;
+  bool has_ended_ = false, is_cut_ = false, is_acknowledging_due_ = false;
   std::string why_;
 };
 

@@ -92,6 +92,7 @@ void tunnel_engine::loop::wait() {
   for (auto& [of, l] : lines_) {
     short events = POLLIN;
     if (l.session) {
+      l.session->acknowledge();
       events = static_cast<short>((l.session->wants_read() ? POLLIN : 0) |
                                   (l.session->wants_write() ? POLLOUT : 0));
       is_busy = is_busy || l.session->is_busy() || l.is_due;

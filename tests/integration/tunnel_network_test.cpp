@@ -62,7 +62,9 @@ struct two_machines {
 TEST(tunnel_network, serves_again_after_black_holes_of_any_length) {
   NTRACE_NEEDS_NETWORKS();
   two_machines w;
-  for (const auto length : {200ms, 1000ms, 5000ms}) {
+  std::vector<milliseconds> lengths{200ms, 1000ms, 5000ms};
+  if (std::getenv("NTRACE_SOAK")) lengths.insert(lengths.end(), {40s, 120s});
+  for (const auto length : lengths) {
     w.net.drop("INPUT");
     w.net.drop("OUTPUT");
     w.pass(length);
@@ -104,10 +106,14 @@ TEST(tunnel_network, heals_in_place_when_the_old_session_answers_first) {
 TEST(tunnel_network, comes_back_after_the_link_was_down) {
   NTRACE_NEEDS_NETWORKS();
   two_machines w;
-  w.net.set_link(false);
-  w.pass(3s);
-  w.net.set_link(true);
-  w.expect_whole();
+  std::vector<milliseconds> lengths{3s};
+  if (std::getenv("NTRACE_SOAK")) lengths.insert(lengths.end(), {30s, 120s});
+  for (const auto length : lengths) {
+    w.net.set_link(false);
+    w.pass(length);
+    w.net.set_link(true);
+    w.expect_whole();
+  }
 }
 
 TEST(tunnel_network, comes_back_from_a_server_that_was_reset_without_a_word) {

@@ -151,6 +151,23 @@ TEST(tunnel, asks_a_frozen_server_at_most_three_times_at_once_and_comes_up_when_
   EXPECT_TRUE(is_echoed(fd.get(), "after\n"));
 }
 
+TEST(tunnel, makes_no_storm_at_a_server_that_takes_few_and_throws_most_out) {
+  tunnel_world w{"MaxStartups 1:100:1\nLoginGraceTime 3"};
+  // Somebody else takes the only place before login, and says nothing until sshd ends it.
+  unique_fd other;
+  eventually(10s, [&] {
+    other = ok(net::connect_tcp({"127.0.0.1", static_cast<std::uint16_t>(w.sshd.port)}, 5s));
+    char byte = 0;
+    return net::wait_ready(other.get(), false, 5s) && ::recv(other.get(), &byte, 1, 0) == 1 &&
+           byte == 'S';
+  });
+  w.start().wait_for("up", 20s);
+  EXPECT_GT(w.status().value("dials", 0), 3);
+  EXPECT_LT(w.status().value("dials", 0), 40) << "full jitter up to half a second between dials";
+  const auto fd = w.connect();
+  EXPECT_TRUE(is_echoed(fd.get(), "in\n"));
+}
+
 TEST(tunnel, parks_when_the_host_key_is_another_one_and_never_dials_again_by_itself) {
   tunnel_world w;
   w.start().wait_for("up");

@@ -173,7 +173,9 @@ TEST(ssh_dial_fsm, gives_each_step_its_own_deadline) {
 }
 
 TEST(ssh_session, ends_with_a_typed_error_for_each_kind_of_hostile_server) {
-  EXPECT_EQ(verdict_on("HTTP/1.1 400 Bad Request\r\n", true).code, ec::connection_lost);
+  const auto http = verdict_on("HTTP/1.1 400 Bad Request\r\n", true);
+  EXPECT_EQ(http.code, ec::connection_lost);
+  EXPECT_NE(http.message.find("400 Bad Request"), std::string::npos) << http.message;
   EXPECT_EQ(verdict_on(std::string(20'000, 'x')).code, ec::ssh_failed) << "a banner without an end";
   std::string lines;
   for (int i = 0; i < 200; ++i) lines += "no banner yet\r\n";
