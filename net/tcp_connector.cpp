@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -17,6 +18,8 @@ namespace {
 
 constexpr milliseconds between_attempts{250};  // RFC 8305, section 5
 constexpr std::size_t addresses_max = 16;
+constexpr int lookups_max = 8;  // of the process; a dead name server holds each for half a minute
+std::atomic<int> lookups{0};
 
 /// getaddrinfo's code; `flags` beside AI_NUMERICSERV.
 template <class Address>
@@ -57,12 +60,18 @@ tcp_connector::tcp_connector(const host_port& to, time_point now, milliseconds d
     take_addresses(found);
     return;
   }
+  if (lookups.fetch_add(1) >= lookups_max) {
+    --lookups;
+    refusal_ = "earlier lookups of names have not come back yet; does the name server answer?";
+    return;
+  }
   resolving_ = std::make_shared<resolution>();
   watch(poll_.get(), resolving_->done.get(), EPOLLIN);
   // Detached: a name server may take longer than anybody waits, and nothing can end it early.
   std::thread{[shared = resolving_, to] {
     std::vector<address> found;
     const int code = resolve(to, AI_ADDRCONFIG, found);
+    --lookups;
     const std::lock_guard lock{shared->mutex};
     shared->code = code;
     shared->found = std::move(found);
@@ -153,9 +162,10 @@ std::optional<result<tcp_connection>> tcp_connector::pump(time_point now) {
     if (begin(now)) return pump(now);
   const bool is_over = !resolving_ && addresses_.empty() && attempts_.empty();
   if (!is_over && now < until_) return {};
-  const auto why = is_over      ? std::string{std::strerror(last_errno_)}
-                   : resolving_ ? "the name server does not answer"
-                                : "nobody takes the connection in time";
+  const std::string why = !refusal_.empty() ? refusal_
+                          : is_over         ? std::strerror(last_errno_)
+                          : resolving_      ? "the name server does not answer"
+                                            : "nobody takes the connection in time";
   return fail(ec::unreachable, "cannot connect to " + to_.text() + ": " + why);
 }
 

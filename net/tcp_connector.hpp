@@ -54,6 +54,7 @@ private:
   std::deque<address> addresses_;
   std::vector<attempt> attempts_;
   int last_errno_ = 0;
+  std::string refusal_;  ///< Why nothing was begun.
 };
 
 }  // namespace ntrace::net

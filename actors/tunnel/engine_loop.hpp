@@ -16,7 +16,7 @@ namespace ntrace::tunnel {
 
 class tunnel_engine::loop {
 public:
-  loop(tunnel_settings settings, std::uint64_t seed);
+  loop(tunnel_settings settings, std::uint64_t seed, std::function<void(std::string)> on_defect);
   ~loop();
   void post(std::function<void()> what);
   nlohmann::json status() const;
@@ -34,6 +34,7 @@ private:
   };
 
   void run();
+  void serve();
   void turn();
   void wait();
   void listen_when_due();
@@ -66,6 +67,7 @@ private:
   std::vector<std::string> reverse_;
   std::string last_failure_;
 
+  std::function<void(std::string)> on_defect_;
   unique_fd wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::mutex mutex_;
   std::deque<std::function<void()>> posted_;

@@ -17,6 +17,10 @@ struct tunnel_status {
   nlohmann::json value;
 };
 
+struct engine_broke {
+  std::string what;
+};
+
 struct tunnel_state_of_actor {
   const char* name = "tunnel";
   std::unique_ptr<tunnel_engine> engine;
@@ -29,13 +33,17 @@ using tunnel_self = caf::stateful_actor<tunnel_state_of_actor>*;
 }  // namespace ntrace::tunnel
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::tunnel::tunnel_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::tunnel::engine_broke)
 
 namespace ntrace::tunnel {
 namespace {
 
 caf::behavior tunnel(tunnel_self self, const tunnel_settings& settings) {
   supervision::guard(self, "tunnel");
-  self->state.engine = std::make_unique<tunnel_engine>(settings, random_seed());
+  const caf::actor myself = self;
+  self->state.engine = std::make_unique<tunnel_engine>(
+      settings, random_seed(),
+      [myself](std::string what) { caf::anon_send(myself, engine_broke{std::move(what)}); });
   return {[self](const rpc::call& c) -> caf::result<rpc::served> {
             auto& s = self->state;
             const std::string what =
@@ -56,6 +64,11 @@ caf::behavior tunnel(tunnel_self self, const tunnel_settings& settings) {
           [self](const tunnel_status& m) {
             if (auto asked = self->state.asked.extract(m.question))
               rpc::give(asked.mapped(), m.value);
+          },
+          // Its supervisor begins another.
+          [self](const engine_broke& m) {
+            self->quit(supervision::to_caf(
+                supervision::exit_reason{supervision::exit_kind::failed, m.what}));
           }};
 }
 

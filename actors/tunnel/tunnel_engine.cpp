@@ -18,8 +18,9 @@ constexpr int rounds_max = 16;  // of one turn; then the descriptors are asked a
 
 }  // namespace
 
-tunnel_engine::tunnel_engine(tunnel_settings settings, std::uint64_t seed)
-    : loop_{std::make_unique<loop>(std::move(settings), seed)} {}
+tunnel_engine::tunnel_engine(tunnel_settings settings, std::uint64_t seed,
+                             std::function<void(std::string)> on_defect)
+    : loop_{std::make_unique<loop>(std::move(settings), seed, std::move(on_defect))} {}
 tunnel_engine::~tunnel_engine() = default;
 
 void tunnel_engine::ask_status(status_function then) {
@@ -32,12 +33,14 @@ void tunnel_engine::drain() {
   loop_->post([l = loop_.get()] { l->drain(); });
 }
 
-tunnel_engine::loop::loop(tunnel_settings settings, std::uint64_t seed)
+tunnel_engine::loop::loop(tunnel_settings settings, std::uint64_t seed,
+                          std::function<void(std::string)> on_defect)
     : settings_{std::move(settings)},
       tunnel_{settings_.machine, seed},
       forward_{settings_.forward},
       local_{[this] { return next_id_++; }, settings_.forward.connections_max},
-      reverse_(settings_.reverse.size(), "waits for a session") {
+      reverse_(settings_.reverse.size(), "waits for a session"),
+      on_defect_{std::move(on_defect)} {
   // Before anybody can dial it.
   now_ = state_since_ = down_since_ = steady_clock::now();
   listen_when_due();
@@ -59,6 +62,15 @@ void tunnel_engine::loop::post(std::function<void()> what) {
 }
 
 void tunnel_engine::loop::run() {
+  try {
+    serve();
+  } catch (const std::exception& e) {
+    log::error("tunnel.defect", {{"what", e.what()}});
+    if (on_defect_) on_defect_(e.what());
+  }
+}
+
+void tunnel_engine::loop::serve() {
   sigset_t all;
   sigfillset(&all);
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // Signals are the process's, not this thread's.

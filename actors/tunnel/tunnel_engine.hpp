@@ -33,8 +33,10 @@ using status_function = std::function<void(nlohmann::json)>;
 
 class tunnel_engine {
 public:
-  /// Begins at once. `seed` is of the waits' jitter.
-  tunnel_engine(tunnel_settings settings, std::uint64_t seed);
+  /// Begins at once. `seed` is of the waits' jitter. `on_defect` is called on the engine's thread,
+  /// as its last act, when something was thrown in it.
+  tunnel_engine(tunnel_settings settings, std::uint64_t seed,
+                std::function<void(std::string)> on_defect = {});
   /// Ends at once; connections are reset.
   ~tunnel_engine();
   tunnel_engine(const tunnel_engine&) = delete;

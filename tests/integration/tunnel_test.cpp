@@ -219,6 +219,26 @@ TEST(tunnel, lives_on_when_its_key_is_withdrawn_and_says_so_at_the_next_dial) {
   w.wait_for("up");
 }
 
+TEST(tunnel, logs_in_with_an_ecdsa_key_and_with_an_encrypted_one) {
+  const auto made = [](tunnel_world& w, const char* type, const char* passphrase) {
+    w.settings.key_file = w.sshd.folder + "/other_key";
+    subprocess_spec keygen;
+    keygen.argv = {"ssh-keygen", "-q", "-t", type, "-N", passphrase, "-f", w.settings.key_file};
+    ASSERT_TRUE(ok(run_subprocess(keygen)).ok());
+    w.sshd.client = ok(net::read_private_key(w.settings.key_file)).shown;
+    ok(w.sshd.allow_key());
+  };
+  tunnel_world ecdsa;
+  made(ecdsa, "ecdsa", "");
+  ecdsa.start().wait_for("up");
+  tunnel_world encrypted;
+  made(encrypted, "ed25519", "open sesame");
+  encrypted.start().wait_for("parked");
+  EXPECT_NE(encrypted.status().value("why", "").find("tunnel_passphrase_file"), std::string::npos);
+  encrypted.settings.passphrase_file = encrypted.dir.file("passphrase", "open sesame\n");
+  encrypted.start().wait_for("up");
+}
+
 TEST(tunnel, refuses_a_key_that_others_may_read_and_names_the_mend) {
   tunnel_world w;
   ::chmod(w.sshd.key_file().c_str(), 0644);

@@ -182,8 +182,9 @@ struct tunnel_world {
     settings.to = ok(net::parse_ssh_target(sshd.url()));
     settings.listen = at();
     settings.target = settings.target.port == 0 ? echo.at() : settings.target;
-    settings.key_file = sshd.key_file();
+    if (settings.key_file.empty()) settings.key_file = sshd.key_file();
     settings.known_hosts_file = sshd.known_hosts_file();
+    engine.reset();  // Its port first.
     engine = std::make_unique<tunnel::tunnel_engine>(settings, 1);
     return *this;
   }
