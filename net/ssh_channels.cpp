@@ -53,8 +53,14 @@ void ssh_session::close(channel_id id) {
   if (!at->second.eof_wanted) at->second.out.clear();
 }
 
+void ssh_session::probe() {
+  is_probe_wanted_ = true;
+  probe_end_ = UINT64_MAX;  // Until it is written.
+  probe_acknowledged_ = transport_.acknowledged_bytes();
+}
+
 bool ssh_session::has_probe_advanced() {
-  if (!slot_ || !slot_->is_probe) return false;
+  if (!is_probe_wanted_ && !(slot_ && slot_->is_probe)) return false;
   const auto before =
       std::exchange(probe_acknowledged_, std::min(transport_.acknowledged_bytes(), probe_end_));
   return probe_acknowledged_ > before;
@@ -130,10 +136,7 @@ std::optional<error> ssh_session::serve_open(time_point now) {
         static_cast<unsigned>(payload.size()));
     const int code = opened ? 0 : ::libssh2_session_last_errno(raw_.get());
     if (code == LIBSSH2_ERROR_EAGAIN) {
-      if (slot_->is_probe && slot_->until != time_point::max()) {
-        probe_end_ = transport_.taken_bytes();
-        probe_acknowledged_ = transport_.acknowledged_bytes();
-      }
+      if (slot_->is_probe && probe_end_ == UINT64_MAX) probe_end_ = transport_.taken_bytes();
       // An open cannot be taken back, and libssh2 has one place for all of them. A probe that stays
       // out is for the tunnel to judge, by its own deadline.
       if (!slot_->is_probe && now >= slot_->until)

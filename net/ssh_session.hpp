@@ -120,9 +120,9 @@ public:
 
   // Done by the next pump().
   /// A channel of a type that no server knows: it must refuse it, and so shows that it lives.
-  void probe() { is_probe_wanted_ = true; }
+  void probe();
   /// True when, since the last call, the server's kernel took more of what stands before a probe
-  /// that is out. Such a probe is not unanswered: it has not arrived.
+  /// that is asked for or out. Such a probe is not unanswered: it has not arrived.
   bool has_probe_advanced();
   /// Asks the server to listen for options.reverse, from now on and again when it refuses.
   void listen_reverse() { is_listening_wanted_ = true; }

@@ -169,6 +169,9 @@ void tunnel_engine::loop::note(const report& r) {
     case tunnel_state::suspect:
       log::warn("tunnel.suspect", {{"generation", tunnel_.live()}, {"reason", r.reason}});
       break;
+    case tunnel_state::idle:
+      log::info("tunnel.stopped", {{"reason", r.reason}});
+      break;
     case tunnel_state::parked:
       log::error("tunnel.parked", {{"reason", r.reason}});
       break;

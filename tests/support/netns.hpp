@@ -65,7 +65,7 @@ public:
   void heal() const { in_b({"iptables", "-w", "-F"}); }
   void throttle(const std::string& rate) const {
     in_a({"tc", "qdisc", "add", "dev", "left", "root", "tbf", "rate", rate, "burst", "10k",
-          "latency", "200ms"});
+          "latency", "10s"});
   }
 
 private:

@@ -17,7 +17,8 @@ namespace ntrace::test {
 
 using namespace std::chrono_literals;
 
-/// Sends back what it gets, per connection, and its end of file after it.
+/// Sends back what it gets, per connection, and its end of file after it. One that begins with "!"
+/// is only read, and answered by "done" at its end.
 class echo_server {
 public:
   explicit echo_server(int port = server::free_port())
@@ -36,7 +37,7 @@ private:
   struct one {
     unique_fd fd;
     std::string out;
-    bool ended = false;
+    bool ended = false, is_sink = false, has_begun = false;
   };
   void run() {
     std::map<int, one> open;
@@ -65,8 +66,10 @@ private:
         bool is_over = (fds[i].revents & (POLLERR | POLLNVAL)) != 0;
         if ((fds[i].revents & (POLLIN | POLLHUP)) != 0 && !c.ended) {
           const auto n = ::recv(fds[i].fd, scratch.data(), scratch.size(), 0);
-          if (n > 0) c.out.append(scratch, 0, static_cast<std::size_t>(n));
+          if (n > 0 && !std::exchange(c.has_begun, true)) c.is_sink = scratch[0] == '!';
+          if (n > 0 && !c.is_sink) c.out.append(scratch, 0, static_cast<std::size_t>(n));
           if (n == 0) c.ended = true;
+          if (n == 0 && c.is_sink) c.out = "done";
           if (n < 0 && errno != EAGAIN) is_over = true;
         }
         if (!c.out.empty()) {
