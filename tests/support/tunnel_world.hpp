@@ -102,11 +102,9 @@ public:
   std::uint64_t echoed() const { return echoed_; }
   std::uint64_t connections() const { return connections_; }
   std::uint64_t disorders() const { return disorders_; }
-  milliseconds longest_silence() const { return milliseconds{longest_ms_.load()}; }
 
 private:
   void run() {
-    auto heard = steady_clock::now();
     while (!stop_.is_raised()) {
       auto fd = net::connect_tcp(to_, 5000ms);
       if (!fd) {
@@ -129,10 +127,6 @@ private:
         if (n < 0 && errno == EAGAIN) continue;
         if (n <= 0) break;
         in.append(bytes, static_cast<std::size_t>(n));
-        const auto now = steady_clock::now();
-        longest_ms_ = std::max(longest_ms_.load(),
-                               std::chrono::duration_cast<milliseconds>(now - heard).count());
-        heard = now;
         for (auto end = in.find('\n'); end != in.npos; end = in.find('\n')) {
           if (in.substr(0, end) == std::to_string(echoed_ + 1))
             ++echoed_;
@@ -146,7 +140,6 @@ private:
   host_port to_;
   cancellation stop_;
   std::atomic<std::uint64_t> echoed_{0}, connections_{0}, disorders_{0};
-  std::atomic<std::int64_t> longest_ms_{0};
   std::thread thread_;
 };
 
