@@ -1,7 +1,7 @@
 #pragma once
 // The pinned host keys: a file in the format of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT", read by
-// ourselves, because libssh2 1.10 takes the marker @revoked for a host's name and so ignores a
-// revocation in silence. Pure, but for trust_host_key.
+// ourselves, because a library skips in silence what it does not know, and an operator wants the
+// file and the line. Pure, but for trust_host_key.
 #include <string>
 #include <vector>
 

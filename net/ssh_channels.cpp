@@ -1,189 +1,232 @@
 #include <algorithm>
 #include <utility>
 
-#include "net/ssh_session.hpp"
+#include "config/gauges.hpp"
+#include "net/ssh_session_impl.hpp"
 
 // What a session that is up carries: opens and probes, channels, connections that the server
 // brings.
 namespace ntrace::net {
 namespace {
 
-constexpr std::string_view probe_type = "probe@ntrace";
-constexpr std::string_view channel_type = "direct-tcpip";  // RFC 4254, section 7.2
-constexpr std::size_t write_bytes_max = 32'700;            // libssh2 1.10 cuts longer ones
-constexpr std::size_t turn_bytes_max = 64u << 10;          // of one channel, for fairness
-constexpr unsigned packet_bytes = 32'768;                  // RFC 4253, section 6.1
-constexpr std::size_t window_max = 2u << 20, window_min = 64u << 10;
-constexpr std::size_t windows_total_bytes = 128u << 20;  // what stalled readers make us hold
-constexpr int accept_queue = 16;
+constexpr std::size_t write_bytes_max = 32u << 10;      // RFC 4253, section 6.1: one packet
+constexpr std::size_t turn_bytes_max = 64u << 10;       // of one channel, for fairness
+constexpr std::size_t unread_total_bytes = 128u << 20;  // what stalled readers make us hold
+constexpr std::size_t channels_max = 1024;              // with those that the server brings
 constexpr milliseconds listen_retry_min{1000}, listen_retry_max{30'000};
-
-bool is_asking_again(long code) { return code == LIBSSH2_ERROR_EAGAIN; }
-
-/// Codes that concern one channel; any other ends the session.
-bool is_of_channel(long code) {
-  return code == LIBSSH2_ERROR_CHANNEL_CLOSED || code == LIBSSH2_ERROR_CHANNEL_EOF_SENT ||
-         code == LIBSSH2_ERROR_CHANNEL_WINDOW_EXCEEDED ||
-         code == LIBSSH2_ERROR_CHANNEL_PACKET_EXCEEDED || code == LIBSSH2_ERROR_CHANNEL_WINDOW_FULL;
-}
 
 }  // namespace
 
-void ssh_session::write(channel_id id, std::string data) {
+void ssh_session::impl::open(channel_id id, std::string line) {
+  add_channel(id, ::ssh_channel_new(raw_.get())).line = std::move(line);
+}
+
+void ssh_session::impl::write(channel_id id, std::string data) {
   const auto at = channels_.find(id);
   if (at != channels_.end() && !data.empty()) at->second.out.push_back(std::move(data));
 }
 
-void ssh_session::send_eof(channel_id id) {
+void ssh_session::impl::send_eof(channel_id id) {
   const auto at = channels_.find(id);
   if (at != channels_.end()) at->second.eof_wanted = true;
 }
 
-void ssh_session::set_reading(channel_id id, bool on) {
+void ssh_session::impl::set_reading(channel_id id, bool on) {
   const auto at = channels_.find(id);
   if (at == channels_.end()) return;
   at->second.is_reading = on;
-  if (on) has_leftover_ = has_unread_ = true;
+  if (on && at->second.unread > 0) has_leftover_ = true;
 }
 
-void ssh_session::close(channel_id id) {
+void ssh_session::impl::close(channel_id id) {
   const auto at = channels_.find(id);
   if (at == channels_.end()) return;
   at->second.close_wanted = true;
   if (!at->second.eof_wanted) at->second.out.clear();
 }
 
-void ssh_session::probe() {
+void ssh_session::impl::probe() {
   is_probe_wanted_ = true;
-  probe_end_ = UINT64_MAX;  // Until it is written.
-  probe_acknowledged_ = transport_.acknowledged_bytes();
+  probe_end_ = UINT64_MAX;  // Until it is sent.
+  probe_acknowledged_ = acknowledged_bytes();
 }
 
-bool ssh_session::has_probe_advanced() {
-  if (!is_probe_wanted_ && !(slot_ && slot_->is_probe)) return false;
+bool ssh_session::impl::has_probe_advanced() {
+  if (!is_probe_wanted_ && !probing_) return false;
   const auto before =
-      std::exchange(probe_acknowledged_, std::min(transport_.acknowledged_bytes(), probe_end_));
+      std::exchange(probe_acknowledged_, std::min(acknowledged_bytes(), probe_end_));
   return probe_acknowledged_ > before;
 }
 
-/// Large while few channels are open; the sum has a bound, because a reader that stalls makes us
-/// hold its whole window.
-std::size_t ssh_session::next_window() const {
-  const auto left = windows_total_bytes - std::min(windows_, windows_total_bytes);
-  return std::clamp(left / 8, window_min, window_max);
-}
-
-std::optional<error> ssh_session::serve(time_point now) {
-  has_leftover_ = is_full_ = false;
+std::optional<error> ssh_session::impl::serve(time_point now) {
   if (auto e = serve_reads()) return e;
   if (auto e = serve_listeners(now)) return e;
-  if (auto e = serve_open(now)) return e;
+  if (auto e = serve_probe()) return e;
+  if (auto e = serve_opens(now)) return e;
   if (auto e = serve_writes()) return e;
-  return serve_ends();
+  if (auto e = serve_ends()) return e;
+  if (has_ended()) return failure();
+  if (probing_ && probe_end_ == UINT64_MAX && !wants_write()) probe_end_ = sent_.out_bytes;
+  return {};
 }
 
-std::optional<error> ssh_session::on_open_done(LIBSSH2_CHANNEL* opened) {
-  const auto done = *std::exchange(slot_, std::nullopt);
-  // Whatever the answer is, the server gave one: so it answers a probe that waited for the slot.
-  if (done.is_probe || std::exchange(is_probe_wanted_, false))
-    events_.push_back(ssh_probe_answered{});
-  if (done.is_probe) {
-    if (!opened) return {};
-    return error{ec::ssh_failed, "the server opens channels of a type that does not exist", {}};
+ssh_session::impl::channel& ssh_session::impl::add_channel(channel_id id, ssh_channel_struct* raw) {
+  auto& c = channels_[id];
+  c.owner = this;
+  c.id = id;
+  c.raw = raw;
+  // From within C code: an exception must end here, and what may throw is only a lack of memory.
+  c.callbacks.userdata = &c;
+  c.callbacks.channel_data_function = [](ssh_session_struct*, ssh_channel_struct*, void* data,
+                                         uint32_t size, int is_stderr, void* of) noexcept {
+    auto& to = *static_cast<channel*>(of);
+    const std::string_view bytes{static_cast<const char*>(data), size};
+    if (is_stderr == 0) return to.owner->on_data(to, bytes);
+    if (!to.close_wanted) to.owner->events_.push_back(ssh_error_bytes{to.id, std::string{bytes}});
+    return static_cast<int>(size);
+  };
+  c.callbacks.channel_eof_function = [](ssh_session_struct*, ssh_channel_struct*,
+                                        void* of) noexcept {
+    static_cast<channel*>(of)->has_eof = true;
+  };
+  c.callbacks.channel_close_function = [](ssh_session_struct*, ssh_channel_struct*,
+                                          void* of) noexcept {
+    static_cast<channel*>(of)->has_close = true;
+  };
+  c.callbacks.channel_exit_status_function = [](ssh_session_struct*, ssh_channel_struct*,
+                                                int status, void* of) noexcept {
+    auto& to = *static_cast<channel*>(of);
+    to.owner->events_.push_back(ssh_exit{to.id, status, {}});
+  };
+  c.callbacks.channel_exit_signal_function = [](ssh_session_struct*, ssh_channel_struct*,
+                                                const char* signal, int, const char*, const char*,
+                                                void* of) noexcept {
+    auto& to = *static_cast<channel*>(of);
+    to.owner->events_.push_back(ssh_exit{to.id, {}, printable(signal ? signal : "")});
+  };
+  ssh_callbacks_init(&c.callbacks);
+  ::ssh_set_channel_callbacks(raw, &c.callbacks);
+  return c;
+}
+
+/// `data`: all that libssh holds for the channel. Gives how much of it is taken.
+int ssh_session::impl::on_data(channel& c, std::string_view data) {
+  unread_bytes_ -= std::exchange(c.unread, 0);
+  if (!c.is_reading && !c.close_wanted) {
+    c.unread = data.size();
+    unread_bytes_ += c.unread;
+    return 0;
   }
-  if (opened) {
-    channels_.emplace(done.id, channel{opened, done.window});
-    windows_ += done.window;
-    has_leftover_ = has_unread_ = true;  // Its first bytes may have come with the answer.
-    events_.push_back(ssh_opened{done.id});
+  if (!c.close_wanted) events_.push_back(ssh_bytes{c.id, std::string{data}});
+  return static_cast<int>(data.size());
+}
+
+std::optional<error> ssh_session::impl::refused_open(const channel& c) {
+  const std::string said = ::ssh_get_error(raw_.get());
+  if (has_ended()) return failure();
+  // RFC 4254, section 5.1: reason 1 is SSH_OPEN_ADMINISTRATIVELY_PROHIBITED.
+  const bool is_forbidden = said.find("error (1)") != std::string::npos;
+  const auto target = options_.target.text();
+  std::string why;
+  if (!c.line.empty())
+    why = "the SSH server runs no command for us now (" + printable(said) + ")";
+  else if (is_forbidden)
+    why = "the SSH server does not let us reach " + target +
+          ": our line of its authorized_keys needs permitopen=\"" + target + "\"";
+  else
+    why = "nobody serves " + target + " behind the SSH server (" + printable(said) + ")";
+  events_.push_back(ssh_open_refused{c.id, std::move(why), is_forbidden && c.line.empty()});
+  return {};
+}
+
+/// Asked again it asks for the answer.
+int ssh_session::impl::ask_for(channel& c) {
+  if (c.line.empty())
+    return ::ssh_channel_open_forward(c.raw, options_.target.host.c_str(), options_.target.port,
+                                      "127.0.0.1", 0);
+  if (!c.has_session) {
+    if (const int code = ::ssh_channel_open_session(c.raw); code != SSH_OK) return code;
+    c.has_session = true;
+  }
+  return ::ssh_channel_request_exec(c.raw, c.line.c_str());
+}
+
+std::optional<error> ssh_session::impl::serve_probe() {
+  if (!probing_ && !is_probe_wanted_) return {};
+  if (!probing_) {
+    is_probe_wanted_ = false;
+    probing_.reset(::ssh_channel_new(raw_.get()));
+  } else if (!is_heard_) {
     return {};
   }
-  char* text = nullptr;
-  ::libssh2_session_last_error(raw_.get(), &text, nullptr, 0);
-  const std::string said = text ? text : "";
-  const bool is_forbidden = said.find("prohibited") != std::string::npos;
-  const auto target = options_.target.text();
-  events_.push_back(ssh_open_refused{
-      done.id,
-      is_forbidden ? "the SSH server does not let us reach " + target +
-                         ": our line of its authorized_keys needs permitopen=\"" + target + "\""
-                   : "nobody serves " + target + " behind the SSH server (" + printable(said) + ")",
-      is_forbidden});
+  const int code = ::ssh_channel_open_x11(probing_.get(), "127.0.0.1", 0);
+  if (code == SSH_AGAIN) return {};
+  if (has_ended()) return failure();
+  probing_.reset();
+  events_.push_back(ssh_probe_answered{});
+  if (code == SSH_OK)
+    return error{ec::ssh_failed, "the server opens channels of a type that only it may open", {}};
   return {};
 }
 
-std::optional<error> ssh_session::serve_open(time_point now) {
-  while (transport_.can_take()) {
-    if (!slot_ && is_probe_wanted_) {
-      is_probe_wanted_ = false;
-      slot_ = slot{true, 0, now + options_.deadlines.open, 0};
-    } else if (!slot_ && !to_open_.empty()) {
-      slot_ = slot{false, to_open_.front(), now + options_.deadlines.open, next_window()};
-      to_open_.pop_front();
+std::optional<error> ssh_session::impl::serve_opens(time_point now) {
+  for (auto at = channels_.begin(); at != channels_.end();) {
+    auto& [id, c] = *at;
+    const bool is_new = !c.is_open && !c.open_until;
+    if (c.is_open || (!is_new && !is_heard_ && now < *c.open_until)) {
+      ++at;
+      continue;
     }
-    if (!slot_) return {};
-    std::string payload;
-    if (!slot_->is_probe) {
-      put_string(payload, options_.target.host);
-      put_number(payload, options_.target.port);
-      put_string(payload, "127.0.0.1");
-      put_number(payload, 0);
+    if (is_new) c.open_until = now + options_.deadlines.open;
+    const int code = ask_for(c);
+    if (code == SSH_AGAIN && now >= *c.open_until)
+      return error{ec::timed_out, "the server does not answer the opening of a channel", {}};
+    if (code == SSH_OK) {
+      c.is_open = true;
+      events_.push_back(ssh_opened{id});
+    } else if (code != SSH_AGAIN) {
+      if (auto e = refused_open(c)) return e;
+      ::ssh_remove_channel_callbacks(c.raw, &c.callbacks);
+      ::ssh_channel_free(c.raw);
+      at = channels_.erase(at);
+      continue;
     }
-    const auto type = slot_->is_probe ? probe_type : channel_type;
-    auto* opened = ::libssh2_channel_open_ex(
-        raw_.get(), type.data(), static_cast<unsigned>(type.size()),
-        static_cast<unsigned>(std::max(slot_->window, window_min)), packet_bytes, payload.data(),
-        static_cast<unsigned>(payload.size()));
-    const int code = opened ? 0 : ::libssh2_session_last_errno(raw_.get());
-    if (code == LIBSSH2_ERROR_EAGAIN) {
-      if (slot_->is_probe && probe_end_ == UINT64_MAX) probe_end_ = transport_.taken_bytes();
-      // An open cannot be taken back, and libssh2 has one place for all of them. A probe that stays
-      // out is for the tunnel to judge, by its own deadline.
-      if (!slot_->is_probe && now >= slot_->until)
-        return error{ec::timed_out, "the server does not answer the opening of a channel", {}};
-      if (slot_->is_probe) slot_->until = time_point::max();
-      return {};
-    }
-    if (code != 0 && code != LIBSSH2_ERROR_CHANNEL_FAILURE) return failure(code);
-    if (auto e = on_open_done(opened)) return e;
+    ++at;
   }
   return {};
 }
 
-std::optional<error> ssh_session::serve_reads() {
-  // Any call of libssh2 takes what came for all channels, so that they are all looked at then.
-  if (!std::exchange(has_unread_, false)) return {};
+std::optional<error> ssh_session::impl::serve_reads() {
   for (auto& [id, c] : channels_) {
-    if (!c.is_reading || c.has_ended) continue;
-    const auto n = ::libssh2_channel_read(c.raw, scratch_.data(), scratch_.size());
-    if (n > 0) {
-      if (static_cast<std::size_t>(n) == scratch_.size()) has_leftover_ = has_unread_ = true;
-      events_.push_back(ssh_bytes{id, {scratch_.data(), static_cast<std::size_t>(n)}});
-    } else if (n == 0 || is_asking_again(n)) {
-      if (::libssh2_channel_eof(c.raw) == 1) {
-        c.has_ended = true;
-        events_.push_back(ssh_end_of_file{id});
-      }
-    } else if (is_of_channel(n)) {
-      c.has_ended = c.has_closed = c.close_wanted = true;
-      events_.push_back(ssh_closed{id});
-    } else {
-      return failure(static_cast<int>(n));
-    }
+    if (c.unread == 0 || (!c.is_reading && !c.close_wanted)) continue;
+    const auto wanted = std::min(c.unread, scratch_.size());
+    const auto n = ::ssh_channel_read_timeout(c.raw, scratch_.data(),
+                                              static_cast<std::uint32_t>(wanted), 0, 0);
+    if (n == SSH_ERROR) return failure();
+    const auto size = std::min(static_cast<std::size_t>(std::max(n, 0)), c.unread);
+    c.unread -= size;
+    unread_bytes_ -= size;
+    if (size > 0 && !c.close_wanted) events_.push_back(ssh_bytes{id, {scratch_.data(), size}});
+    if (c.unread > 0) has_leftover_ = true;
   }
   return {};
 }
 
-std::optional<error> ssh_session::serve_writes() {
+std::optional<error> ssh_session::impl::serve_writes() {
   for (auto& [id, c] : channels_) {
     std::size_t taken = 0;
-    long n = 0;
-    while (!c.out.empty() && transport_.can_take() && taken < turn_bytes_max) {
+    // What libssh could not send waits in a buffer of its own; only when that is empty it is given
+    // more, so that a probe waits behind little.
+    while (c.is_open && !c.out.empty() && !c.has_close && taken < turn_bytes_max &&
+           !wants_write()) {
       const auto& front = c.out.front();
-      // Asked again it must be the same bytes; they stay at the front until they are taken.
-      n = ::libssh2_channel_write(c.raw, front.data() + c.out_offset,
-                                  std::min(front.size() - c.out_offset, write_bytes_max));
-      if (n <= 0) break;
+      const auto wanted = std::min({front.size() - c.out_offset, write_bytes_max,
+                                    static_cast<std::size_t>(::ssh_channel_window_size(c.raw))});
+      if (wanted == 0) break;
+      const int n = ::ssh_channel_write(c.raw, front.data() + c.out_offset,
+                                        static_cast<std::uint32_t>(wanted));
+      if (n == SSH_ERROR && has_ended()) return failure();
+      if (n <= 0) break;  // Keys are being exchanged, or the server closed it.
       taken += static_cast<std::size_t>(n);
       c.out_offset += static_cast<std::size_t>(n);
       if (c.out_offset == front.size()) {
@@ -192,86 +235,96 @@ std::optional<error> ssh_session::serve_writes() {
       }
     }
     if (taken > 0) events_.push_back(ssh_took{id, taken});
-    if (!c.out.empty() && !transport_.can_take())
-      is_full_ = true;
-    else if (!c.out.empty() && taken >= turn_bytes_max)
-      has_leftover_ = true;
-    if (n < 0 && is_of_channel(n)) {
-      c.out.clear();
-      if (!std::exchange(c.has_closed, true)) events_.push_back(ssh_closed{id});
-      c.close_wanted = true;
-    } else if (n < 0 && !is_asking_again(n)) {
-      return failure(static_cast<int>(n));
-    }
+    if (taken >= turn_bytes_max && !wants_write()) has_leftover_ = true;
   }
   return {};
 }
 
-std::optional<error> ssh_session::serve_ends() {
+std::optional<error> ssh_session::impl::serve_ends() {
+  static auto& dropped = gauges::value("tunnel_unread_dropped");
   for (auto at = channels_.begin(); at != channels_.end();) {
     auto& [id, c] = *at;
-    if (c.eof_wanted && !c.eof_sent && c.out.empty() && !c.has_closed) {
-      const int code = ::libssh2_channel_send_eof(c.raw);
-      if (code == 0)
-        c.eof_sent = true;
-      else if (!is_asking_again(code) && !is_of_channel(code))
-        return failure(code);
-    }
-    // Asked only after the end of file: before it libssh2 1.10 answers that the call is wrong.
-    if (c.has_ended && !c.has_closed && ::libssh2_channel_wait_closed(c.raw) == 0) {
-      c.has_closed = true;
-      c.close_wanted = true;
-      c.out.clear();
-      events_.push_back(ssh_closed{id});
-    }
-    const bool may_close =
-        c.close_wanted && (c.has_closed || !c.eof_wanted || (c.out.empty() && c.eof_sent));
-    if (!may_close || (!c.has_closed && is_asking_again(::libssh2_channel_close(c.raw))) ||
-        is_asking_again(::libssh2_channel_free(c.raw))) {
+    if (!c.is_open) {
       ++at;
       continue;
     }
-    if (!c.has_closed) events_.push_back(ssh_closed{id});
-    windows_ -= c.window;
+    if (c.unread > 0 && unread_bytes_ > unread_total_bytes && !c.close_wanted) {
+      // The windows of many stalled readers add up; somebody has to go.
+      ++dropped;
+      c.close_wanted = c.has_told_eof = true;
+      c.out.clear();
+      events_.push_back(ssh_closed{id});
+      c.has_told_close = true;
+    }
+    if (c.eof_wanted && !c.eof_sent && c.out.empty() && !c.has_close) {
+      if (::ssh_channel_send_eof(c.raw) == SSH_ERROR && has_ended()) return failure();
+      c.eof_sent = true;
+    }
+    const bool is_read = c.unread == 0;
+    if (c.has_eof && is_read && !std::exchange(c.has_told_eof, true))
+      events_.push_back(ssh_end_of_file{id});
+    if (c.close_wanted && !c.close_sent && !c.has_close &&
+        (!c.eof_wanted || (c.out.empty() && c.eof_sent))) {
+      if (::ssh_channel_close(c.raw) == SSH_ERROR && has_ended()) return failure();
+      c.close_sent = true;
+    }
+    if (!c.has_close || !(is_read || c.close_wanted)) {
+      ++at;
+      continue;
+    }
+    if (!c.has_told_close) events_.push_back(ssh_closed{id});
+    unread_bytes_ -= c.unread;
+    ::ssh_remove_channel_callbacks(c.raw, &c.callbacks);
+    ::ssh_channel_free(c.raw);
     at = channels_.erase(at);
   }
   return {};
 }
 
-std::optional<error> ssh_session::serve_listeners(time_point now) {
+std::optional<error> ssh_session::impl::serve_listeners(time_point now) {
   for (std::size_t i = 0; is_listening_wanted_ && i < listeners_.size(); ++i) {
     auto& l = listeners_[i];
+    if (l.is_up || now < l.retry_at) continue;
     const auto& where = options_.reverse[i].listen;
-    if (!l.raw) {
-      if (now < l.retry_at) continue;
-      l.raw = ::libssh2_channel_forward_listen_ex(raw_.get(), where.host.c_str(), where.port,
-                                                  nullptr, accept_queue);
-      const int code = l.raw ? 0 : ::libssh2_session_last_errno(raw_.get());
-      if (is_asking_again(code)) return {};  // One at a time.
-      if (code == LIBSSH2_ERROR_REQUEST_DENIED) {
-        // A session of ours that the server has not yet found dead may hold the port.
-        l.retry_at =
-            now + std::min(listen_retry_max, listen_retry_min * (1 << std::min(l.refusals, 5u)));
-        ++l.refusals;
-        events_.push_back(ssh_listen_refused{
-            i, "the server does not let us listen on " + where.text() +
-                   ": it is taken, or our line of its authorized_keys needs permitlisten=\"" +
-                   where.text() + "\""});
-        continue;
-      }
-      if (code != 0) return failure(code);
+    const int code =
+        ::ssh_channel_listen_forward(raw_.get(), where.host.c_str(), where.port, nullptr);
+    if (code == SSH_AGAIN) return {};  // One at a time.
+    if (has_ended()) return failure();
+    if (code == SSH_OK) {
+      l.is_up = true;
       l.refusals = 0;
       events_.push_back(ssh_listening{i});
+      continue;
     }
-    while (auto* opened = ::libssh2_channel_forward_accept(l.raw)) {
-      const auto id = options_.next_id();
-      channels_.emplace(id, channel{opened, window_max});
-      windows_ += window_max;
-      events_.push_back(ssh_accepted{id, i});
-      has_leftover_ = has_unread_ = true;
-    }
+    // A session of ours that the server has not yet found dead may hold the port.
+    l.retry_at =
+        now + std::min(listen_retry_max, listen_retry_min * (1 << std::min(l.refusals, 5u)));
+    ++l.refusals;
+    events_.push_back(ssh_listen_refused{
+        i, "the server does not let us listen on " + where.text() +
+               ": it is taken, or our line of its authorized_keys needs permitlisten=\"" +
+               where.text() + "\""});
   }
   return {};
+}
+
+/// A request of the server's: only a connection to a port that we asked it to listen on is taken;
+/// 1 lets libssh refuse it.
+int ssh_session::impl::on_message(ssh_message_struct* m) {
+  if (::ssh_message_type(m) != SSH_REQUEST_CHANNEL_OPEN ||
+      ::ssh_message_subtype(m) != SSH_CHANNEL_FORWARDED_TCPIP || channels_.size() >= channels_max)
+    return 1;
+  const int port = ::ssh_message_channel_request_open_destination_port(m);
+  for (std::size_t i = 0; i < listeners_.size(); ++i) {
+    if (!listeners_[i].is_up || options_.reverse[i].listen.port != port) continue;
+    auto* opened = ::ssh_message_channel_request_open_reply_accept(m);
+    if (!opened) return 1;
+    const auto id = options_.next_id();
+    add_channel(id, opened).is_open = true;
+    events_.push_back(ssh_accepted{id, i});
+    return 0;
+  }
+  return 1;
 }
 
 }  // namespace ntrace::net

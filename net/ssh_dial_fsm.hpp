@@ -1,6 +1,6 @@
 #pragma once
 // The steps of one SSH session from a connected socket until it is up, each with its deadline, and
-// the server's banner judged before libssh2 sees it. Pure: docs/tunnel.md, "Dialling".
+// the server's banner judged before libssh acts on it. Pure: docs/tunnel.md, "Dialling".
 #include <optional>
 #include <string>
 

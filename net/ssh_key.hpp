@@ -7,14 +7,15 @@
 namespace ntrace::net {
 
 struct private_key {
-  std::string text;  ///< The file as it is, for libssh2.
+  std::string text;  ///< The file as it is, for libssh.
   public_key shown;  ///< What goes into authorized_keys.
   bool is_encrypted = false;
 };
 
 /// Reads an OpenSSH private key (PROTOCOL.key of OpenSSH). ec::bad_key names the file and the mend:
 /// one that is not regular, not ours or root's, readable by others, in another format, or of a
-/// type that cannot be used: libssh2 1.10 signs RSA with SHA-1 only, which servers refuse.
+/// type that is not used: an RSA key has several kinds of signature, and servers refuse the old
+/// one.
 result<private_key> read_private_key(const std::string& path);
 
 /// What read_private_key finds in the bytes; `path` for its error. Pure.

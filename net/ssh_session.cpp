@@ -1,40 +1,36 @@
 #include "net/ssh_session.hpp"
 
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "config/log.hpp"
+#include "net/ssh_session_impl.hpp"
 
 // The steps up to a session that is up. What it carries then is in ssh_channels.cpp.
 namespace ntrace::net {
 namespace {
 
-ssh_transport& transport_of(void** abstract) { return *static_cast<ssh_transport*>(*abstract); }
-
-ssize_t receive(libssh2_socket_t, void* to, size_t size, int, void** abstract) {
-  return transport_of(abstract).give(to, size);
-}
-ssize_t send(libssh2_socket_t, const void* from, size_t size, int, void** abstract) {
-  return transport_of(abstract).take(from, size);
-}
-
-constexpr int frees_max = 1000;  // A cut transport never asks twice; this bounds a defect.
-
 /// Only what our library, every OpenSSH since 7 and no known attack have in common: no CBC, and no
-/// cipher that CVE-2023-48795 applies to.
-constexpr std::pair<int, const char*> methods[] = {
-    {LIBSSH2_METHOD_KEX, "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256"},
-    {LIBSSH2_METHOD_CRYPT_CS, "aes128-ctr,aes256-ctr"},
-    {LIBSSH2_METHOD_CRYPT_SC, "aes128-ctr,aes256-ctr"},
-    {LIBSSH2_METHOD_MAC_CS, "hmac-sha2-256,hmac-sha2-512"},
-    {LIBSSH2_METHOD_MAC_SC, "hmac-sha2-256,hmac-sha2-512"},
-    {LIBSSH2_METHOD_COMP_CS, "none"},
-    {LIBSSH2_METHOD_COMP_SC, "none"}};
-
-constexpr std::string_view host_key_types =
+/// cipher that CVE-2023-48795 applies to. AES-GCM first: it costs a third of CTR with a MAC.
+constexpr const char* key_exchanges =
+    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
+constexpr const char* ciphers =
+    "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr";
+constexpr const char* macs = "hmac-sha2-256,hmac-sha2-512";
+constexpr const char* host_key_types =
     "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521";
-
+constexpr int descriptor_max = 0xffff;  // libssh cuts larger ones
+constexpr int unsent_in_kernel_max = 128 << 10;
+constexpr std::size_t read_bytes = 4096;  // libssh reads no more at once
+constexpr int reads_max = 64;             // of one turn, for fairness
 constexpr std::size_t first_bytes_max = 4096;
 
 }  // namespace
@@ -64,76 +60,126 @@ std::string authorized_line(const public_key& key, const host_port& target,
   return out + " " + key_text(key);
 }
 
-void ssh_session::freer::operator()(LIBSSH2_SESSION* s) const {
-  for (int i = 0; i < frees_max && ::libssh2_session_free(s) == LIBSSH2_ERROR_EAGAIN; ++i) {
-  }
-}
-
 ssh_session::ssh_session(unique_fd socket, ssh_session_options options, time_point now)
+    : impl_{std::make_unique<impl>(std::move(socket), std::move(options), now)} {}
+ssh_session::~ssh_session() = default;
+int ssh_session::fd() const { return impl_->fd(); }
+bool ssh_session::wants_write() const { return impl_->wants_write(); }
+bool ssh_session::is_busy() const { return impl_->is_busy(); }
+void ssh_session::acknowledge() { impl_->acknowledge(); }
+std::optional<time_point> ssh_session::deadline() const { return impl_->deadline(); }
+std::vector<ssh_event> ssh_session::pump(time_point now, bool is_ready) {
+  return impl_->pump(now, is_ready);
+}
+void ssh_session::probe() { impl_->probe(); }
+bool ssh_session::has_probe_advanced() { return impl_->has_probe_advanced(); }
+void ssh_session::listen_reverse() { impl_->listen_reverse(); }
+void ssh_session::open(channel_id id) { impl_->open(id, {}); }
+void ssh_session::exec(channel_id id, std::string line) { impl_->open(id, std::move(line)); }
+void ssh_session::write(channel_id id, std::string data) { impl_->write(id, std::move(data)); }
+void ssh_session::send_eof(channel_id id) { impl_->send_eof(id); }
+void ssh_session::set_reading(channel_id id, bool on) { impl_->set_reading(id, on); }
+void ssh_session::close(channel_id id) { impl_->close(id); }
+void ssh_session::disconnect() { impl_->disconnect(); }
+ssh_stage ssh_session::stage() const { return impl_->stage(); }
+
+ssh_session::impl::impl(unique_fd socket, ssh_session_options options, time_point now)
     : options_{std::move(options)},
       dial_{options_.deadlines, now},
-      transport_{std::move(socket)},
+      socket_{std::move(socket)},
+      raw_{::ssh_new()},
+      loop_{::ssh_event_new()},
       listeners_(options_.reverse.size()),
       scratch_(64u << 10) {
-  static std::once_flag once;
-  std::call_once(once, [] { ::libssh2_init(0); });
-  raw_.reset(::libssh2_session_init_ex(nullptr, nullptr, nullptr, &transport_));
+  if (raw_ && loop_) set_options();
+  // What waits in the kernel waits before a probe: a slow line must not look like a dead one.
+  const int unsent = unsent_in_kernel_max;
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+}
+
+void ssh_session::impl::set_options() {
   auto* s = raw_.get();
-  if (!s) return;  // Out of memory: the first pump() says so.
-  ::libssh2_session_set_blocking(s, 0);
-  ::libssh2_session_callback_set(s, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
-  ::libssh2_session_callback_set(s, LIBSSH2_CALLBACK_SEND, reinterpret_cast<void*>(&send));
-  for (const auto& [what, names] : methods) ::libssh2_session_method_pref(s, what, names);
+  const int no = 0;
+  const auto set = [s](ssh_options_e what, const void* value) {
+    ::ssh_options_set(s, what, value);
+  };
   std::string types;
   for (const auto& t : options_.pinned.types_of(options_.to.at))
     types += (types.empty() ? "" : ",") + t;
-  ::libssh2_session_method_pref(
-      s, LIBSSH2_METHOD_HOSTKEY,
-      types.empty() ? std::string{host_key_types}.c_str() : types.c_str());
+  set(SSH_OPTIONS_PROCESS_CONFIG, &no);  // No file of any user is read.
+  set(SSH_OPTIONS_SSH_DIR, "/nonexistent");
+  set(SSH_OPTIONS_HOST, options_.to.at.host.c_str());
+  set(SSH_OPTIONS_USER, options_.to.user.c_str());
+  set(SSH_OPTIONS_KEY_EXCHANGE, key_exchanges);
+  set(SSH_OPTIONS_CIPHERS_C_S, ciphers);
+  set(SSH_OPTIONS_CIPHERS_S_C, ciphers);
+  set(SSH_OPTIONS_HMAC_C_S, macs);
+  set(SSH_OPTIONS_HMAC_S_C, macs);
+  set(SSH_OPTIONS_COMPRESSION, "none");
+  set(SSH_OPTIONS_HOSTKEYS, types.empty() ? host_key_types : types.c_str());
+  ::ssh_set_blocking(s, 0);
+  ::ssh_set_counters(s, &sent_, &packets_);
+  ::ssh_set_message_callback(
+      s,
+      [](ssh_session_struct*, ssh_message m, void* of) noexcept {
+        return static_cast<impl*>(of)->on_message(m);
+      },
+      this);
+  unique_fd copy{::fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0)};
+  const int fd = copy.get();
+  has_descriptor_ = copy && fd <= descriptor_max && ::ssh_options_set(s, SSH_OPTIONS_FD, &fd) == 0;
+  if (has_descriptor_) copy.release();
 }
 
-ssh_session::~ssh_session() { transport_.cut(); }
-
-std::optional<time_point> ssh_session::deadline() const {
+std::optional<time_point> ssh_session::impl::deadline() const {
   auto out = dial_.until();
-  if (slot_) out = out ? std::min(*out, slot_->until) : slot_->until;
+  const auto at_latest = [&](time_point t) { out = out ? std::min(*out, t) : t; };
+  for (const auto& [id, c] : channels_)
+    if (!c.is_open && c.open_until) at_latest(*c.open_until);
   for (const auto& l : listeners_)
-    if (stage() == ssh_stage::up && !l.raw && l.refusals > 0)
-      out = out ? std::min(*out, l.retry_at) : l.retry_at;
+    if (stage() == ssh_stage::up && !l.is_up && l.refusals > 0) at_latest(l.retry_at);
   return out;
 }
 
-void ssh_session::end(error why) {
+bool ssh_session::impl::wants_write() const {
+  return stage() != ssh_stage::ended && (::ssh_get_status(raw_.get()) & SSH_WRITE_PENDING) != 0;
+}
+
+void ssh_session::impl::acknowledge() {
+  if (!std::exchange(is_acknowledging_due_, false)) return;
+  const int one = 1;
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
+}
+
+std::uint64_t ssh_session::impl::acknowledged_bytes() const {
+  int queued = 0;
+  ::ioctl(socket_.get(), SIOCOUTQ, &queued);  // tcp(7): unsent or unacknowledged
+  return sent_.out_bytes - std::min(sent_.out_bytes, static_cast<std::uint64_t>(queued));
+}
+
+void ssh_session::impl::end(error why) {
   dial_.on_ended();
   events_.push_back(ssh_ended{std::move(why)});
 }
 
-std::vector<ssh_event> ssh_session::pump(time_point now, bool is_readable) {
+std::vector<ssh_event> ssh_session::impl::pump(time_point now, bool is_ready) {
   events_.clear();
   if (stage() == ssh_stage::ended) return {};
-  transport_.flush();
+  has_leftover_ = false;
   std::optional<error> problem;
-  if (!raw_) problem = error{ec::defect, "libssh2 makes no session: out of memory", {}};
-  if (const auto bytes = is_readable ? transport_.receive() : std::string_view{};
-      !problem && !bytes.empty()) {
-    has_unread_ = true;
-    events_.push_back(ssh_inbound{});
-    if (stage() == ssh_stage::banner) {
-      const auto whole = dial_.on_bytes(now, bytes);
-      if (!whole)
-        problem = whole.error();
-      else if (*whole)
-        events_.push_back(ssh_banner{});
-    }
-    if (stage() == ssh_stage::key_exchange && first_bytes_.size() < first_bytes_max)
-      first_bytes_ += bytes.substr(0, first_bytes_max);
-  }
-  if (!problem && stage() != ssh_stage::up) problem = step_dial(now);
+  if (!has_descriptor_)
+    problem = error{ec::defect, "libssh makes no session: no memory or no descriptor left", {}};
+  else if (stage() != ssh_stage::up)
+    problem = step_dial(now);
+  else if (is_ready)
+    problem = receive();
+  is_heard_ = has_heard() || is_heard_;
+  // The first of all, because every other event is one of a server that lives.
+  if (is_heard_) events_.insert(events_.begin(), ssh_inbound{});
   if (!problem && stage() == ssh_stage::up) problem = serve(now);
-  transport_.flush();
-  if (is_full_ && transport_.can_take()) has_leftover_ = true;
-  if (!problem && transport_.has_ended())
-    problem = error{ec::connection_lost, transport_.why(), {}};
+  // Sending reads, too: what came so is looked at in the next turn.
+  is_heard_ = has_heard();
+  has_leftover_ = has_leftover_ || is_heard_;
   if (!problem) problem = dial_.on_tick(now);
   if (problem && stage() == ssh_stage::banner && !dial_.last_line().empty())
     problem->message += "; before that it said \"" + dial_.last_line() + "\"";
@@ -141,55 +187,66 @@ std::vector<ssh_event> ssh_session::pump(time_point now, bool is_readable) {
   return std::exchange(events_, {});
 }
 
-/// What libssh2's code means for a session: docs/tunnel.md, "Codes of libssh2".
-error ssh_session::failure(int code) const {
-  char* text = nullptr;
-  ::libssh2_session_last_error(raw_.get(), &text, nullptr, 0);
-  const std::string said = text ? printable(text) : "";
-  if (transport_.has_ended()) return {ec::connection_lost, transport_.why(), {}};
-  switch (code) {
-    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
-    case LIBSSH2_ERROR_SOCKET_SEND:
-    case LIBSSH2_ERROR_SOCKET_RECV:
-    case LIBSSH2_ERROR_BANNER_SEND:
-    case LIBSSH2_ERROR_BANNER_RECV:
-      return {ec::connection_lost, "the server ended the session: " + said, {}};
-    case LIBSSH2_ERROR_KEX_FAILURE:
-    case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
-    case LIBSSH2_ERROR_METHOD_NOT_SUPPORTED: {
-      // Behind the banner's line stands the server's first packet.
-      const auto packet = first_bytes_.find('\n');
-      const auto offer = describe_offer(
-          packet == std::string::npos ? "" : std::string_view{first_bytes_}.substr(packet + 1));
-      return {ec::bad_config,
-              "no method in common with the server, or its key exchange is broken (" + said +
-                  "). We offer curve25519-sha256, ecdh-sha2-nistp256; ssh-ed25519, ecdsa; "
-                  "aes128-ctr, aes256-ctr; hmac-sha2-256, hmac-sha2-512. The server offers " +
-                  (offer.empty() ? "nothing that can be read" : offer),
-              {}};
-    }
-    case LIBSSH2_ERROR_HOSTKEY_INIT:
-      return {ec::bad_config, "the server's host key cannot be read: " + said, {}};
-    case LIBSSH2_ERROR_FILE:
-    case LIBSSH2_ERROR_KEYFILE_AUTH_FAILED:
-      return {ec::bad_key, "the key cannot be used (" + said + "); is its passphrase right?", {}};
-    case LIBSSH2_ERROR_METHOD_NONE:
-    case LIBSSH2_ERROR_AUTHENTICATION_FAILED:
-    case LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED:
-      return {ec::key_refused,
-              options_.to.text() + " does not accept our key; its authorized_keys must have: " +
-                  authorized_line(options_.key.shown, options_.target, options_.reverse),
-              {}};
-    default:
-      return {ec::ssh_failed, "libssh2 error " + std::to_string(code) + ": " + said, {}};
+std::optional<error> ssh_session::impl::receive() {
+  for (int i = 0; i < reads_max; ++i) {
+    const auto before = sent_.in_bytes;
+    if (::ssh_event_dopoll(loop_.get(), 0) == SSH_ERROR || has_ended()) return failure();
+    if (sent_.in_bytes - before < read_bytes) return {};
   }
+  has_leftover_ = true;
+  return {};
 }
 
-std::optional<error> ssh_session::check_host_key() {
-  std::size_t size = 0;
-  int type = 0;
-  const char* bytes = ::libssh2_session_hostkey(raw_.get(), &size, &type);
-  const auto shown = bytes ? parse_key_blob({bytes, size}) : std::nullopt;
+/// True when bytes came since the last call.
+bool ssh_session::impl::has_heard() {
+  if (std::exchange(heard_bytes_, sent_.in_bytes) == sent_.in_bytes) return false;
+  is_acknowledging_due_ = true;
+  return true;
+}
+
+bool ssh_session::impl::has_ended() const {
+  return (::ssh_get_status(raw_.get()) & (SSH_CLOSED | SSH_CLOSED_ERROR)) != 0;
+}
+
+/// What ended the session: docs/tunnel.md, "How a session ends".
+error ssh_session::impl::failure() const {
+  const std::string said = ::ssh_get_error(raw_.get());
+  if (const auto* reason = ::ssh_get_disconnect_message(raw_.get()))
+    return {ec::connection_lost, "the server ended the session: " + printable(reason), {}};
+  // libssh closes its descriptor at every error and then speaks of that; ours tells the truth.
+  pollfd line{socket_.get(), POLLRDHUP, 0};
+  if (::poll(&line, 1, 0) > 0)
+    return {ec::connection_lost,
+            said.starts_with("Socket error") && !said.ends_with("disconnected")
+                ? said
+                : "the server closed the connection",
+            {}};
+  if (stage() == ssh_stage::key_exchange) {
+    // Behind the banner's line stands the server's first packet.
+    const auto packet = first_bytes_.find('\n');
+    const auto offer = describe_offer(
+        packet == std::string::npos ? "" : std::string_view{first_bytes_}.substr(packet + 1));
+    return {ec::bad_config,
+            "no method in common with the server, or its key exchange is broken. We offer " +
+                std::string{key_exchanges} + "; " + host_key_types + "; " + ciphers + "; " + macs +
+                ". The server offers " + (offer.empty() ? "nothing that can be read" : offer),
+            {}};
+  }
+  return {ec::ssh_failed,
+          "the SSH session broke in the step " + std::string{to_string(stage())} + ": " +
+              said.substr(0, 300),
+          {}};
+}
+
+std::optional<error> ssh_session::impl::check_host_key() {
+  ssh_key_struct* held = nullptr;
+  char* text = nullptr;
+  std::optional<public_key> shown;
+  if (::ssh_get_server_publickey(raw_.get(), &held) == SSH_OK &&
+      ::ssh_pki_export_pubkey_base64(held, &text) == SSH_OK)
+    if (const auto blob = from_base64(text)) shown = parse_key_blob(*blob);
+  ::ssh_string_free_char(text);
+  ::ssh_key_free(held);
   if (!shown) return error{ec::ssh_failed, "the server shows no host key that can be read", {}};
   const auto& at = options_.to.at;
   const auto found = options_.pinned.check(at, *shown);
@@ -228,56 +285,98 @@ std::optional<error> ssh_session::check_host_key() {
   return {};
 }
 
-std::optional<error> ssh_session::step_dial(time_point now) {
-  if (stage() == ssh_stage::banner || stage() == ssh_stage::key_exchange) {
-    // Its banner goes out with the first call.
-    const int code = ::libssh2_session_handshake(raw_.get(), transport_.fd());
-    if (code == LIBSSH2_ERROR_EAGAIN) return {};
-    if (code != 0) return failure(code);
-    dial_.on_keys_exchanged(now);
-    first_bytes_.clear();
-    if (auto refused = check_host_key()) return refused;
+/// Reads along until keys are exchanged: what stands before the banner is bounded, servers say
+/// there why they close, and what they offer is for an error's sentence.
+std::optional<error> ssh_session::impl::read_along(time_point now) {
+  std::string bytes(read_bytes, '\0');
+  const auto n = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+  bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  if (stage() == ssh_stage::banner) {
+    const auto whole = dial_.on_bytes(now, bytes);
+    if (!whole) return whole.error();
+    if (*whole) events_.push_back(ssh_banner{});
   }
-  return stage() == ssh_stage::authenticating ? authenticate(now) : std::nullopt;
-}
-
-std::optional<error> ssh_session::authenticate(time_point) {
-  auto* s = raw_.get();
-  const auto& user = options_.to.user;
-  const auto user_size = static_cast<unsigned>(user.size());
-  if (!has_asked_methods_) {
-    if (!::libssh2_userauth_list(s, user.c_str(), user_size)) {
-      if (::libssh2_userauth_authenticated(s))
-        return error{
-            ec::key_refused,
-            options_.to.text() + " lets everybody in without a key; such a server is not used",
-            {}};
-      const int code = ::libssh2_session_last_errno(s);
-      if (code == LIBSSH2_ERROR_EAGAIN) return {};
-      return failure(code);
-    }
-    has_asked_methods_ = true;
-  }
-  const auto& key = options_.key.text;
-  const int code = ::libssh2_userauth_publickey_frommemory(
-      s, user.c_str(), user.size(), nullptr, 0, key.data(), key.size(),
-      options_.passphrase.empty() ? nullptr : options_.passphrase.c_str());
-  if (code == LIBSSH2_ERROR_EAGAIN) return {};
-  if (code != 0) return failure(code);
-  dial_.on_authenticated();
-  const auto method = [s](int what) {
-    const char* name = ::libssh2_session_methods(s, what);
-    return std::string{name ? name : ""};
-  };
-  events_.push_back(ssh_authenticated{dial_.server(), method(LIBSSH2_METHOD_KEX),
-                                      method(LIBSSH2_METHOD_CRYPT_CS)});
+  if (stage() == ssh_stage::key_exchange)
+    first_bytes_ +=
+        bytes.substr(0, first_bytes_max - std::min(first_bytes_max, first_bytes_.size()));
   return {};
 }
 
-void ssh_session::disconnect() {
+std::optional<error> ssh_session::impl::step_dial(time_point now) {
+  if (stage() == ssh_stage::banner || stage() == ssh_stage::key_exchange) {
+    if (auto e = read_along(now)) return e;
+    // Our banner goes out with the first call.
+    const int code = ::ssh_connect(raw_.get());
+    if (code == SSH_ERROR) return failure();
+    // libssh makes the descriptor blocking again.
+    ::fcntl(socket_.get(), F_SETFL, ::fcntl(socket_.get(), F_GETFL) | O_NONBLOCK);
+    if (code == SSH_AGAIN) {
+      // More may wait in the kernel than it reads at once.
+      int waiting = 0;
+      has_leftover_ = ::ioctl(socket_.get(), FIONREAD, &waiting) == 0 && waiting > 0;
+      return {};
+    }
+    if (stage() == ssh_stage::banner)
+      return error{ec::ssh_failed, "the server's banner cannot be read", {}};
+    dial_.on_keys_exchanged(now);
+    first_bytes_.clear();
+    ::ssh_event_add_session(loop_.get(), raw_.get());
+    if (auto refused = check_host_key()) return refused;
+  }
+  return stage() == ssh_stage::authenticating ? authenticate() : std::nullopt;
+}
+
+std::optional<error> ssh_session::impl::authenticate() {
+  auto* s = raw_.get();
+  if (!key_) {
+    ssh_key_struct* read = nullptr;
+    const auto* passphrase = options_.passphrase.empty() ? nullptr : options_.passphrase.c_str();
+    if (::ssh_pki_import_privkey_base64(options_.key.text.c_str(), passphrase, nullptr, nullptr,
+                                        &read) != SSH_OK)
+      return error{ec::bad_key, "the key cannot be used; is its passphrase right?", {}};
+    key_.reset(read);
+  }
+  const auto refused = [this](const std::string& why) {
+    return error{ec::key_refused, options_.to.text() + " " + why, {}};
+  };
+  const auto ours = authorized_line(options_.key.shown, options_.target, options_.reverse);
+  if (!is_none_refused_) {
+    const int code = ::ssh_userauth_none(s, nullptr);
+    if (code == SSH_AUTH_AGAIN) return {};
+    if (code == SSH_AUTH_SUCCESS)
+      return refused("lets everybody in without a key; such a server is not used");
+    if (code == SSH_AUTH_ERROR) return failure();
+    is_none_refused_ = true;
+  }
+  switch (::ssh_userauth_publickey(s, nullptr, key_.get())) {
+    case SSH_AUTH_AGAIN:
+      return {};
+    case SSH_AUTH_SUCCESS:
+      break;
+    case SSH_AUTH_DENIED:
+      return refused("does not accept our key; its authorized_keys must have: " + ours);
+    case SSH_AUTH_PARTIAL:
+      return refused("wants more than our key to let us in; a key must do");
+    default:
+      return failure();
+  }
+  key_.reset();
+  dial_.on_authenticated();
+  const auto text = [](const char* name) { return std::string{name ? name : ""}; };
+  events_.push_back(ssh_authenticated{dial_.server(), text(::ssh_get_kex_algo(s)),
+                                      text(::ssh_get_cipher_out(s))});
+  return {};
+}
+
+void ssh_session::impl::disconnect() {
   if (stage() == ssh_stage::up) {
-    ::libssh2_session_disconnect(raw_.get(), "the tunnel is closed");
-    transport_.flush();
+    ::ssh_session_set_disconnect_message(raw_.get(), "the tunnel is closed");
+    // It frees the channels, drops what it could not send, and loses the descriptor.
+    const unique_fd copy{::ssh_get_fd(raw_.get())};
+    ::ssh_set_fd_towrite(raw_.get());
+    ::ssh_disconnect(raw_.get());
+    channels_.clear();
+    probing_.release();
   }
   dial_.on_ended();
 }

@@ -82,11 +82,12 @@ void tunnel_engine::loop::serve_line(generation of, line& l) {
     begin_session(of, l, std::move(**connected));
   }
   if (!l.session || l.is_over) return;
-  for (auto& event : l.session->pump(now_, std::exchange(l.is_readable, false)))
+  for (auto& event : l.session->pump(now_, std::exchange(l.is_ready, false)))
     on_session_event(of, std::move(event));
 }
 
 void tunnel_engine::loop::on_session_event(generation of, net::ssh_event&& event) {
+  if (of == exec_over_ && take_exec_event(event)) return;
   std::visit(overload{[&](const net::ssh_banner&) { perform(tunnel_.on_banner(now_, of)); },
                       [&](const net::ssh_authenticated& e) {
                         server_ = e.server;
@@ -118,6 +119,7 @@ void tunnel_engine::loop::on_session_event(generation of, net::ssh_event&& event
                         if (is_live(of))
                           perform(forward_.on_channel_bytes(now_, e.id, std::move(e.data)));
                       },
+                      [](const net::ssh_error_bytes&) {}, [](const net::ssh_exit&) {},
                       [&](const net::ssh_took& e) {
                         if (!is_live(of)) return;
                         is_unheard_ = true;
@@ -206,10 +208,14 @@ void tunnel_engine::loop::perform(const tunnel_effects& todo) {
                           if (at != lines_.end() && at->second.session)
                             at->second.session->listen_reverse();
                           perform(forward_.on_session(now_, e.of));
+                          end_exec_session();
+                          exec_over_ = e.of;
+                          perform(exec_.on_session(now_));
                         },
                         [&](const reset_connections& e) {
                           for (auto& r : reverse_) r = "waits for a session";
                           perform(forward_.on_session_lost(now_, e.of));
+                          if (e.of == exec_over_) end_exec_session();
                         },
                         [&](const wake& e) { tunnel_wake_ = std::min(tunnel_wake_, e.at); },
                         [&](const report& e) { note(e); }},

@@ -27,7 +27,7 @@ bool forward_fsm::is_outstanding() const {
 forward_fsm::iterator forward_fsm::drop(iterator at) {
   auto& c = at->second;
   bytes_ -= c.waiting.size() + c.to_channel.given + c.to_local.given;
-  if (opening_ == at->first) opening_.reset();
+  opening_.erase(at->first);
   return connections_.erase(at);
 }
 
@@ -37,29 +37,29 @@ forward_fsm::iterator forward_fsm::reset(iterator at, const std::string& reason,
   return drop(at);
 }
 
-void forward_fsm::open_next(time_point, forward_effects& out) {
-  if (live_ == 0 || opening_) return;
-  const auto at = std::find_if(connections_.begin(), connections_.end(),
-                               [](const auto& c) { return c.second.at == phase::held; });
-  if (at == connections_.end()) return;
-  at->second.at = phase::opening;
-  at->second.over = live_;
-  opening_ = at->first;
-  opening_over_ = live_;
-  out.push_back(open_channel{at->first});
+void forward_fsm::open_next(forward_effects& out) {
+  if (live_ == 0) return;
+  for (auto at = connections_.begin();
+       at != connections_.end() && opening_.size() < options_.opening_max; ++at) {
+    if (at->second.at != phase::held) continue;
+    at->second.at = phase::opening;
+    at->second.over = opening_over_ = live_;
+    opening_.insert(at->first);
+    out.push_back(open_channel{at->first});
+  }
 }
 
-forward_effects forward_fsm::on_session(time_point now, generation live) {
+forward_effects forward_fsm::on_session(time_point, generation live) {
   forward_effects out;
-  live_ = live;
-  open_next(now, out);
+  if (std::exchange(live_, live) != live) opening_.clear();
+  open_next(out);
   return out;
 }
 
 forward_effects forward_fsm::on_session_lost(time_point now, generation lost) {
   forward_effects out;
   if (live_ == lost) live_ = 0;
-  if (opening_over_ == lost) opening_.reset();
+  if (opening_over_ == lost) opening_.clear();
   for (auto at = connections_.begin(); at != connections_.end();) {
     auto& c = at->second;
     if (c.at == phase::held || c.over != lost) {
@@ -74,7 +74,7 @@ forward_effects forward_fsm::on_session_lost(time_point now, generation lost) {
       at = reset(at, "the tunnel's session was lost", out);
     }
   }
-  open_next(now, out);
+  open_next(out);
   return out;
 }
 
@@ -90,7 +90,7 @@ forward_effects forward_fsm::on_accepted(time_point now, connection_id of) {
   }
   auto& c = connections_[of];
   c.until = now + options_.held_max;
-  open_next(now, out);
+  open_next(out);
   if (c.at == phase::held) out.push_back(look_again{c.until});
   return out;
 }
@@ -128,9 +128,9 @@ forward_effects forward_fsm::on_local_bytes(time_point, connection_id of, std::s
   return out;
 }
 
-forward_effects forward_fsm::on_opened(time_point now, connection_id of) {
+forward_effects forward_fsm::on_opened(time_point, connection_id of) {
   forward_effects out;
-  if (opening_ == of) opening_.reset();
+  opening_.erase(of);
   if (auto* c = find(of, phase::opening)) {
     c->at = phase::open;
     c->to_channel.given += c->waiting.size();
@@ -139,16 +139,16 @@ forward_effects forward_fsm::on_opened(time_point now, connection_id of) {
   } else if (connections_.count(of) == 0) {
     out.push_back(close_channel{of});  // Who asked for it has left.
   }
-  open_next(now, out);
+  open_next(out);
   return out;
 }
 
-forward_effects forward_fsm::on_open_refused(time_point now, connection_id of,
+forward_effects forward_fsm::on_open_refused(time_point, connection_id of,
                                              const std::string& reason) {
   forward_effects out;
-  if (opening_ == of) opening_.reset();
+  opening_.erase(of);
   if (find(of, phase::opening)) reset(connections_.find(of), reason, out);
-  open_next(now, out);
+  open_next(out);
   return out;
 }
 
@@ -244,7 +244,7 @@ forward_effects forward_fsm::on_local_broken(time_point now, connection_id of) {
   } else if (c.at == phase::opening) {
     // A pending open cannot be taken back: the slot stays taken until it is answered.
     drop(at);
-    opening_ = of;
+    opening_.insert(of);
   } else if (c.at == phase::open) {
     begin_close(now, at, out);
   }

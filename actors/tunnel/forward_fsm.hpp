@@ -1,10 +1,11 @@
 #pragma once
-// The connections that a tunnel carries: held while there is no session, opened one by one, passed
-// on in both directions with bounded buffers, half-closed and closed; reset when their session is
+// The connections that a tunnel carries: held while there is no session, opened in order, passed on
+// in both directions with bounded buffers, half-closed and closed; reset when their session is
 // lost, because a channel's bytes belong to no other: docs/tunnel.md. Pure.
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,6 +18,7 @@ using connection_id = std::uint64_t;  ///< A local connection; chosen by the cal
 
 struct forward_options {
   std::size_t connections_max = 512;
+  std::size_t opening_max = 16;  ///< Opens that wait for the server's answer at once.
   std::size_t held_connections_max = 256;
   std::size_t held_bytes_max = 65'536;          ///< Of one held connection.
   milliseconds held_max{60'000};                ///< Longest wait for a session.
@@ -25,7 +27,7 @@ struct forward_options {
   milliseconds closing_max{5'000};              ///< For a closing channel's last word.
 };
 
-/// Open a channel over the live session; answer by on_opened or on_open_refused. One at a time.
+/// Open a channel over the live session; answer by on_opened or on_open_refused.
 struct open_channel {
   connection_id of;
 };
@@ -129,14 +131,14 @@ private:
   iterator drop(iterator at);
   void end_whole(iterator at, forward_effects& out);
   iterator reset(iterator at, const std::string& reason, forward_effects& out);
-  void open_next(time_point now, forward_effects& out);
+  void open_next(forward_effects& out);
   void begin_close(time_point now, iterator at, forward_effects& out);
   void close_when_both_ended(time_point now, connection_id of, forward_effects& out);
 
   forward_options options_;
   std::map<connection_id, connection> connections_;  ///< In order of arrival.
   generation live_ = 0, opening_over_ = 0;
-  std::optional<connection_id> opening_;  ///< libssh2 has one slot for opens in a session.
+  std::set<connection_id> opening_;  ///< Asked for over the live session; also whose client left.
   std::size_t bytes_ = 0;
   std::uint64_t leaked_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "actors/tunnel/engine_loop.hpp"
 #include "config/gauges.hpp"
@@ -29,6 +30,17 @@ void tunnel_engine::ask_status(status_function then) {
 void tunnel_engine::retry() {
   loop_->post([l = loop_.get()] { l->retry(); });
 }
+exec_id tunnel_engine::exec(exec_request request, exec_function then) {
+  const auto id = next_exec_++;
+  loop_->post(
+      [l = loop_.get(), id, request = std::move(request), then = std::move(then)]() mutable {
+        l->exec(id, std::move(request), std::move(then));
+      });
+  return id;
+}
+void tunnel_engine::cancel(exec_id id) {
+  loop_->post([l = loop_.get(), id] { l->cancel(id); });
+}
 void tunnel_engine::drain() {
   loop_->post([l = loop_.get()] { l->drain(); });
 }
@@ -38,6 +50,7 @@ tunnel_engine::loop::loop(tunnel_settings settings, std::uint64_t seed,
     : settings_{std::move(settings)},
       tunnel_{settings_.machine, seed},
       forward_{settings_.forward},
+      exec_{seed, settings_.exec},
       local_{[this] { return next_id_++; }, settings_.forward.connections_max},
       reverse_(settings_.reverse.size(), "waits for a session"),
       on_defect_{std::move(on_defect)} {
@@ -81,6 +94,13 @@ void tunnel_engine::loop::serve() {
     if (!stop_) wait();
   }
   perform(tunnel_.on_stop(now_));
+  end_exec_session();
+  for (auto& [id, then] : std::exchange(exec_asked_, {})) {
+    exec_outcome never;
+    never.how = exec_end::refused;
+    never.why = "the tunnel ended before it began";
+    then(std::move(never));
+  }
 }
 
 void tunnel_engine::loop::listen_when_due() {
@@ -96,8 +116,9 @@ void tunnel_engine::loop::listen_when_due() {
 }
 
 void tunnel_engine::loop::wait() {
-  std::vector<pollfd> fds{{wake_.get(), POLLIN, 0}, {local_.fd(), POLLIN, 0}};
-  auto until = std::min({tunnel_wake_, forward_wake_, local_.next()});
+  std::vector<pollfd> fds{
+      {wake_.get(), POLLIN, 0}, {local_.fd(), POLLIN, 0}, {network_.fd(), POLLIN, 0}};
+  auto until = std::min({tunnel_wake_, forward_wake_, exec_wake_, local_.next()});
   if (!local_.is_listening()) until = std::min(until, listen_at_);
   bool is_busy = local_.has_events();
   std::vector<line*> polled;
@@ -105,8 +126,7 @@ void tunnel_engine::loop::wait() {
     short events = POLLIN;
     if (l.session) {
       l.session->acknowledge();
-      events = static_cast<short>((l.session->wants_read() ? POLLIN : 0) |
-                                  (l.session->wants_write() ? POLLOUT : 0));
+      events = static_cast<short>(POLLIN | (l.session->wants_write() ? POLLOUT : 0));
       is_busy = is_busy || l.session->is_busy() || l.is_due;
       if (const auto at = l.session->deadline()) until = std::min(until, *at);
     } else {
@@ -121,11 +141,12 @@ void tunnel_engine::loop::wait() {
   now_ = steady_clock::now();
   is_posted_ = fds[0].revents != 0;
   is_local_ready_ = fds[1].revents != 0;
+  is_network_ready_ = fds[2].revents != 0;
   for (std::size_t i = 0; i < polled.size(); ++i) {
     auto& l = *polled[i];
     const auto at = l.session ? l.session->deadline() : std::optional{l.connector->next()};
-    l.is_readable = (fds[i + 2].revents & ~POLLOUT) != 0;
-    l.is_due = l.is_due || fds[i + 2].revents != 0 || (l.session && l.session->is_busy()) ||
+    l.is_ready = fds[i + 3].revents != 0;
+    l.is_due = l.is_due || fds[i + 3].revents != 0 || (l.session && l.session->is_busy()) ||
                (at && now_ >= *at);
   }
 }
@@ -141,6 +162,8 @@ void tunnel_engine::loop::turn() {
     for (const auto& what : posted) what();
   }
   listen_when_due();
+  if (std::exchange(is_network_ready_, false) && network_.has_changed())
+    perform(tunnel_.on_network_changed(now_));
   if (now_ >= tunnel_wake_) {
     tunnel_wake_ = time_point::max();
     if (const auto live = lines_.find(tunnel_.live());
@@ -151,6 +174,10 @@ void tunnel_engine::loop::turn() {
   if (now_ >= forward_wake_) {
     forward_wake_ = time_point::max();
     perform(forward_.on_tick(now_));
+  }
+  if (now_ >= exec_wake_) {
+    exec_wake_ = time_point::max();
+    perform(exec_.on_tick(now_));
   }
   if (is_local_ready_ || local_.has_events() || now_ >= local_.next()) serve_local();
   // A line's events make work for others; a few rounds, so that one message takes one turn.
@@ -220,6 +247,11 @@ nlohmann::json tunnel_engine::loop::status() const {
                      {"lost", lost_},
                      {"stale_inputs", tunnel_.stale_inputs()},
                      {"leaked_channels", forward_.leaked_channels()},
+                     {"exec",
+                      {{"places_used", exec_.used()},
+                       {"places", exec_.limit()},
+                       {"waiting", exec_.waiting()},
+                       {"to_kill", exec_.leftovers()}}},
                      {"last_failure", last_failure_}};
   if (!listen_problem_.empty()) out["listen_problem"] = listen_problem_;
   auto& reverse = out["reverse"] = nlohmann::json::array();

@@ -11,6 +11,7 @@ namespace {
 using std::chrono::duration_cast;
 constexpr milliseconds silent_before_next{1000};  // docs/tunnel.md, "Dialling"
 constexpr milliseconds demand_wait_max{500};
+constexpr milliseconds network_heed_interval{1000};
 constexpr milliseconds suspend_min{10'000};  // A tick later than this: the machine slept.
 
 }  // namespace
@@ -296,10 +297,12 @@ tunnel_effects tunnel_fsm::on_demand(time_point now) {
 
 tunnel_effects tunnel_fsm::on_network_changed(time_point now) {
   tunnel_effects out;
-  if (state_ == tunnel_state::backoff) {
-    enter(now, tunnel_state::dialling, "the network changed", out);
-    begin_dial(now, out);
-  }
+  if (state_ != tunnel_state::backoff) return out;
+  // A link that flaps must not make a storm of dials.
+  if (now < network_heeded_until_) return on_demand(now);
+  network_heeded_until_ = now + network_heed_interval;
+  enter(now, tunnel_state::dialling, "the network changed", out);
+  begin_dial(now, out);
   return out;
 }
 

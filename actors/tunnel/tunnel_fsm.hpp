@@ -102,6 +102,8 @@ public:
 
   /// Somebody wants to use the tunnel: a long wait becomes a short one.
   tunnel_effects on_demand(time_point now);
+  /// A link, address or route changed: whoever waits dials at once, but not more often than once a
+  /// second.
   tunnel_effects on_network_changed(time_point now);
   /// The operator, or a new configuration, says that it is worth trying again.
   tunnel_effects on_retry(time_point now);
@@ -158,6 +160,7 @@ private:
   std::optional<time_point> probe_sent_;
   std::optional<time_point> retry_at_;  ///< Of backoff and parked; of a dial beside a suspect one.
   std::optional<time_point> drain_until_;
+  time_point network_heeded_until_{};
   time_point standby_probe_{};  ///< When it is asked next.
   std::optional<time_point> standby_asked_, standby_dial_at_;
   std::optional<double> srtt_ms_, rttvar_ms_;

@@ -24,6 +24,7 @@
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
+#include "tests/support/ssh_packets.hpp"
 #include "tests/support/xml.hpp"
 
 using namespace ntrace;
@@ -277,25 +278,14 @@ TEST(fuzz, ssh_names_keys_and_pinned_host_keys) {
 
 TEST(fuzz, what_an_ssh_server_says_before_its_keys) {
   const auto pair = test::ok(net::make_ed25519_key("fuzz"));
-  std::string message(1, '\x14');
-  message += std::string(16, 'c');
-  for (const auto* list : {"curve25519-sha256", "ssh-ed25519", "aes128-ctr", "aes128-ctr",
-                           "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""})
-    net::put_string(message, list);
-  message += std::string(5, '\0');
-  const auto padding = 8 - (message.size() + 5) % 8 + 4;
-  std::string packet;
-  net::put_number(packet, static_cast<std::uint32_t>(message.size() + 1 + padding));
-  packet += static_cast<char>(padding) + message + std::string(padding, '\0');
+  const auto packet =
+      test::key_exchange_offer("curve25519-sha256", "ssh-ed25519", "aes128-ctr", "hmac-sha2-256");
   // An answer to our half of the key exchange (RFC 5656, section 4), of the right shape.
   std::string reply(1, '\x1f');
   net::put_string(reply, pair.shown.blob);
   net::put_string(reply, std::string(32, 'q'));
   net::put_string(reply, std::string(83, 's'));
-  const auto reply_padding = 8 - (reply.size() + 5) % 8 + 4;
-  std::string second;
-  net::put_number(second, static_cast<std::uint32_t>(reply.size() + 1 + reply_padding));
-  second += static_cast<char>(reply_padding) + reply + std::string(reply_padding, '\0');
+  const auto second = test::ssh_packet(reply);
   net::ssh_session_options options;
   options.to = test::ok(net::parse_ssh_target("ssh://user@127.0.0.1"));
   options.key = test::ok(net::parse_private_key(pair.private_text, "key"));

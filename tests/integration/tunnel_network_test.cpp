@@ -16,6 +16,7 @@ struct two_machines {
   std::unique_ptr<tunnel::tunnel_engine> engine;
   std::unique_ptr<numbered_traffic> traffic;
   host_port listen{"127.0.0.1", 9181};
+  tunnel::tunnel_settings settings;
 
   two_machines() {
     network_pair::inside(net.b(), [&] {
@@ -23,7 +24,6 @@ struct two_machines {
       sshd = std::make_unique<real_sshd>(dir, echo->at(), "", std::vector<net::reverse_forward>{},
                                          network_pair::address_b);
     });
-    tunnel::tunnel_settings settings;
     settings.to = ok(net::parse_ssh_target(sshd->url()));
     settings.listen = listen;
     settings.target = echo->at();
@@ -163,10 +163,72 @@ TEST(tunnel_network, takes_a_slow_line_full_of_data_for_alive) {
   std::optional<std::string> back;
   network_pair::inside(w.net.a(), [&] {
     const auto fd = ok(net::connect_tcp(w.listen, 5s));
-    EXPECT_TRUE(net::send_all(fd.get(), "!" + std::string(512u << 10, 'x'), 60s));
+    EXPECT_TRUE(
+        net::send_all(fd.get(), std::string{sink_word} + std::string(512u << 10, 'x'), 60s));
     ::shutdown(fd.get(), SHUT_WR);
     back = read_to_end(fd.get(), 60s);
   });
   EXPECT_EQ(back.value_or("a reset"), "done");
   EXPECT_EQ(w.status().value("ups", 0), before.value("ups", -1)) << "never suspected";
+}
+
+TEST(tunnel_network, carries_all_over_a_line_of_small_packets) {
+  NTRACE_NEEDS_NETWORKS();
+  seeded s;
+  two_machines w;
+  w.net.set_mtu(576);
+  const auto bytes = random_bytes(s.random, 1u << 20);
+  std::optional<std::string> back;
+  network_pair::inside(w.net.a(), [&] {
+    const auto fd = ok(net::connect_tcp(w.listen, 5s));
+    auto reader = std::async(std::launch::async, [&] { return read_to_end(fd.get(), 60s); });
+    EXPECT_TRUE(net::send_all(fd.get(), bytes, 60s));
+    ::shutdown(fd.get(), SHUT_WR);
+    back = reader.get();
+  });
+  EXPECT_EQ(hash(back.value_or("a reset")), hash(bytes));
+  w.expect_whole();
+}
+
+TEST(tunnel_network, lives_through_a_path_that_swallows_large_packets) {
+  NTRACE_NEEDS_NETWORKS();
+  seeded s;
+  two_machines w;
+  // Its small packets pass, so that a session looks alive until somebody sends much.
+  for (const char* chain : {"INPUT", "OUTPUT"})
+    w.net.drop(chain, {"-m", "length", "--length", "600:65535", "-j", "DROP"});
+  const auto bytes = random_bytes(s.random, 1u << 20);
+  network_pair::inside(w.net.a(), [&] {
+    const auto fd = ok(net::connect_tcp(w.listen, 5s));
+    net::send_all(fd.get(), bytes, 3s);
+    eventually(
+        20s, [&] { return w.status().value("state", "") != "up"; },
+        [&] { return w.status().dump(); });
+    EXPECT_LT(w.status().value("buffered_bytes", 1u << 30), 2u << 20);
+  });
+  w.net.heal();
+  w.expect_whole();
+}
+
+TEST(tunnel_network, dials_at_once_when_the_network_comes_back_though_it_would_wait_long) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  w.traffic->stop();  // Nobody asks for it.
+  w.engine.reset();
+  w.settings.machine.backoff_max = 60s;
+  w.settings.machine.backoff_min = 60s;
+  // No route: each dial fails at once.
+  w.net.in_a({"ip", "link", "set", "left", "down"});
+  network_pair::inside(w.net.a(),
+                       [&] { w.engine = std::make_unique<tunnel::tunnel_engine>(w.settings, 1); });
+  eventually(
+      20s,
+      [&] {
+        return w.status().value("dials", 0) >= 2 && w.status().value("state", "") == "backoff";
+      },
+      [&] { return w.status().dump(); });
+  w.net.in_a({"ip", "link", "set", "left", "up"});
+  eventually(
+      10s, [&] { return w.status().value("state", "") == "up"; },
+      [&] { return w.status().dump(); });
 }

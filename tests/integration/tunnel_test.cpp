@@ -1,21 +1,10 @@
 // The tunnel over a real sshd: what it carries, and what its users see when something dies.
 #include "tests/support/tunnel_world.hpp"
 
-#include "config/digest.hpp"
-#include "tests/support/seeded.hpp"
-
 using namespace ntrace;
 using namespace ntrace::test;
 
 namespace {
-
-std::string random_bytes(random_source& random, std::size_t size) {
-  std::string out(size, '\0');
-  for (auto& c : out) c = static_cast<char>(random.below(256));
-  return out;
-}
-
-std::string hash(const std::string& bytes) { return digest_base64("sha256", bytes); }
 
 /// Sends all and reads all, at the same time.
 std::optional<std::string> exchange(int fd, const std::string& bytes) {
@@ -294,7 +283,7 @@ TEST(tunnel, lets_a_reader_that_stops_disturb_nobody_else_and_bounds_what_it_hol
   tunnel_world w;
   w.start().wait_for("up");
   const auto stalled = w.connect();
-  const auto before = memory_kib();
+  [[maybe_unused]] const auto before = memory_kib();
   // It sends for as long as somebody takes it, and never reads the echo.
   const std::string piece(64u << 10, 'x');
   std::size_t sent = 0;

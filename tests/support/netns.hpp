@@ -63,6 +63,10 @@ public:
     in_b(how);
   }
   void heal() const { in_b({"iptables", "-w", "-F"}); }
+  void set_mtu(int bytes) const {
+    in_a({"ip", "link", "set", "left", "mtu", std::to_string(bytes)});
+    in_b({"ip", "link", "set", "right", "mtu", std::to_string(bytes)});
+  }
   void throttle(const std::string& rate) const {
     in_a({"tc", "qdisc", "add", "dev", "left", "root", "tbf", "rate", rate, "burst", "10k",
           "latency", "10s"});

@@ -10,15 +10,20 @@
 #include <thread>
 
 #include "actors/tunnel/tunnel_engine.hpp"
+#include "config/digest.hpp"
 #include "net/socket.hpp"
 #include "tests/support/real_sshd.hpp"
+#include "tests/support/seeded.hpp"
 
 namespace ntrace::test {
 
 using namespace std::chrono_literals;
 
-/// Sends back what it gets, per connection, and its end of file after it. One that begins with "!"
-/// is only read, and answered by "done" at its end.
+/// Long enough that random bytes do not begin with it.
+constexpr std::string_view sink_word = "!keep it\n";
+
+/// Sends back what it gets, per connection, and its end of file after it. One that begins with
+/// sink_word is only read, and answered by "done" at its end.
 class echo_server {
 public:
   explicit echo_server(int port = server::free_port())
@@ -66,7 +71,8 @@ private:
         bool is_over = (fds[i].revents & (POLLERR | POLLNVAL)) != 0;
         if ((fds[i].revents & (POLLIN | POLLHUP)) != 0 && !c.ended) {
           const auto n = ::recv(fds[i].fd, scratch.data(), scratch.size(), 0);
-          if (n > 0 && !std::exchange(c.has_begun, true)) c.is_sink = scratch[0] == '!';
+          if (n > 0 && !std::exchange(c.has_begun, true))
+            c.is_sink = scratch.starts_with(sink_word);
           if (n > 0 && !c.is_sink) c.out.append(scratch, 0, static_cast<std::size_t>(n));
           if (n == 0) c.ended = true;
           if (n == 0 && c.is_sink) c.out = "done";
@@ -193,6 +199,14 @@ struct tunnel_world {
   }
   unique_fd connect() { return ok(net::connect_tcp(at(), 5000ms)); }
 };
+
+inline std::string random_bytes(random_source& random, std::size_t size) {
+  std::string out(size, '\0');
+  for (auto& c : out) c = static_cast<char>(random.below(256));
+  return out;
+}
+
+inline std::string hash(const std::string& bytes) { return digest_base64("sha256", bytes); }
 
 /// Reads until the end of the stream, a reset or the deadline; nothing for the last two.
 inline std::optional<std::string> read_to_end(int fd, milliseconds deadline = 20s) {

@@ -9,6 +9,7 @@
 #include "net/ssh_session.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
+#include "tests/support/ssh_packets.hpp"
 
 using namespace ntrace;
 using namespace ntrace::net;
@@ -188,17 +189,8 @@ TEST(ssh_session, ends_with_a_typed_error_for_each_kind_of_hostile_server) {
 }
 
 TEST(ssh_session, shows_what_a_server_offers_when_nothing_is_in_common) {
-  std::string message(1, '\x14');
-  message += std::string(16, 'c');
-  for (const auto* list : {"diffie-hellman-group1-sha1", "ssh-dss", "3des-cbc", "3des-cbc",
-                           "hmac-md5", "hmac-md5", "none", "none", "", ""})
-    put_string(message, list);
-  message += std::string(5, '\0');
-  const auto padding = 8 - (message.size() + 5) % 8 + 4;
-  std::string packet;
-  put_number(packet, static_cast<std::uint32_t>(message.size() + 1 + padding));
-  packet += static_cast<char>(padding);
-  packet += message + std::string(padding, '\0');
+  const auto packet =
+      test::key_exchange_offer("diffie-hellman-group1-sha1", "ssh-dss", "3des-cbc", "hmac-md5");
   const auto seen = verdict_on("SSH-2.0-old\r\n" + packet);
   EXPECT_EQ(seen.code, ec::bad_config) << seen.message;
   EXPECT_NE(seen.message.find("diffie-hellman-group1-sha1"), std::string::npos) << seen.message;

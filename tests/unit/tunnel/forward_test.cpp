@@ -24,16 +24,18 @@ forward_fsm with_open(connection_id of, forward_options options = {}) {
 }  // namespace
 
 TEST(forward_fsm, holds_connections_without_a_session_and_opens_them_in_order) {
-  forward_fsm uut;
-  uut.on_accepted(start, 1);
-  uut.on_accepted(start, 2);
+  forward_options options;
+  options.opening_max = 2;
+  forward_fsm uut{options};
+  for (connection_id id = 1; id <= 3; ++id) uut.on_accepted(start, id);
   uut.on_local_bytes(start, 1, "first");
   const auto up = only<open_channel>(uut.on_session(start, 1));
-  ASSERT_EQ(up.size(), 1u) << "libssh2 opens one at a time";
+  ASSERT_EQ(up.size(), 2u) << "no more than the bound";
   EXPECT_EQ(up[0].of, 1u);
+  EXPECT_EQ(up[1].of, 2u);
   const auto opened = uut.on_opened(start, 1);
   EXPECT_EQ(only<write_channel>(opened).at(0).data, "first");
-  EXPECT_EQ(only<open_channel>(opened).at(0).of, 2u);
+  EXPECT_EQ(only<open_channel>(opened).at(0).of, 3u);
 }
 
 TEST(forward_fsm, resets_what_ran_over_a_lost_session_and_keeps_what_only_waited) {
@@ -104,7 +106,9 @@ TEST(forward_fsm, stops_reading_a_side_while_the_other_takes_nothing) {
 }
 
 TEST(forward_fsm, keeps_the_slot_of_a_pending_open_whose_client_left_and_closes_what_comes) {
-  forward_fsm uut;
+  forward_options options;
+  options.opening_max = 1;
+  forward_fsm uut{options};
   uut.on_session(start, 1);
   uut.on_accepted(start, 1);
   uut.on_local_broken(start, 1);

@@ -112,6 +112,10 @@ TEST(tunnel_fsm, asks_a_host_less_often_that_is_down_for_minutes_and_hurries_whe
       ASSERT_EQ(sooner.size(), 1u);
       EXPECT_LE(sooner[0].at - now, 500ms);
       EXPECT_EQ(only<dial>(uut.on_network_changed(now)).size(), 1u);
+      uut.on_dial_failed(now, ++of, dial_failure::transient, "refused");
+      EXPECT_TRUE(only<dial>(uut.on_network_changed(now)).empty()) << "a link that flaps";
+      now += 2s;
+      uut.on_tick(now);
       continue;
     }
     now = at;
