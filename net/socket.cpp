@@ -13,6 +13,8 @@
 #include <cstring>
 #include <memory>
 
+#include "net/port_owner.hpp"
+
 namespace ntrace::net {
 
 bool wait_ready(int fd, bool for_write, milliseconds deadline, const cancellation* stop) {
@@ -92,9 +94,13 @@ result<unique_fd> listen_tcp(const host_port& at, int backlog) {
   const int one = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
       ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
-      ::listen(fd.get(), backlog) != 0)
-    return fail(ec::unreachable, "cannot listen on " + at.text() + ": " + std::strerror(errno) +
-                                     "; `ss -ltnp` shows who does");
+      ::listen(fd.get(), backlog) != 0) {
+    const int why = errno;
+    const auto owner = why == EADDRINUSE ? port_owner(at.port) : "";
+    return fail(ec::unreachable,
+                "cannot listen on " + at.text() + ": " + std::strerror(why) +
+                    (owner.empty() ? "; `ss -ltnp` shows who does" : "; " + owner + " does"));
+  }
   return fd;
 }
 

@@ -163,9 +163,9 @@ std::optional<error> ssh_session::impl::serve_probe() {
   if (code == SSH_AGAIN) return {};
   if (has_ended()) return failure();
   probing_.reset();
-  events_.push_back(ssh_probe_answered{});
   if (code == SSH_OK)
     return error{ec::ssh_failed, "the server opens channels of a type that only it may open", {}};
+  events_.push_back(ssh_probe_answered{});
   return {};
 }
 

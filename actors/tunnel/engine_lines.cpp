@@ -65,7 +65,10 @@ void tunnel_engine::loop::on_line_failed(generation of, const error& why) {
   if (is_live(of)) {
     ++lost_;
     ++gauges::value("tunnel_lost_" + std::string{to_string(why.code)});
-    return perform(tunnel_.on_session_lost(now_, of, to_string(why)));
+    perform(tunnel_.on_session_lost(now_, of, to_string(why), why.code == ec::ssh_failed));
+    if (tunnel_.damages() >= tunnel_fsm::damages_max)
+      log::error("tunnel.damaged", {{"sessions", tunnel_.damages()}, {"reason", to_string(why)}});
+    return;
   }
   ++gauges::value("tunnel_dials_failed");
   if (is_worth_a_line(++repeated_))

@@ -12,6 +12,7 @@ using std::chrono::duration_cast;
 constexpr milliseconds silent_before_next{1000};  // docs/tunnel.md, "Dialling"
 constexpr milliseconds demand_wait_max{500};
 constexpr milliseconds network_heed_interval{1000};
+constexpr milliseconds damage_wait{30'000};
 constexpr milliseconds suspend_min{10'000};  // A tick later than this: the machine slept.
 
 }  // namespace
@@ -63,7 +64,8 @@ void tunnel_fsm::abandon_dials(tunnel_effects& out) {
 
 /// No session and no dial under way: wait, then dial.
 void tunnel_fsm::fall_back(time_point now, const std::string& reason, tunnel_effects& out) {
-  retry_at_ = now + next_wait(now);
+  const auto wait = next_wait(now);
+  retry_at_ = now + (damages_ >= damages_max ? damage_wait : wait);
   enter(now, tunnel_state::backoff, reason, out);
   wake_at(*retry_at_, out);
 }
@@ -274,9 +276,10 @@ void tunnel_fsm::lose(time_point now, const std::string& reason, tunnel_effects&
   fall_back(now, reason, out);
 }
 
-tunnel_effects tunnel_fsm::on_session_lost(time_point now, generation of,
-                                           const std::string& reason) {
+tunnel_effects tunnel_fsm::on_session_lost(time_point now, generation of, const std::string& reason,
+                                           bool is_damaged) {
   tunnel_effects out;
+  if (of == live_) damages_ = is_damaged ? damages_ + 1 : 0;
   if (dials_.count(of) != 0) return on_dial_failed(now, of, dial_failure::transient, reason);
   if (of == standby_ && of != 0)
     lose_standby(now, out);

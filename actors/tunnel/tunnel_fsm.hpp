@@ -98,7 +98,12 @@ public:
   tunnel_effects on_probe_answered(time_point now, generation of);
   /// The server's kernel takes what stands before the probe: its deadline begins anew.
   void on_probe_advanced(time_point now, generation of);
-  tunnel_effects on_session_lost(time_point now, generation of, const std::string& reason);
+  /// `is_damaged`: what came over it was not what the server sent, by its checksums. The third in a
+  /// row waits half a minute: a line, or somebody in it, that damages is not hurried.
+  tunnel_effects on_session_lost(time_point now, generation of, const std::string& reason,
+                                 bool is_damaged = false);
+  static constexpr unsigned damages_max = 3;
+  unsigned damages() const { return damages_; }  ///< Sessions in a row that ended so.
 
   /// Somebody wants to use the tunnel: a long wait becomes a short one.
   tunnel_effects on_demand(time_point now);
@@ -165,7 +170,7 @@ private:
   std::optional<time_point> standby_asked_, standby_dial_at_;
   std::optional<double> srtt_ms_, rttvar_ms_;
   time_point expected_ = time_point::max();  ///< The earliest wake that was asked for.
-  unsigned failures_ = 0;
+  unsigned failures_ = 0, damages_ = 0;
   std::uint64_t stale_ = 0;
   std::size_t connections_ = 0;
   bool is_outstanding_ = false;

@@ -13,6 +13,7 @@
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
+#include "actors/tunnel/remote_command.hpp"
 #include "actors/tunnel/tunnel_settings.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "config/file.hpp"
@@ -273,6 +274,51 @@ TEST(fuzz, ssh_names_keys_and_pinned_host_keys) {
          if (const auto reverse = tunnel::parse_reverse(input)) {
            ASSERT_NE(reverse->listen.port, 0);
          }
+       });
+}
+
+/// What a POSIX shell makes of words in single quotes and of \' between them.
+std::vector<std::string> words_of(const std::string& quoted) {
+  std::vector<std::string> out{""};
+  bool is_quoted = false;
+  for (std::size_t i = 0; i < quoted.size(); ++i) {
+    if (quoted[i] == '\'')
+      is_quoted = !is_quoted;
+    else if (!is_quoted && quoted[i] == ' ')
+      out.emplace_back();
+    else if (!is_quoted && quoted[i] == '\\')
+      out.back() += quoted[++i];
+    else if (is_quoted)
+      out.back() += quoted[i];
+    else
+      return {"a shell would read this itself: ", quoted};
+  }
+  return out;
+}
+
+TEST(fuzz, words_for_a_remote_shell_and_what_it_says) {
+  fuzz("remote_command",
+       {"printf\xff%s\xffit's", "NTRACE_PID 12\nerr\nNTRACE_EXIT abc 3\n",
+        "-n\xff\xff\n\xff$(x)`y`\\"},
+       [](const std::string& input) {
+         std::vector<std::string> words{""};
+         for (const char c : input)
+           if (c == '\xff')
+             words.emplace_back();
+           else
+             words.back() += c;
+         const auto quoted = tunnel::quote_for_sh(words);
+         ASSERT_EQ(quoted.has_value(), input.find('\0') == input.npos);
+         if (quoted) {
+           ASSERT_EQ(words_of(*quoted), words);
+         }
+         tunnel::remote_stderr whole{"abc", 64}, pieces{"abc", 64};
+         whole.add(input);
+         for (const char c : input) pieces.add({&c, 1});
+         ASSERT_EQ(whole.pid(), pieces.pid());
+         ASSERT_EQ(whole.status(), pieces.status());
+         ASSERT_EQ(whole.text(), pieces.text());
+         ASSERT_LE(whole.text().size(), 64u);
        });
 }
 

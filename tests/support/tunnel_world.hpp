@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <functional>
 #include <future>
 #include <map>
 #include <thread>
@@ -182,6 +183,10 @@ struct tunnel_world {
   host_port at() const { return {"127.0.0.1", static_cast<std::uint16_t>(listen)}; }
   tunnel_world& start() {
     settings.to = ok(net::parse_ssh_target(sshd.url()));
+    return start_as_set();
+  }
+  /// `settings.to` is the caller's.
+  tunnel_world& start_as_set() {
     settings.listen = at();
     settings.target = settings.target.port == 0 ? echo.at() : settings.target;
     if (settings.key_file.empty()) settings.key_file = sshd.key_file();
@@ -221,6 +226,55 @@ inline std::optional<std::string> read_to_end(int fd, milliseconds deadline = 20
     if (n > 0) out.append(bytes, 0, static_cast<std::size_t>(n));
   }
   return {};
+}
+
+struct stream_report {
+  std::uint64_t right = 0;  ///< Bytes that came back as they were sent, from the first on.
+  bool is_wrong = false;    ///< Then came one that was never sent so.
+  bool has_ended = false;   ///< By an end of file, after all of them.
+};
+
+/// Sends `bytes` of random ones and compares what comes back while it comes. `on_progress` is told
+/// how many came back.
+inline stream_report stream_through(
+    int fd, std::uint64_t seed, std::uint64_t bytes,
+    const std::function<void(std::uint64_t)>& on_progress = [](std::uint64_t) {}) {
+  auto sender = std::async(std::launch::async, [=] {
+    random_source random{seed};
+    for (std::uint64_t sent = 0; sent < bytes; sent += 8192) {
+      std::string piece;
+      while (piece.size() < 8192) {
+        const auto word = random.next();
+        piece.append(reinterpret_cast<const char*>(&word), sizeof word);
+      }
+      if (!net::send_all(fd, piece, 60s)) return;
+    }
+    ::shutdown(fd, SHUT_WR);
+  });
+  stream_report out;
+  random_source random{seed};
+  std::string expected, got(64 << 10, '\0');
+  const auto end = steady_clock::now() + 120s;
+  while (steady_clock::now() < end && !out.is_wrong) {
+    if (!net::wait_ready(fd, false, 100ms)) continue;
+    const auto n = ::recv(fd, got.data(), got.size(), 0);
+    if (n < 0 && errno == EAGAIN) continue;
+    if (n <= 0) {
+      out.has_ended = n == 0 && out.right == bytes;
+      break;
+    }
+    while (expected.size() < static_cast<std::size_t>(n)) {
+      const auto word = random.next();
+      expected.append(reinterpret_cast<const char*>(&word), sizeof word);
+    }
+    out.is_wrong =
+        expected.compare(0, static_cast<std::size_t>(n), got, 0, static_cast<std::size_t>(n)) != 0;
+    if (!out.is_wrong) out.right += static_cast<std::uint64_t>(n);
+    expected.erase(0, static_cast<std::size_t>(n));
+    on_progress(out.right);
+  }
+  ::shutdown(fd, SHUT_RDWR);  // The sender may wait for room.
+  return out;
 }
 
 /// One line there and back; false when the connection ended or nothing came in time.

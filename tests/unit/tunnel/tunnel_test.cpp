@@ -98,6 +98,25 @@ TEST(tunnel_fsm, waits_longer_each_time_for_a_server_that_accepts_and_drops) {
   EXPECT_GT(longest, 200ms) << "it never learns";
 }
 
+TEST(tunnel_fsm, waits_half_a_minute_after_the_third_damaged_session_in_a_row) {
+  auto uut = up_since(start);
+  auto now = start;
+  const auto lose = [&](generation of, bool is_damaged) {
+    now += 10s;
+    auto wait = only<wake>(uut.on_session_lost(now, of, "checksum", is_damaged)).at(0).at - now;
+    now += wait;
+    EXPECT_EQ(only<dial>(uut.on_tick(now)).size(), 1u);
+    finish_dial(uut, now, of + 1);
+    return wait;
+  };
+  EXPECT_LE(lose(1, true), 500ms);
+  EXPECT_LE(lose(2, true), 500ms);
+  EXPECT_LE(lose(3, false), 500ms) << "another end: not in a row";
+  EXPECT_LE(lose(4, true), 500ms);
+  EXPECT_LE(lose(5, true), 500ms);
+  EXPECT_EQ(lose(6, true), 30s);
+}
+
 TEST(tunnel_fsm, asks_a_host_less_often_that_is_down_for_minutes_and_hurries_when_there_is_demand) {
   tunnel_fsm uut{plain(), 7};
   uut.on_start(start);
