@@ -94,9 +94,15 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
                         "linux",
                         {},
                         value.value("degraded", std::vector<std::string>{})};
-  for (const auto& c : value["checks"])
-    receipt.checks.push_back({c.value("id", ""), c.value("ok", false), c.value("seen", "")});
   auto up = await_ready(spec.deadline);
+  if (up) {
+    auto proof = helper_->call({{"op", "prove"}, {"uuid", uuid_}});
+    if (!proof)
+      up = fail(proof.error());
+    else
+      for (const auto& c : proof->value["checks"])
+        receipt.checks.push_back({c.value("id", ""), c.value("ok", false), c.value("seen", "")});
+  }
   if (up && !receipt.ok()) {
     const auto bad = std::find_if(receipt.checks.begin(), receipt.checks.end(),
                                   [](const clean_check& c) { return !c.ok; });

@@ -1,13 +1,8 @@
 // Real zones of the Linux engine: what holds, what is gone afterwards.
-#include <gtest/gtest.h>
-
 #include <future>
 #include <thread>
 
-#include "actors/zone/linux/zone_store.hpp"
-#include "actors/zone/zone_linux.hpp"
-#include "config/ids.hpp"
-#include "tests/support/program.hpp"
+#include "tests/support/zone_world.hpp"
 
 using namespace ntrace;
 using namespace ntrace::zone;
@@ -17,43 +12,7 @@ using test::ok;
 
 namespace {
 
-class zone_linux_test : public ::testing::Test {
-protected:
-  void SetUp() override {
-    NTRACE_NEEDS_ZONES();
-    helper = ok(privileged_helper::start({dir.path(), "", ::geteuid() != 0}));
-    random_source random{random_seed()};
-    uuid = make_uuid(random);
-    ok(helper->call({{"op", "create"}, {"uuid", uuid}}));
-    uut = std::make_unique<zone_linux>(helper, uuid);
-  }
-  void TearDown() override {
-    if (!uut) return;
-    uut.reset();
-    helper.reset();
-    EXPECT_EQ(test::leftovers(dir.path()), "");
-  }
-  exec_end run(const std::string& script, milliseconds deadline = 20s, output_limits limits = {},
-               const cancellation* stop = nullptr) {
-    out.clear();
-    return ok(uut->exec(
-        {{"sh", "-c", script},
-         {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"},
-         "/job",
-         deadline},
-        limits,
-        [this](std::string_view stream, std::string_view data) {
-          out.append(stream == "stdout" ? "" : "!").append(data);
-        },
-        stop, -1));
-  }
-  bool is_root() const { return ::geteuid() == 0; }
-
-  test::scratch dir;
-  std::shared_ptr<privileged_helper> helper;
-  std::string uuid, out;
-  std::unique_ptr<zone_linux> uut;
-};
+using zone_linux_test = test::zone_test;
 
 }  // namespace
 

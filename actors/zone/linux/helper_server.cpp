@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,18 +17,14 @@
 #include <cstring>
 #include <filesystem>
 
+#include "actors/zone/linux/syscall_filter.hpp"
 #include "config/ids.hpp"
 
 namespace ntrace::zone {
 namespace {
 
 constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
-
-std::uint64_t netns_of(int pid) {
-  struct stat facts {};
-  const auto path = "/proc/" + std::to_string(pid) + "/ns/net";
-  return ::stat(path.c_str(), &facts) == 0 ? facts.st_ino : 0;
-}
+constexpr std::size_t trash_max = 64;                     // generations of a zone
 
 bool is_below(const std::string& mountinfo, const std::string& path) {
   return mountinfo.find(" " + path) != std::string::npos;
@@ -57,6 +54,7 @@ result<zone_store*> helper_server::owned(const std::string& uuid) {
   // Reap, don't adopt: what an earlier life left running has lost its pipes and deadlines.
   if (is_root())
     if (auto reaped = zone_cgroup::reap(layout_, uuid + "."); !reaped) return fail(reaped.error());
+  boot_ids_[uuid] = machine_boot_id();
   return &stores_.emplace(uuid, std::move(store)).first->second;
 }
 
@@ -95,23 +93,30 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   if (!is_root() && !options_.allow_degraded)
     return fail(ec::zone_unsupported,
                 "zones with one user id need zone_allow_degraded; as root they have their own ids");
+  if (filter_.empty()) return fail(ec::zone_unsupported, filter_problem_);
   const bool fresh = request.value("fresh", true);
   auto layers = (*store)->layers();
   if (!layers) return fail(layers.error());
+  std::vector<std::string> degraded;
+  const auto broken = (*store)->broken_layer(degraded);
+  if (!broken) return fail(broken.error());
+  // What is thrown away faster than it is deleted must not fill the disk.
+  if ((*store)->trash_entries() > trash_max) empty_trash(options_.data);
   auto layer = (*store)->open_generation(fresh);
   if (!layer) return fail(layer.error());
   live_zone zone{zone_store{options_.data, uuid}, layer->generation, !fresh, -1, {}, {}};
   const auto name = uuid + "." + std::to_string(layer->generation);
-  const bool was_absent = zone_cgroup::is_absent(layout_, name);
-  const bool was_empty = !layer->is_new || std::filesystem::is_empty(layer->upper);
-  std::vector<std::string> degraded;
+  zone.was_absent = zone_cgroup::is_absent(layout_, name);
+  zone.was_empty = !layer->is_new || std::filesystem::is_empty(layer->upper);
+  zone.is_new = layer->is_new;
+  zone.broken_layer = *broken;
   if ((*store)->ids().is_shared) degraded.emplace_back("uid_range");
   auto group = make_cgroup(name, request, degraded);
   if (!group) return fail(group.error());
   zone.cgroup = std::move(*group);
   auto up = boot_zone({*layers, layer->upper, layer->work, fresh, request.value("network", false),
                        (*store)->ids(), zone.cgroup ? &*zone.cgroup : nullptr, init_image_.get(),
-                       request.value("memory_bytes", std::uint64_t{1} << 30) / 2});
+                       &filter_, request.value("memory_bytes", std::uint64_t{1} << 30) / 2});
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
     if (auto ended = (*store)->end_generation(layer->generation, !fresh); !ended)
@@ -128,34 +133,50 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                         {"snapshot", (*store)->facts()->snapshot},
                         {"cgroup", zone.cgroup ? zone.cgroup->v2_path() : ""},
                         {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""},
-                        {"degraded", degraded},
-                        {"checks", proof(zone, *layer, was_absent, was_empty)}};
+                        {"degraded", degraded}};
   pass = {up->control.release(), ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0)};
-  last_netns_[uuid] = netns_of(zone.pid);
   live_.emplace(uuid, std::move(zone));
   return answer;
 }
 
-nlohmann::json helper_server::proof(const live_zone& zone, const zone_store::writable& layer,
-                                    bool was_absent, bool was_empty) const {
-  const auto net = netns_of(zone.pid);
-  const auto last = last_netns_.find(zone.store.uuid());
-  // A dead namespace's inode may come back at once; it is only wrong while somebody holds it, and
-  // the earlier init is reaped, so what must differ is the host's.
-  const bool net_is_new = net != 0 && net != netns_of(::getpid());
-  const auto mountinfo = read_file("/proc/self/mountinfo").value_or("");
+/// The proof of clean of a zone that says that it is up: from outside, and before it runs anything.
+result<nlohmann::json> helper_server::prove(const std::string& uuid) {
+  const auto at = live_.find(uuid);
+  if (at == live_.end()) return fail(ec::invalid_state, "zone " + uuid + " is not up");
+  auto& zone = at->second;
+  zone.namespaces = namespaces_of(zone.pid);
+  const auto ours = namespaces_of(::getpid());
+  if (!zone.namespaces || !ours)
+    return fail(ec::zone_failed, "zone " + uuid + "'s init ended before its proof");
+  const auto& held = holders_[uuid];
+  const auto ids = stores_.at(uuid).ids();
+  // Ours, and those that everybody on the host sees.
+  const auto mountinfo =
+      read_file("/proc/self/mountinfo").value_or("") +
+      read_file("/proc/" + std::to_string(::getppid()) + "/mountinfo").value_or("");
   const bool limits_hold = zone.cgroup.has_value() || options_.allow_degraded;
-  const auto check = [](const char* id, bool ok, const char* seen) {
-    return nlohmann::json{{"id", id}, {"ok", ok}, {"seen", ok ? "" : seen}};
+  auto out = nlohmann::json::array();
+  const auto check = [&out](const char* id, const std::string& wrong) {
+    out.push_back({{"id", id}, {"ok", wrong.empty()}, {"seen", wrong}});
   };
-  return nlohmann::json::array(
-      {check("P1", was_absent, "a cgroup of this generation existed"),
-       check("P2", last == last_netns_.end() || live_.count(zone.store.uuid()) == 0,
-             "the last init is not reaped"),
-       check("P5", !is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"),
-       check("P6", was_empty && (layer.is_new || zone.keep), "the writable layer was not empty"),
-       check("P8", net_is_new, "the network namespace is the host's"),
-       check("P9", limits_hold, "no limits")});
+  const auto unless = [](bool ok, const char* wrong) { return std::string{ok ? "" : wrong}; };
+  check("P1", unless(zone.was_absent, "a cgroup of this generation existed"));
+  check("P2", unless(live_.count(uuid) == 1, "the last init is not reaped"));
+  check("P3", stranger_in_range(ids, *zone.namespaces));
+  check("P4", still_lives_in(held.namespaces, held.pids));
+  check("P5", unless(!is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"));
+  check("P6",
+        unless(zone.was_empty && (zone.is_new || zone.keep), "the writable layer was not empty"));
+  check("P7", zone.broken_layer);
+  bool is_apart = true;
+  for (std::size_t i = 0; i < ours->size(); ++i)
+    is_apart = is_apart && (*zone.namespaces)[i] != (*ours)[i];
+  check("P8", unless(is_apart, "it shares a namespace with the host"));
+  check("P9", unless(limits_hold, "no limits"));
+  check("P10", open_box(zone.pid, ids));
+  check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
+  check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
+  return nlohmann::json{{"checks", out}};
 }
 
 result<nlohmann::json> helper_server::end(const std::string& uuid) {
@@ -176,6 +197,11 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
     zone.cgroup->kill();
     ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
   }
+  // Now: the numbers of the namespaces that are gone are soon given to others.
+  holders_.erase(uuid);
+  if (zone.namespaces)
+    if (auto pids = who_lives_in(*zone.namespaces); !pids.empty())
+      holders_[uuid] = {*zone.namespaces, std::move(pids)};
   auto ended = stores_.at(uuid).end_generation(zone.generation, zone.keep);
   live_.erase(at);
   sweep();
@@ -184,10 +210,12 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
 }
 
 result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& pass) {
+  if (is_sweep_due_) sweep();
   const auto op = request.value("op", "");
   const auto uuid = request.value("uuid", "");
   if (op == "create") return create(request);
   if (op == "boot") return boot(request, pass);
+  if (op == "prove") return prove(uuid);
   if (op == "end") return end(uuid);
   auto store = owned(uuid);
   if (!store) return fail(store.error());
@@ -225,19 +253,27 @@ result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& 
 }
 
 void helper_server::sweep() {
-  // Deleting may take long; a child does it, so that the next boot does not wait.
-  if (const int pid = ::fork(); pid == 0) {
-    ::setpriority(PRIO_PROCESS, 0, 19);
-    empty_trash(options_.data);
-    _exit(0);
+  // Deleting may take long; a child does it, so that the next boot does not wait. One at a time.
+  is_sweep_due_ = sweeper_ > 0 && ::waitpid(sweeper_, nullptr, WNOHANG) == 0;
+  if (is_sweep_due_) return;
+  sweeper_ = ::fork();
+  if (sweeper_ != 0) return;
+  ::setpriority(PRIO_PROCESS, 0, 19);
+  ::syscall(SYS_close_range, 0, ~0u, 0);  // Our locks and sockets are not its own.
+  // What came to lie there meanwhile, too.
+  while (empty_trash(options_.data)) {
   }
-  while (::waitpid(-1, nullptr, WNOHANG) > 0 && live_.empty()) {
-  }
+  _exit(0);
 }
 
 void helper_server::run(int socket) {
   auto image = make_init_image();
   if (image) init_image_ = std::move(*image);
+  auto filter = make_syscall_filter();
+  if (filter)
+    filter_ = std::move(*filter);
+  else
+    filter_problem_ = filter.error().message;
   std::string packet(64u << 10, '\0');
   for (;;) {
     const auto n = ::recv(socket, packet.data(), packet.size(), 0);
@@ -274,7 +310,7 @@ void helper_server::run(int socket) {
       live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
   }
   empty_trash(options_.data);
-  while (::waitpid(-1, nullptr, 0) > 0) {  // Sweepers: an orphan would stay a zombie for ever.
+  while (::waitpid(-1, nullptr, 0) > 0) {  // The sweeper: an orphan would stay a zombie for ever.
   }
   zone_cgroup::remove_parents(layout_);
 }

@@ -21,6 +21,7 @@
 
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/mounts.hpp"
+#include "actors/zone/linux/syscall_filter.hpp"
 
 // The static zone init, put into this object by the assembler (see CMakeLists.txt).
 extern "C" const char ntrace_zone_init_begin[];
@@ -76,6 +77,12 @@ unique_fd make_listener() {
   return fd;
 }
 
+/// Leaves what starting a job needs; the job itself has nothing.
+void drop_bounding_set() {
+  for (int cap = 0; cap <= 63; ++cap)
+    if (((init_capabilities >> cap) & 1) == 0) ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+}
+
 /// Waits for the helper's word, and the detached mounts that come with it.
 std::array<int, mounts_max> await_go(int control) {
   std::array<int, mounts_max> mounts{-1, -1};
@@ -116,15 +123,17 @@ std::array<int, mounts_max> await_go(int control) {
     const unique_fd image{::fcntl(plan.init_image, F_DUPFD_CLOEXEC, 10)};
     ::syscall(SYS_close_range, control_at + 1, image.get() - 1, 0);
     ::syscall(SYS_close_range, image.get() + 1, ~0u, 0);
-    const unique_fd null{::open("/dev/null", O_RDWR)};
+    const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     for (int fd = 0; fd < 3; ++fd)
       if (::dup2(null.get(), fd) < 0) fail_step("set up stdio");
-    char name[] = "zone-init";
-    char* argv[] = {name, nullptr};
+    char name[] = "zone-init", shared[] = "shared";
+    char* argv[] = {name, plan.ids.is_shared ? shared : nullptr, nullptr};
     char* env[] = {nullptr};
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    drop_bounding_set();
+    if (!install_syscall_filter(*plan.filter)) fail_step("install the filter of system calls");
     ::syscall(SYS_execveat, image.get(), "", argv, env, AT_EMPTY_PATH);
     fail_step("start zone init");
   } catch (const std::string& step) {

@@ -12,6 +12,9 @@ namespace ntrace::zone {
 
 inline constexpr std::uint16_t proxy_port = 3128;  // inside the zone, on 127.0.0.1
 
+/// The bounding set of a zone's init: CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP.
+inline constexpr std::uint64_t init_capabilities = 0x1e0;
+
 struct boot_plan {
   std::vector<std::string> layers;  ///< Read-only, topmost first.
   std::string upper, work;
@@ -20,6 +23,7 @@ struct boot_plan {
   zone_ids ids;
   const zone_cgroup* cgroup = nullptr;  ///< Null: no limits (a degraded machine).
   int init_image = -1;                  ///< Sealed memfd of zone init.
+  const std::string* filter = nullptr;  ///< Of system calls: make_syscall_filter().
   std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "actors/zone/linux/clean_proof.hpp"
 #include "config/ids.hpp"
 
 namespace ntrace::zone {
@@ -105,8 +106,10 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file) {
     if (::lchown(layer.c_str(), root_id, root_id) != 0)
       return fail(io_error("chown", layer, errno));
   }
-  nlohmann::json meta{{"name", clean}, {"created_ms", wall_ms()}, {"layers", {"clean"}}};
-  if (auto w = write_json("snapshots/clean/meta.json", meta); !w) return w;
+  if (auto w = seal(std::string{clean},
+                    {{"name", clean}, {"created_ms", wall_ms()}, {"layers", {"clean"}}});
+      !w)
+    return w;
   if (auto w = write_json("state.json", {{"generation", 0}, {"snapshot", clean}}); !w) return w;
   return write_json("zone.json", spec);
 }
@@ -149,6 +152,49 @@ result<std::vector<std::string>> zone_store::layers() const {
   for (const auto& name : meta->value("layers", std::vector<std::string>{}))
     out.insert(out.begin(), path_ + "/snapshots/" + name + "/layer");
   return out;
+}
+
+/// Writes meta.json with the digests of the snapshot's own layer, where it has one.
+result<void> zone_store::seal(const std::string& snapshot, nlohmann::json meta) const {
+  const auto layer = path_ + "/snapshots/" + snapshot + "/layer";
+  if (::access(layer.c_str(), F_OK) == 0) {
+    const auto fast = fast_seal(layer);
+    const auto full = fast ? full_seal(layer) : fast;
+    if (!full) return fail(full.error());
+    meta["fast"] = *fast;
+    meta["full"] = *full;
+  }
+  return write_json("snapshots/" + snapshot + "/meta.json", meta);
+}
+
+result<std::string> zone_store::broken_layer(std::vector<std::string>& degraded) const {
+  const auto now = facts();
+  if (!now) return fail(now.error());
+  const auto top = read_json("snapshots/" + now->snapshot + "/meta.json");
+  if (!top) return fail(top.error());
+  for (const auto& name : top->value("layers", std::vector<std::string>{})) {
+    const auto meta = read_json("snapshots/" + name + "/meta.json");
+    if (!meta) return "the layer " + name + " is gone";
+    const auto layer = path_ + "/snapshots/" + name + "/layer";
+    const auto fast = fast_seal(layer);
+    if (!fast) return fast.error().message;
+    if (*fast == meta->value("fast", "")) continue;
+    if (meta->contains("full")) {
+      const auto full = full_seal(layer);
+      if (!full || *full != (*meta)["full"])
+        return "the layer " + name + " is not as it was sealed";
+    } else {
+      degraded.emplace_back("unsealed");
+    }
+    if (auto w = seal(name, *meta); !w) return fail(w.error());
+  }
+  return std::string{};
+}
+
+std::size_t zone_store::trash_entries() const {
+  std::error_code ignored;
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator{path_ + "/trash", ignored}, fs::directory_iterator{}));
 }
 
 result<zone_store::writable> zone_store::open_generation(bool fresh) {
@@ -230,9 +276,7 @@ result<void> zone_store::snapshot(const std::string& name) {
     stack.push_back(name);
   }
   if (auto gone = discard_generations(); !gone) return gone;
-  if (auto w = write_json("snapshots/" + name + "/meta.json",
-                          {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}});
-      !w)
+  if (auto w = seal(name, {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}}); !w)
     return w;
   (*state)["kept"] = false;
   (*state)["snapshot"] = name;
@@ -296,14 +340,19 @@ std::vector<zone_facts> list_zones(const std::string& data) {
   return out;
 }
 
-void empty_trash(const std::string& data) {
+bool empty_trash(const std::string& data) {
   std::error_code ignored;
+  bool has_deleted = false;
   std::vector<fs::path> heaps{data + "/trash"};
   for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
     heaps.push_back(entry.path() / "trash");
   for (const auto& heap : heaps)
-    for (const auto& entry : fs::directory_iterator{heap, ignored})
-      fs::remove_all(entry.path(), ignored);
+    for (const auto& entry : fs::directory_iterator{heap, ignored}) {
+      std::error_code stuck;
+      fs::remove_all(entry.path(), stuck);
+      has_deleted = has_deleted || !stuck;
+    }
+  return has_deleted;
 }
 
 }  // namespace ntrace::zone

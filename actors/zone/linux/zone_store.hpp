@@ -34,6 +34,13 @@ public:
   /// The layers of the current snapshot, topmost first, as overlayfs wants them.
   result<std::vector<std::string>> layers() const;
 
+  /// P7: why the layers of the current snapshot are not as they were sealed; empty when they are.
+  /// One that only moved (a restored copy) is sealed anew; so is one of a time before seals, which
+  /// is then told in `degraded`.
+  result<std::string> broken_layer(std::vector<std::string>& degraded) const;
+  /// How many dead generations wait to be deleted.
+  std::size_t trash_entries() const;
+
   /// The writable layer for a boot: a new generation, or the last one kept by keep_generation().
   struct writable {
     std::uint64_t generation = 0;
@@ -61,6 +68,7 @@ private:
   result<void> build_skeleton(const std::string& layer, const std::string& ca_file) const;
   result<nlohmann::json> read_json(const std::string& name) const;
   result<void> write_json(const std::string& name, const nlohmann::json& value) const;
+  result<void> seal(const std::string& snapshot, nlohmann::json meta) const;
   result<void> to_trash(const std::string& path) const;
   std::vector<std::string> snapshots() const;
 
@@ -72,7 +80,8 @@ private:
 std::vector<zone_facts> list_zones(const std::string& data);
 /// True for a snapshot's name as vmadm takes it.
 bool is_snapshot_name(std::string_view name);
-/// Deletes what lies in the trash of `data` and its zones.
-void empty_trash(const std::string& data);
+/// Deletes what lies in the trash of `data` and its zones; false when nothing lay there that could
+/// be deleted.
+bool empty_trash(const std::string& data);
 
 }  // namespace ntrace::zone

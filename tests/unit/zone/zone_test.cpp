@@ -3,6 +3,8 @@
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/syscall_filter.hpp"
+#include "actors/zone/linux/syscall_policy.hpp"
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_fence.hpp"
 #include "tests/support/ok.hpp"
@@ -155,4 +157,21 @@ TEST(zone_fence, lets_only_the_attempt_use_the_zone_that_it_was_booted_for) {
   uut.on_end();
   EXPECT_EQ(code_of(uut.check_use(8)), ec::stale_lease) << "its zone is gone";
   EXPECT_TRUE(uut.check_boot(1)) << "another dispatcher counts from one";
+}
+
+TEST(syscall_policy, is_the_list_that_the_manual_has) {
+  const auto manual = test::ok(read_file(std::string{NTRACE_TESTS} + "/../docs/zones.md"));
+  for (const auto& one : denied_calls) {
+    const std::string name{one.name};
+    const auto words = [&](char before, char after) {
+      return manual.find(before + name + after) != manual.npos;
+    };
+    EXPECT_TRUE(words(' ', ' ') || words(' ', '\n') || words(' ', '`') || words('`', ' ')) << name;
+  }
+}
+
+TEST(syscall_filter, can_be_made_of_the_whole_list_and_fits_a_program) {
+  const auto filter = test::ok(make_syscall_filter());
+  EXPECT_EQ(filter.size() % 8, 0u) << "of struct sock_filter";
+  EXPECT_LT(filter.size() / 8, 4096u) << "BPF_MAXINSNS";
 }

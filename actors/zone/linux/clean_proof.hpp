@@ -1,0 +1,44 @@
+#pragma once
+// What is seen from outside of a zone that has just booted, for its proof of clean. Nothing of what
+// the zone says of itself is believed. docs/zones.md, "Proof of clean".
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/zone/linux/zone_store.hpp"
+
+namespace ntrace::zone {
+
+/// Inode numbers of a process's mnt, pid, net, ipc, user and uts namespaces (namespaces(7)).
+using namespace_ids = std::array<std::uint64_t, 6>;
+std::optional<namespace_ids> namespaces_of(int pid);
+
+/// P3: a process, zombies aside, that runs with an id of the zone outside of the namespaces of its
+/// init now; empty when there is none. Shared ids tell nothing.
+std::string stranger_in_range(const zone_ids& ids, const namespace_ids& live);
+
+/// The processes that live in one of these namespaces. To be asked while the zone ends: the numbers
+/// of namespaces that are gone are given to new ones.
+std::vector<int> who_lives_in(const namespace_ids& namespaces);
+/// P4: one of `pids` that still does; empty when there is none.
+std::string still_lives_in(const namespace_ids& namespaces, const std::vector<int>& pids);
+
+/// P10: why the box that `init_pid` lives in is not closed as it must be: its rights, its filter,
+/// its ids, its descriptors and each of its mounts. Empty when it is.
+std::string open_box(int init_pid, const zone_ids& ids);
+
+/// P10's part on mounts, of the text of /proc/PID/mountinfo (proc(5)). Pure.
+std::string wrong_mount(std::string_view mountinfo);
+
+/// P7: the digest of what stat(2) tells of all entries below `layer`, inode and change time too:
+/// cheap, and it changes with whatever is done to a file. ec::io.
+result<std::string> fast_seal(const std::string& layer);
+/// The digest of what a copy of the layer would have too: names, kinds, modes, owners, contents.
+result<std::string> full_seal(const std::string& layer);
+
+/// random(4): another one after each boot of the machine.
+std::string machine_boot_id();
+
+}  // namespace ntrace::zone

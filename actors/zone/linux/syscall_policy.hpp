@@ -1,0 +1,54 @@
+#pragma once
+// The system calls that nothing in a zone may make: one table for the filter, its tests and
+// docs/zones.md. A list of what is denied, on top of empty capabilities, because a list of what is
+// allowed breaks with each release of Node.
+#include <array>
+#include <cerrno>
+#include <string_view>
+
+namespace ntrace::zone {
+
+struct denied_call {
+  std::string_view name;
+  int answer;  ///< errno that the caller sees.
+};
+
+/// ENOSYS where libraries have another way: glibc starts threads by clone when there is no clone3,
+/// whose flags stand behind a pointer that a filter cannot follow.
+inline constexpr std::array denied_calls{
+    // Namespaces and mounts.
+    denied_call{"unshare", EPERM}, denied_call{"setns", EPERM}, denied_call{"clone3", ENOSYS},
+    denied_call{"mount", EPERM}, denied_call{"umount2", EPERM}, denied_call{"pivot_root", EPERM},
+    denied_call{"chroot", EPERM}, denied_call{"fsopen", EPERM}, denied_call{"fsconfig", EPERM},
+    denied_call{"fsmount", EPERM}, denied_call{"fspick", EPERM}, denied_call{"move_mount", EPERM},
+    denied_call{"open_tree", EPERM}, denied_call{"mount_setattr", EPERM},
+    denied_call{"open_by_handle_at", EPERM}, denied_call{"name_to_handle_at", EPERM},
+    denied_call{"quotactl", EPERM}, denied_call{"quotactl_fd", EPERM},
+    // Other processes.
+    denied_call{"ptrace", EPERM}, denied_call{"process_vm_readv", EPERM},
+    denied_call{"process_vm_writev", EPERM}, denied_call{"process_madvise", EPERM},
+    denied_call{"pidfd_getfd", EPERM}, denied_call{"kcmp", EPERM},
+    // Wide or often broken parts of the kernel.
+    denied_call{"bpf", EPERM}, denied_call{"perf_event_open", EPERM},
+    denied_call{"userfaultfd", EPERM}, denied_call{"io_uring_setup", ENOSYS},
+    denied_call{"io_uring_enter", ENOSYS}, denied_call{"io_uring_register", ENOSYS},
+    denied_call{"keyctl", EPERM}, denied_call{"add_key", EPERM}, denied_call{"request_key", EPERM},
+    denied_call{"fanotify_init", EPERM}, denied_call{"lookup_dcookie", EPERM},
+    denied_call{"modify_ldt", EPERM}, denied_call{"vhangup", EPERM}, denied_call{"acct", EPERM},
+    // The machine.
+    denied_call{"init_module", EPERM}, denied_call{"finit_module", EPERM},
+    denied_call{"delete_module", EPERM}, denied_call{"kexec_load", EPERM},
+    denied_call{"kexec_file_load", EPERM}, denied_call{"reboot", EPERM},
+    denied_call{"swapon", EPERM}, denied_call{"swapoff", EPERM}, denied_call{"syslog", EPERM},
+    denied_call{"settimeofday", EPERM}, denied_call{"clock_settime", EPERM},
+    denied_call{"clock_adjtime", EPERM}, denied_call{"adjtimex", EPERM},
+    denied_call{"sethostname", EPERM}, denied_call{"setdomainname", EPERM},
+    denied_call{"iopl", EPERM}, denied_call{"ioperm", EPERM}, denied_call{"mbind", EPERM},
+    denied_call{"set_mempolicy", EPERM}, denied_call{"migrate_pages", EPERM},
+    denied_call{"move_pages", EPERM}};
+
+// Beside these, by their arguments: clone with any CLONE_NEW… flag; sockets other than unix, inet,
+// inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal. Calls of
+// another architecture, x32 too, kill the process.
+
+}  // namespace ntrace::zone

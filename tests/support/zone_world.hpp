@@ -1,0 +1,56 @@
+#pragma once
+// A real zone of the Linux engine, in a folder of the test's own.
+#include <gtest/gtest.h>
+
+#include "actors/zone/linux/zone_store.hpp"
+#include "actors/zone/zone_linux.hpp"
+#include "config/ids.hpp"
+#include "tests/support/program.hpp"
+
+namespace ntrace::test {
+
+class zone_test : public ::testing::Test {
+protected:
+  void SetUp() override {
+    NTRACE_NEEDS_ZONES();
+    helper = ok(zone::privileged_helper::start({dir.path(), "", ::geteuid() != 0}));
+    uut = make_zone();
+    uuid = uut->uuid();
+  }
+  std::unique_ptr<zone::zone_linux> make_zone() {
+    const auto id = make_uuid(random_);
+    ok(helper->call({{"op", "create"}, {"uuid", id}}));
+    return std::make_unique<zone::zone_linux>(helper, id);
+  }
+  void TearDown() override {
+    if (!uut) return;
+    uut.reset();
+    helper.reset();
+    EXPECT_EQ(leftovers(dir.path()), "");
+  }
+  zone::exec_end run(const std::string& script, milliseconds deadline = std::chrono::seconds{20},
+                     zone::output_limits limits = {}, const cancellation* stop = nullptr) {
+    out.clear();
+    return ok(uut->exec(
+        {{"sh", "-c", script},
+         {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job"},
+         "/job",
+         deadline},
+        limits,
+        [this](std::string_view stream, std::string_view data) {
+          out.append(stream == "stdout" ? "" : "!").append(data);
+        },
+        stop, -1));
+  }
+  bool is_root() const { return ::geteuid() == 0; }
+
+  scratch dir;
+  std::shared_ptr<zone::privileged_helper> helper;
+  std::string uuid, out;
+  std::unique_ptr<zone::zone_linux> uut;
+
+private:
+  random_source random_{random_seed()};
+};
+
+}  // namespace ntrace::test
