@@ -55,6 +55,37 @@ void add_tunnel_bench(CLI::App& bench, outcome& out) {
   });
 }
 
+void add_zone_bench(CLI::App& bench, outcome& out) {
+  auto* sub = bench.add_subcommand("zone",
+                                   "Rollback, boot and first program of a zone, beside runc, "
+                                   "crun and bubblewrap where installed");
+  struct args {
+    bool as_json = false;
+    unsigned rounds = 100, rollbacks = 1000, zones = 50;
+    std::string dir = "/var/tmp";
+  };
+  auto a = std::make_shared<args>();
+  sub->add_flag("--json", a->as_json, "print JSON, with every sample");
+  sub->add_option("--rounds", a->rounds, "measured uses of each side")
+      ->check(CLI::Range(1u, 100'000u))
+      ->capture_default_str();
+  sub->add_option("--rollbacks", a->rollbacks, "rollbacks of one zone in a row")
+      ->check(CLI::Range(2u, 1'000'000u))
+      ->capture_default_str();
+  sub->add_option("--zones", a->zones, "zones that are up at once")
+      ->check(CLI::Range(1u, 1000u))
+      ->capture_default_str();
+  sub->add_option("--dir", a->dir, "a folder on the disk to measure")->capture_default_str();
+  sub->callback([&out, a] {
+    out.run = [a] {
+      const auto figures = bench::zone(a->dir, a->rounds, a->rollbacks, a->zones);
+      if (!figures) return report(figures.error(), a->as_json);
+      std::cout << (a->as_json ? figures->dump() + "\n" : bench::zone_table(*figures));
+      return 0;
+    };
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, outcome& out) {
@@ -62,6 +93,7 @@ void add_bench(CLI::App& app, outcome& out) {
   bench->require_subcommand(1);
   add_push_bench(*bench, out);
   add_tunnel_bench(*bench, out);
+  add_zone_bench(*bench, out);
   auto* sub = bench->add_subcommand(
       "supervision", "Restart of a failed child, beside Erlang (package erlang-base)");
   auto as_json = std::make_shared<bool>(false);

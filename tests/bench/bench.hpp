@@ -46,4 +46,14 @@ std::string push_table(const nlohmann::json& figures);
 result<nlohmann::json> tunnel(const std::string& parent, unsigned rounds, std::uint64_t seed);
 std::string tunnel_table(const nlohmann::json& figures);
 
+/// From a used zone to a fresh, proved one in which a program has run, `rounds` times beside runc,
+/// crun and bubblewrap where they work; then `rollbacks` of one zone, and `zones` at once. As root.
+/// JSON:
+/// {"rounds", "rows": [{"side", "median_ms", "p99_ms", "raw_ms"}…], "ratios": [{"peer", "ratio",
+/// "goal", "met"}…], "many": {"rollbacks", "first", "last", "before", "after", "most_disk_bytes"},
+/// "at_once": {"zones", "all_used_ms"}, "missing": [{"side", "why"}…]}.
+result<nlohmann::json> zone(const std::string& parent, unsigned rounds, unsigned rollbacks,
+                            unsigned zones);
+std::string zone_table(const nlohmann::json& figures);
+
 }  // namespace ntrace::bench

@@ -166,13 +166,14 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
   return out;
 }
 
-result<void> zone_cgroup::add(int pid) const {
+result<std::vector<unique_fd>> zone_cgroup::open_joins() const {
+  std::vector<unique_fd> out;
   for (const auto& path : paths_) {
     if (path == v2_path_) continue;
-    if (!write_text(path + "/cgroup.procs", std::to_string(pid)))
-      return fail(io_error("join", path, errno));
+    out.emplace_back(::open((path + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!out.back()) return fail(io_error("open", path + "/tasks", errno));
   }
-  return {};
+  return out;
 }
 
 void zone_cgroup::kill() const {

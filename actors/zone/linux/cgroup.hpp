@@ -44,8 +44,9 @@ public:
   const std::string& v2_path() const { return v2_path_; }
   /// The folder where memory is limited; empty when it is not.
   const std::string& memory_path() const { return memory_path_; }
-  /// Puts the process into the v1 groups.
-  result<void> add(int pid) const;
+  /// The files by which a process joins the v1 groups: it writes "0" into each, itself. The kernel
+  /// then need not stop all others for it, which costs a grace period when somebody else writes.
+  result<std::vector<unique_fd>> open_joins() const;
   /// SIGKILL to all members. The caller waits until is_empty().
   void kill() const;
   bool is_empty() const;

@@ -103,8 +103,16 @@ std::array<int, mounts_max> await_go(int control) {
   return mounts;
 }
 
-[[noreturn]] void run_child(const boot_plan& plan, int go, int control) {
+/// Before anything else, so that nothing of the zone is ever outside.
+void join_groups(const std::vector<unique_fd>& joins) {
+  for (const auto& file : joins)
+    if (::write(file.get(), "0", 1) != 1) fail_step("join the zone's cgroup");
+}
+
+[[noreturn]] void run_child(const boot_plan& plan, const std::vector<unique_fd>& joins, int go,
+                            int control) {
   try {
+    join_groups(joins);
     const auto mounts = await_go(go);
     if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
       fail_step("become root of the zone");
@@ -226,6 +234,12 @@ result<booted> boot_zone(const boot_plan& plan) {
   booted out;
   out.control = unique_fd{control[0]};
   unique_fd control_child{control[1]};
+  std::vector<unique_fd> joins;
+  if (plan.cgroup != nullptr) {
+    auto opened = plan.cgroup->open_joins();
+    if (!opened) return fail(opened.error());
+    joins = std::move(*opened);
+  }
   unique_fd group;
   int pidfd = -1;
   clone_args args{};
@@ -245,7 +259,7 @@ result<booted> boot_zone(const boot_plan& plan) {
   if (pid == 0) {
     go_ours.reset();
     out.control.reset();
-    run_child(plan, go_child.get(), control_child.get());
+    run_child(plan, joins, go_child.get(), control_child.get());
   }
   out.pid = pid;
   out.pidfd = unique_fd{pidfd};
@@ -254,8 +268,6 @@ result<booted> boot_zone(const boot_plan& plan) {
     ::waitpid(pid, nullptr, 0);
     return fail(e);
   };
-  if (plan.cgroup != nullptr)
-    if (auto added = plan.cgroup->add(pid); !added) return undo(added.error());
   if (auto mapped = map_ids(pid, plan.ids); !mapped) return undo(mapped.error());
   auto mounts = prepare_mounts(plan, pid, out.degraded);
   if (!mounts) return undo(mounts.error());

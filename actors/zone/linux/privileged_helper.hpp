@@ -34,8 +34,8 @@ public:
   privileged_helper(const privileged_helper&) = delete;
   privileged_helper& operator=(const privileged_helper&) = delete;
 
-  /// Requests: {"op": "create|boot|end|destroy|snapshot|delete_snapshot|rollback|facts|list", …}.
-  /// The helper's own errors come back as they are; ec::helper_lost when it is gone.
+  /// Requests: {"op": "create|boot|prove|end|destroy|snapshot|delete_snapshot|rollback|facts|list",
+  /// …}. The helper's own errors come back as they are; ec::helper_lost when it is gone.
   result<helper_answer> call(const nlohmann::json& request);
   /// Its process id.
   int pid() const { return pid_; }

@@ -26,6 +26,12 @@ bool is_allowed_domain(int domain) {
   return domain == AF_UNIX || domain == AF_INET || domain == AF_INET6 || domain == AF_NETLINK;
 }
 
+/// What a rule asks of one argument. The library's own macros are C's compound literals.
+scmp_arg_cmp argument(unsigned index, scmp_compare is, std::uint64_t value,
+                      std::uint64_t masked_value = 0) {
+  return {index, is, value, masked_value};
+}
+
 }  // namespace
 
 result<std::string> make_syscall_filter() {
@@ -51,18 +57,18 @@ result<std::string> make_syscall_filter() {
        {std::uint64_t{CLONE_NEWNS}, std::uint64_t{CLONE_NEWUSER}, std::uint64_t{CLONE_NEWPID},
         std::uint64_t{CLONE_NEWNET}, std::uint64_t{CLONE_NEWIPC}, std::uint64_t{CLONE_NEWUTS},
         std::uint64_t{CLONE_NEWCGROUP}, std::uint64_t{CLONE_NEWTIME}})
-    deny(EPERM, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+    deny(EPERM, SCMP_SYS(clone), argument(0, SCMP_CMP_MASKED_EQ, flag, flag));
   for (int domain = 0; domain < domains_end; ++domain)
     if (!is_allowed_domain(domain))
       deny(EAFNOSUPPORT, SCMP_SYS(socket),
-           SCMP_A0(SCMP_CMP_EQ, static_cast<std::uint64_t>(domain)));
+           argument(0, SCMP_CMP_EQ, static_cast<std::uint64_t>(domain)));
   deny(EAFNOSUPPORT, SCMP_SYS(socket),
-       SCMP_A0(SCMP_CMP_GE, static_cast<std::uint64_t>(domains_end)));
-  deny(EPROTONOSUPPORT, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, std::uint64_t{AF_NETLINK}),
-       SCMP_A2(SCMP_CMP_NE, std::uint64_t{0}));
+       argument(0, SCMP_CMP_GE, static_cast<std::uint64_t>(domains_end)));
+  deny(EPROTONOSUPPORT, SCMP_SYS(socket), argument(0, SCMP_CMP_EQ, std::uint64_t{AF_NETLINK}),
+       argument(2, SCMP_CMP_NE, std::uint64_t{0}));
   // The kernel looks at the low half only.
   for (const std::uint64_t request : {std::uint64_t{TIOCSTI}, std::uint64_t{terminal_line_command}})
-    deny(EPERM, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, request));
+    deny(EPERM, SCMP_SYS(ioctl), argument(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, request));
   const unique_fd file{::memfd_create("ntrace-syscall-filter", MFD_CLOEXEC)};
   if (!is_whole || !file || ::seccomp_export_bpf(filter, file.get()) != 0)
     return fail(ec::zone_unsupported, "libseccomp makes no filter of system calls");

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 
 #include "actors/zone/linux/clean_proof.hpp"
 #include "config/ids.hpp"
@@ -20,12 +21,15 @@ constexpr std::string_view clean = "clean";
 constexpr std::size_t layers_max = 16;  // docs/zones.md, "Snapshots"
 constexpr std::uint32_t ids_per_zone = 0x10000;
 
-/// Spreads zones of different data folders over the id space; the first 16 blocks belong to the
-/// host, and useradd(8) lends out blocks from 100000 to 600100000.
-std::uint32_t first_id(const std::string& uuid) {
+/// Where a zone's ids begin when nobody has them: spread over the id space, so that zones of
+/// different data folders seldom meet. The first 16 blocks belong to the host, and useradd(8) lends
+/// out blocks from 100000 to 600100000.
+constexpr std::uint32_t first_block = 10'000, blocks = 20'000;
+
+std::uint32_t preferred_block(const std::string& uuid) {
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a
   for (const char c : uuid) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return static_cast<std::uint32_t>((10'000 + hash % 20'000) * ids_per_zone);
+  return static_cast<std::uint32_t>(hash % blocks);
 }
 
 nlohmann::json parse(const std::string& text) {
@@ -83,6 +87,20 @@ zone_ids zone_store::ids() const {
   return {spec->value("id_root", 0u), spec->value("id_job", 0u), spec->value("ids_shared", false)};
 }
 
+/// The first of a block of ids that no other zone of this data folder has.
+result<std::uint32_t> zone_store::free_ids() const {
+  std::set<std::uint32_t> taken;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator{data_ + "/zones", ignored})
+    taken.insert(zone_store{data_, entry.path().filename().string()}.ids().root);
+  for (std::uint32_t i = 0; i < blocks; ++i) {
+    const auto at = (first_block + (preferred_block(uuid_) + i) % blocks) * ids_per_zone;
+    if (taken.count(at) == 0) return at;
+  }
+  return fail(ec::zone_failed, "all " + std::to_string(blocks) +
+                                   " blocks of ids are taken; `ntrace zone destroy` some zones");
+}
+
 result<void> zone_store::create(bool is_root, const std::string& ca_file) {
   if (exists()) return fail(ec::invalid_state, "zone " + uuid_ + " exists already");
   std::error_code ignored;
@@ -90,7 +108,13 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file) {
   const auto layer = path_ + "/snapshots/clean/layer";
   for (const auto& folder : {layer, path_ + "/gen", path_ + "/trash"})
     if (auto made = make_folders(folder); !made) return made;
-  const auto root_id = is_root ? first_id(uuid_) : static_cast<std::uint32_t>(::geteuid());
+  // Held until zone.json is there, so that two that are made at once see each other.
+  const unique_fd all{::open((data_ + "/zones").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!all || ::flock(all.get(), LOCK_EX) != 0)
+    return fail(io_error("lock", data_ + "/zones", errno));
+  const auto own_ids = is_root ? free_ids() : result<std::uint32_t>{::geteuid()};
+  if (!own_ids) return fail(own_ids.error());
+  const auto root_id = *own_ids;
   nlohmann::json spec{{"uuid", uuid_},
                       {"id_root", root_id},
                       {"id_job", is_root ? root_id + 1000 : root_id},

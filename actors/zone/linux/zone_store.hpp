@@ -68,6 +68,7 @@ private:
   result<void> build_skeleton(const std::string& layer, const std::string& ca_file) const;
   result<nlohmann::json> read_json(const std::string& name) const;
   result<void> write_json(const std::string& name, const nlohmann::json& value) const;
+  result<std::uint32_t> free_ids() const;
   result<void> seal(const std::string& snapshot, nlohmann::json meta) const;
   result<void> to_trash(const std::string& path) const;
   std::vector<std::string> snapshots() const;

@@ -1,5 +1,8 @@
 // The parts of the zone engine that need no rights.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/init_wire.hpp"
@@ -7,6 +10,7 @@
 #include "actors/zone/linux/syscall_policy.hpp"
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_fence.hpp"
+#include "config/ids.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
@@ -157,6 +161,19 @@ TEST(zone_fence, lets_only_the_attempt_use_the_zone_that_it_was_booted_for) {
   uut.on_end();
   EXPECT_EQ(code_of(uut.check_use(8)), ec::stale_lease) << "its zone is gone";
   EXPECT_TRUE(uut.check_boot(1)) << "another dispatcher counts from one";
+}
+
+TEST(zone_store, gives_each_zone_of_a_folder_ids_of_its_own) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user has one id";
+  test::scratch dir;
+  test::seeded s;
+  std::set<std::uint32_t> seen;
+  // Enough that some would meet if only chance kept them apart.
+  for (int i = 0; i < 300; ++i) {
+    zone_store store{dir.path(), make_uuid(s.random)};
+    test::ok(store.create(true, ""));
+    EXPECT_TRUE(seen.insert(store.ids().root).second);
+  }
 }
 
 TEST(syscall_policy, is_the_list_that_the_manual_has) {
