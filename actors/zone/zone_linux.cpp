@@ -88,25 +88,21 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   job_uid_ = value.value("uid", 0u);
   cgroup_ = value.value("cgroup", "");
   memory_path_ = value.value("memory_path", "");
-  clean_receipt receipt{uuid_,
-                        value.value("generation", std::uint64_t{0}),
-                        value.value("snapshot", ""),
-                        "linux",
-                        {},
-                        value.value("degraded", std::vector<std::string>{})};
+  clean_receipt receipt;
   auto up = await_ready(spec.deadline);
   if (up) {
     auto proof = helper_->call({{"op", "prove"}, {"uuid", uuid_}});
     if (!proof)
       up = fail(proof.error());
     else
-      for (const auto& c : proof->value["checks"])
-        receipt.checks.push_back({c.value("id", ""), c.value("ok", false), c.value("seen", "")});
+      receipt = receipt_from_json(proof->value);
   }
   if (up && !receipt.ok()) {
-    const auto bad = std::find_if(receipt.checks.begin(), receipt.checks.end(),
-                                  [](const clean_check& c) { return !c.ok; });
-    up = fail(ec::zone_dirty, "zone " + uuid_ + " is not clean: " + bad->id + ": " + bad->seen);
+    std::string seen;
+    for (const auto& c : receipt.checks)
+      if (!c.ok) seen += "; " + c.id + ": " + c.seen;
+    up = fail(ec::zone_dirty,
+              "zone " + uuid_ + " is not clean: " + (seen.empty() ? "no checks" : seen.substr(2)));
   }
   if (!up) {
     if (auto ended = end(); !ended) return fail(ended.error());
@@ -350,18 +346,6 @@ result<void> zone_linux::end() {
   memory_path_.clear();
   if (!answer) return fail(answer.error());
   return {};
-}
-
-nlohmann::json to_json(const clean_receipt& r) {
-  nlohmann::json checks = nlohmann::json::array();
-  for (const auto& c : r.checks) {
-    nlohmann::json one{{"id", c.id}, {"ok", c.ok}};
-    if (!c.ok) one["seen"] = c.seen;
-    checks.push_back(std::move(one));
-  }
-  return {{"zone", r.zone},       {"generation", r.generation}, {"snapshot", r.snapshot},
-          {"backend", r.backend}, {"checks", checks},           {"degraded", r.degraded},
-          {"ok", r.ok()}};
 }
 
 }  // namespace ntrace::zone

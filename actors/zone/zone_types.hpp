@@ -29,6 +29,10 @@ struct clean_receipt {
   std::uint64_t generation = 0;
   std::string snapshot;
   std::string backend;
+  std::int64_t at_ms = 0;           ///< Wall clock, of the proof.
+  std::string kernel;               ///< uname(2)'s release.
+  std::vector<std::string> layers;  ///< Digests of the snapshot's layers, lowest first.
+  zone_limits limits;
   std::vector<clean_check> checks;
   std::vector<std::string> degraded;  ///< What this machine could not give.
   bool ok() const {
@@ -39,6 +43,8 @@ struct clean_receipt {
 };
 
 nlohmann::json to_json(const clean_receipt& r);
+/// Missing members are empty; `ok` is not believed.
+clean_receipt receipt_from_json(const nlohmann::json& value);
 
 /// A program to run in a zone as the job's user.
 struct exec_spec {

@@ -1,8 +1,12 @@
 // The proof of clean: each check is broken behind the engine's back, and says so.
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+#include <filesystem>
 
 #include "actors/zone/linux/clean_proof.hpp"
 #include "tests/support/zone_world.hpp"
@@ -89,9 +93,27 @@ TEST_F(zone_proof, P4_sees_who_stays_in_a_namespace_of_the_last_generation) {
   ok(uut->boot({}));
   const int pid = start({"nsenter", "-t", std::to_string(uut->init_pid()), "-n", "sleep", "1000"});
   test::eventually(5s, [&] { return comm(pid) == "sleep\n"; });
-  expect_dirty("P4");
+  // However many generations later.
+  for (int i = 0; i < 3; ++i) expect_dirty("P4");
   stop(pid);
   EXPECT_TRUE(uut->boot({}).has_value());
+}
+
+TEST_F(zone_proof, P4_does_not_take_a_new_namespace_for_the_dead_one_whose_number_it_got) {
+  const auto live = namespaces_of(::getpid());
+  ASSERT_TRUE(live.has_value());
+  // This process as the stranger: its numbers are those of the dead, their owner is another.
+  std::vector<ended_generation> ended(1);
+  ended[0].namespaces = *live;
+  ended[0].namespaces[4] += 1;
+  zone_ids shared;
+  shared.is_shared = true;
+  EXPECT_EQ(find_leftovers(shared, *live, ended).stayed, "");
+  EXPECT_TRUE(ended.empty()) << "nobody lives there: nothing is kept of it";
+  ended.resize(1);
+  ended[0].namespaces = {0, 0, 0, 0, (*live)[4], 0};
+  EXPECT_NE(find_leftovers(shared, *live, ended).stayed, "");
+  EXPECT_EQ(ended.size(), 1u);
 }
 
 TEST_F(zone_proof, P5_sees_a_mount_in_the_zones_folder) {
@@ -104,6 +126,83 @@ TEST_F(zone_proof, P5_sees_a_mount_in_the_zones_folder) {
   spec.argv = {"umount", at};
   ASSERT_TRUE(ok(run_subprocess(spec)).ok());
   EXPECT_TRUE(uut->boot({}).has_value());
+}
+
+TEST_F(zone_proof, P6_sees_a_file_in_the_layer_that_was_made_for_the_next_boot) {
+  if (!is_root()) GTEST_SKIP() << "as an ordinary user it is made in the boot";
+  ok(uut->boot({}));
+  const auto next = dir / ("zones/" + uuid + "/gen/2/upper");
+  const auto planted = next + "/etc";
+  test::eventually(5s, [&] { return ::mkdir(planted.c_str(), 0755) == 0; });
+  expect_dirty("P6");
+  const auto receipt = ok(uut->boot({}));
+  EXPECT_EQ(receipt.generation, 3u);
+}
+
+TEST_F(zone_proof, P9_sees_a_limit_that_was_raised) {
+  if (!is_root()) GTEST_SKIP() << "limits need root";
+  const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+  const auto memory = booted.value.value("memory_path", "");
+  const std::string file =
+      memory + "/memory." +
+      (::access((memory + "/memory.max").c_str(), F_OK) == 0 ? "max" : "limit_in_bytes");
+  const auto raise = [&] {
+    const unique_fd fd{::open(file.c_str(), O_WRONLY | O_CLOEXEC)};
+    return write_all(fd.get(), std::to_string(2ull << 30));
+  };
+  // With swap it stands below memory.memsw, which is raised first.
+  const unique_fd swap{
+      ::open((memory + "/memory.memsw.limit_in_bytes").c_str(), O_WRONLY | O_CLOEXEC)};
+  if (swap) {
+    ASSERT_TRUE(write_all(swap.get(), std::to_string(2ull << 30)));
+  }
+  ASSERT_TRUE(raise()) << file;
+  const auto receipt = receipt_from_json(ok(helper->call({{"op", "prove"}, {"uuid", uuid}})).value);
+  for (const auto& c : receipt.checks)
+    EXPECT_TRUE(c.id != "P9" || c.seen.find(file) != std::string::npos) << c.seen;
+  EXPECT_FALSE(receipt.ok());
+  ok(helper->call({{"op", "end"}, {"uuid", uuid}}));
+}
+
+TEST_F(zone_proof, P12_sees_a_trash_that_cannot_be_emptied) {
+  if (!is_root()) GTEST_SKIP() << "files that root cannot delete are root's to make";
+  const auto trash = dir / ("zones/" + uuid + "/trash/");
+  const auto set_fixed = [&](int i, bool is_fixed) {
+    const unique_fd fd{::open((trash + std::to_string(i)).c_str(), O_RDONLY | O_CLOEXEC)};
+    long flags = is_fixed ? FS_IMMUTABLE_FL : 0;
+    return ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0;
+  };
+  bool can_be_fixed = true;
+  for (int i = 0; i < 65; ++i) {
+    ok(write_file_durably(trash + std::to_string(i), ""));
+    can_be_fixed = can_be_fixed && set_fixed(i, true);
+  }
+  if (can_be_fixed) expect_dirty("P12");
+  for (int i = 0; i < 65; ++i) set_fixed(i, false);
+  if (!can_be_fixed) GTEST_SKIP() << "this file system has no immutable files";
+  EXPECT_TRUE(uut->boot({}).has_value());
+}
+
+TEST_F(zone_proof, is_kept_as_a_receipt_that_says_all_of_it) {
+  const auto receipt = ok(uut->boot({}));
+  const auto file = dir / ("zones/" + uuid + "/receipts/1.json");
+  const auto kept = nlohmann::json::parse(ok(read_file(file)));
+  EXPECT_EQ(kept, to_json(receipt));
+  EXPECT_EQ(to_json(receipt_from_json(kept)), kept);
+  EXPECT_EQ(kept["ok"], true);
+  ASSERT_EQ(receipt.layers.size(), 1u);
+  EXPECT_EQ(receipt.layers[0], ok(full_seal(layer())));
+}
+
+TEST_F(zone_proof, keeps_the_receipts_of_the_last_256_boots) {
+  const zone_store store{dir.path(), uuid};
+  clean_receipt receipt;
+  for (receipt.generation = 1; receipt.generation <= 300; ++receipt.generation)
+    ok(store.keep_receipt(receipt));
+  const auto folder = dir / ("zones/" + uuid + "/receipts");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator{folder}, {}), 256);
+  EXPECT_NE(::access((folder + "/44.json").c_str(), F_OK), 0);
+  EXPECT_EQ(::access((folder + "/45.json").c_str(), F_OK), 0);
 }
 
 TEST_F(zone_proof, P7_sees_one_changed_byte_though_size_and_time_are_as_before) {

@@ -28,12 +28,15 @@ bool write_text(const std::string& path, std::string_view text) {
   return fd && ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
+using limit_files = std::vector<std::pair<std::string, std::string>>;
+
 /// Writes a limit and reads it back; the kernel rounds memory down to pages.
-result<void> set_limit(const std::string& path, std::uint64_t value) {
+result<void> set_limit(const std::string& path, std::uint64_t value, limit_files& held) {
   std::uint64_t seen = 0;
   if (write_text(path, std::to_string(value))) {
     const auto text = read_text(path);
     std::from_chars(text.data(), text.data() + text.size(), seen);
+    held.emplace_back(path, text);
   }
   if (seen != value && seen != value / 4096 * 4096)
     return fail(ec::zone_failed, "the limit " + path + " = " + std::to_string(value) +
@@ -59,50 +62,54 @@ std::vector<std::string> bases(const cgroup_layout& layout) {
   return out;
 }
 
-void enable_v2_controllers(const std::string& v2) {
-  for (const char* controller : {"+memory", "+pids", "+cpu"}) {
-    // A controller that v1 owns cannot be enabled here; set_limit() then finds it there.
-    write_text(v2 + "/cgroup.subtree_control", controller);
-    write_text(v2 + "/ntrace/cgroup.subtree_control", controller);
+void enable_v2_controllers(const cgroup_layout& layout) {
+  for (const std::string controller : {"memory", "pids", "cpu"}) {
+    if (layout.v1.count(controller) != 0) continue;
+    // Where this fails, set_limit() does too, and says so.
+    write_text(layout.v2 + "/cgroup.subtree_control", "+" + controller);
+    write_text(layout.v2 + "/ntrace/cgroup.subtree_control", "+" + controller);
   }
 }
 
 result<void> limit_memory(const cgroup_layout& layout, const std::string& name,
-                          const std::string& v2, std::uint64_t bytes, std::string& memory_path) {
+                          const std::string& v2, std::uint64_t bytes, std::string& memory_path,
+                          limit_files& held) {
   if (layout.in_v2("memory")) {
     memory_path = v2;
-    if (auto set = set_limit(v2 + "/memory.max", bytes); !set) return set;
+    if (auto set = set_limit(v2 + "/memory.max", bytes, held); !set) return set;
     write_text(v2 + "/memory.swap.max", "0");  // Absent without swap: nothing to limit.
     return {};
   }
   const auto at = layout.v1.find("memory");
   if (at == layout.v1.end()) return fail(ec::zone_failed, "this machine has no memory controller");
   memory_path = at->second + std::string{parent} + name;
-  if (auto set = set_limit(memory_path + "/memory.limit_in_bytes", bytes); !set) return set;
+  if (auto set = set_limit(memory_path + "/memory.limit_in_bytes", bytes, held); !set) return set;
   if (!write_text(memory_path + "/memory.memsw.limit_in_bytes", std::to_string(bytes)))
     write_text(memory_path + "/memory.swappiness", "0");
   return {};
 }
 
 result<void> limit_pids_and_cpu(const cgroup_layout& layout, const std::string& name,
-                                const std::string& v2, const cgroup_limits& limits) {
+                                const std::string& v2, const cgroup_limits& limits,
+                                limit_files& held) {
   constexpr std::uint64_t period_us = 100'000;  // the kernel's default
   const auto quota_us = limits.cpu_percent * period_us / 100;
   const auto v1_path = [&](const char* controller) {
     return layout.v1.at(controller) + std::string{parent} + name;
   };
   if (layout.in_v2("pids")) {
-    if (auto set = set_limit(v2 + "/pids.max", limits.pids); !set) return set;
+    if (auto set = set_limit(v2 + "/pids.max", limits.pids, held); !set) return set;
   } else if (layout.v1.count("pids") != 0) {
-    if (auto set = set_limit(v1_path("pids") + "/pids.max", limits.pids); !set) return set;
+    if (auto set = set_limit(v1_path("pids") + "/pids.max", limits.pids, held); !set) return set;
   } else {
     return fail(ec::zone_failed, "this machine has no pids controller");
   }
   if (layout.in_v2("cpu")) {
     if (!write_text(v2 + "/cpu.max", std::to_string(quota_us) + " " + std::to_string(period_us)))
       return fail(io_error("write", v2 + "/cpu.max", errno));
+    held.emplace_back(v2 + "/cpu.max", read_text(v2 + "/cpu.max"));
   } else if (layout.v1.count("cpu") != 0) {
-    return set_limit(v1_path("cpu") + "/cpu.cfs_quota_us", quota_us);
+    return set_limit(v1_path("cpu") + "/cpu.cfs_quota_us", quota_us, held);
   }
   return {};
 }
@@ -146,7 +153,7 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
     const auto top = base + "/ntrace";
     if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST)
       return fail(io_error("mkdir", top, errno));
-    if (base == layout.v2) enable_v2_controllers(base);
+    if (base == layout.v2) enable_v2_controllers(layout);
     const auto path = base + std::string{parent} + name;
     if (::mkdir(path.c_str(), 0755) != 0) {
       const int code = errno;
@@ -157,8 +164,9 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
     if (base == layout.v2) out.v2_path_ = path;
   }
   if (out.paths_.empty()) return fail(ec::zone_unsupported, "no cgroup hierarchy is mounted");
-  auto limited = limit_memory(layout, name, out.v2_path_, limits.memory_bytes, out.memory_path_);
-  if (limited) limited = limit_pids_and_cpu(layout, name, out.v2_path_, limits);
+  auto limited =
+      limit_memory(layout, name, out.v2_path_, limits.memory_bytes, out.memory_path_, out.limits_);
+  if (limited) limited = limit_pids_and_cpu(layout, name, out.v2_path_, limits, out.limits_);
   if (!limited) {
     out.remove();
     return fail(limited.error());
@@ -174,6 +182,13 @@ result<std::vector<unique_fd>> zone_cgroup::open_joins() const {
     if (!out.back()) return fail(io_error("open", path + "/tasks", errno));
   }
   return out;
+}
+
+std::string zone_cgroup::changed_limit() const {
+  for (const auto& [path, value] : limits_)
+    if (const auto now = read_text(path); now != value)
+      return path + " reads " + (now.empty() ? "nothing" : now.substr(0, now.find('\n')));
+  return {};
 }
 
 void zone_cgroup::kill() const {

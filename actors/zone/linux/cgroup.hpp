@@ -44,6 +44,8 @@ public:
   const std::string& v2_path() const { return v2_path_; }
   /// The folder where memory is limited; empty when it is not.
   const std::string& memory_path() const { return memory_path_; }
+  /// P9: a limit that does not read as it was written; empty when all do.
+  std::string changed_limit() const;
   /// The files by which a process joins the v1 groups: it writes "0" into each, itself. The kernel
   /// then need not stop all others for it, which costs a grace period when somebody else writes.
   result<std::vector<unique_fd>> open_joins() const;
@@ -57,6 +59,7 @@ private:
   std::string v2_path_;
   std::string memory_path_;
   std::vector<std::string> paths_;
+  std::vector<std::pair<std::string, std::string>> limits_;  ///< Files, and what they read.
 };
 
 /// How often the out-of-memory killer struck in the group at `memory_path` (v1 or v2).

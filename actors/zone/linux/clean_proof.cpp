@@ -1,6 +1,9 @@
 #include "actors/zone/linux/clean_proof.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -8,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <sstream>
 #include <vector>
@@ -36,26 +40,56 @@ std::string_view field(std::string_view status, std::string_view name) {
   return {};
 }
 
-std::vector<int> processes() {
-  std::vector<int> out;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator{"/proc", ignored}) {
-    const auto name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") == name.npos) out.push_back(std::stoi(name));
+constexpr std::array namespace_names{"ns/mnt", "ns/pid", "ns/net", "ns/ipc", "ns/user", "ns/uts"};
+constexpr std::size_t pid_at = 1, user_at = 4;
+
+/// Of the folder `process` below /proc.
+std::optional<namespace_ids> namespaces_below(int process) {
+  namespace_ids out{};
+  for (std::size_t i = 0; i < namespace_names.size(); ++i) {
+    struct stat facts {};
+    if (::fstatat(process, namespace_names[i], &facts, 0) != 0) return {};
+    out[i] = facts.st_ino;
   }
   return out;
 }
 
-std::string status_file(int pid) { return "/proc/" + std::to_string(pid) + "/status"; }
-
-std::string named(int pid, std::string_view status) {
-  return "process " + std::to_string(pid) + " (" + std::string{field(status, "Name")} + ")";
+std::string status_below(int process) {
+  const unique_fd file{::openat(process, "status", O_RDONLY | O_CLOEXEC)};
+  std::array<char, 4096> text;  // proc(5); it is about 1,500 bytes, and Uid is in the first 300.
+  const auto n = file ? ::read(file.get(), text.data(), text.size()) : 0;
+  return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0))};
 }
 
-bool share_one(const namespace_ids& a, const namespace_ids& b) {
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i] == b[i]) return true;
+/// True when the namespace belongs to the user namespace numbered `user`: ioctl_ns(2).
+bool is_owned_by(int process, const char* name, std::uint64_t user) {
+  const unique_fd own{::openat(process, name, O_RDONLY | O_CLOEXEC)};
+  const unique_fd owner{own ? ::ioctl(own.get(), NS_GET_USERNS) : -1};
+  struct stat facts {};
+  return owner && ::fstat(owner.get(), &facts) == 0 && facts.st_ino == user;
+}
+
+/// The number of the user namespace is held, so it is nobody else's; the others may have been given
+/// to new ones, which then have another owner.
+bool stays_in(int process, const namespace_ids& lives_in, const ended_generation& ended) {
+  const auto user = ended.namespaces[user_at];
+  if (lives_in[user_at] == user) return true;
+  for (std::size_t i = 0; i < lives_in.size(); ++i)
+    if (i != user_at && lives_in[i] == ended.namespaces[i] &&
+        is_owned_by(process, namespace_names[i], user))
+      return true;
   return false;
+}
+
+bool has_id_of(const zone_ids& ids, std::string_view status) {
+  std::istringstream uids{std::string{field(status, "Uid")}};
+  for (std::uint32_t uid = 0; uids >> uid;)
+    if (uid >= ids.root && uid - ids.root < ids_per_zone) return true;
+  return false;
+}
+
+std::string named(std::string_view pid, std::string_view status) {
+  return "process " + std::string{pid} + " (" + std::string{field(status, "Name")} + ")";
 }
 
 /// A mount of the zone, as enter_root() makes it.
@@ -75,11 +109,23 @@ constexpr wanted_mount may_be[] = {
     {"/dev/zero", "", ""},        {"/dev/full", "", ""},       {"/dev/random", "", ""},
     {"/dev/urandom", "", ""},     {"/dev/tty", "", ""}};
 
+/// What stands before the next `separator`; `text` keeps what follows it.
+std::string_view take(std::string_view& text, char separator) {
+  const auto at = std::min(text.find(separator), text.size());
+  const auto out = text.substr(0, at);
+  text.remove_prefix(std::min(at + 1, text.size()));
+  return out;
+}
+
+bool has_option(std::string_view all, std::string_view wanted) {
+  while (!all.empty())
+    if (take(all, ',') == wanted) return true;
+  return false;
+}
+
 bool has_options(std::string_view all, std::string_view wanted) {
-  const auto list = "," + std::string{all} + ",";
-  std::istringstream words{std::string{wanted}};
-  for (std::string one; std::getline(words, one, ',');)
-    if (list.find("," + one + ",") == list.npos) return false;
+  while (!wanted.empty())
+    if (!has_option(all, take(wanted, ','))) return false;
   return true;
 }
 
@@ -142,63 +188,57 @@ result<std::string> seal(const std::string& layer, const Add& add) {
 }  // namespace
 
 std::optional<namespace_ids> namespaces_of(int pid) {
-  static constexpr std::array names{"mnt", "pid", "net", "ipc", "user", "uts"};
-  namespace_ids out{};
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    struct stat facts {};
-    if (::stat(("/proc/" + std::to_string(pid) + "/ns/" + names[i]).c_str(), &facts) != 0)
-      return {};
-    out[i] = facts.st_ino;
-  }
-  return out;
+  const unique_fd process{
+      ::open(("/proc/" + std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  return process ? namespaces_below(process.get()) : std::nullopt;
 }
 
-std::string stranger_in_range(const zone_ids& ids, const namespace_ids& live) {
-  if (ids.is_shared) return {};
-  for (const int pid : processes()) {
+leftovers find_leftovers(const zone_ids& ids, const namespace_ids& live,
+                         std::vector<ended_generation>& ended) {
+  leftovers out;
+  std::vector<bool> is_held(ended.size(), false);
+  const std::unique_ptr<DIR, int (*)(DIR*)> all{::opendir("/proc"), ::closedir};
+  if (!all) return {"/proc cannot be read", "/proc cannot be read"};
+  while (const dirent* entry = ::readdir(all.get())) {
+    if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
+    const std::string pid{entry->d_name};
+    // What has no program is a thread of the kernel's, or dead. Most are, so this is asked first.
+    char program[2];
+    if (::readlinkat(::dirfd(all.get()), (pid + "/exe").c_str(), program, sizeof program) < 0 &&
+        errno == ENOENT)
+      continue;
+    const unique_fd process{
+        ::openat(::dirfd(all.get()), pid.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     // One that ends meanwhile is none.
-    const auto status = read_file(status_file(pid), status_bytes_max);
-    if (!status || field(*status, "State").starts_with('Z')) continue;
-    std::istringstream uids{std::string{field(*status, "Uid")}};
-    bool is_in_range = false;
-    for (std::uint32_t uid = 0; uids >> uid;)
-      is_in_range = is_in_range || (uid >= ids.root && uid - ids.root < ids_per_zone);
-    if (!is_in_range) continue;
-    const auto lives_in = namespaces_of(pid);
-    if (lives_in && (*lives_in)[1] != live[1])
-      return named(pid, *status) + " runs with an id of the zone";
+    const auto lives_in = process ? namespaces_below(process.get()) : std::nullopt;
+    if (!lives_in) continue;
+    for (std::size_t i = 0; i < ended.size(); ++i) {
+      if (!stays_in(process.get(), *lives_in, ended[i])) continue;
+      is_held[i] = true;
+      out.stayed = named(pid, status_below(process.get())) +
+                   " lives in a namespace of an earlier generation";
+    }
+    if (ids.is_shared || (*lives_in)[pid_at] == live[pid_at]) continue;
+    if (const auto status = status_below(process.get());
+        has_id_of(ids, status) && !field(status, "State").starts_with('Z'))
+      out.in_range = named(pid, status) + " runs with an id of the zone";
   }
-  return {};
-}
-
-std::vector<int> who_lives_in(const namespace_ids& namespaces) {
-  std::vector<int> out;
-  for (const int pid : processes())
-    if (const auto lives_in = namespaces_of(pid); lives_in && share_one(*lives_in, namespaces))
-      out.push_back(pid);
+  std::size_t at = 0;
+  std::erase_if(ended, [&](const ended_generation&) { return !is_held[at++]; });
   return out;
-}
-
-std::string still_lives_in(const namespace_ids& namespaces, const std::vector<int>& pids) {
-  for (const int pid : pids)
-    if (const auto lives_in = namespaces_of(pid); lives_in && share_one(*lives_in, namespaces))
-      return named(pid, read_file(status_file(pid), status_bytes_max).value_or("")) +
-             " lives in a namespace of an earlier generation";
-  return {};
 }
 
 std::string wrong_mount(std::string_view mountinfo) {
   std::set<std::string_view> missing;
   for (const auto& one : must_be) missing.insert(one.at);
-  std::istringstream lines{std::string{mountinfo}};
-  for (std::string line; std::getline(lines, line);) {
+  while (!mountinfo.empty()) {
     // number parent device root mount-point options … - type source options
-    std::istringstream words{line};
-    std::string skipped, at, options, word, type;
-    words >> skipped >> skipped >> skipped >> skipped >> at >> options;
-    while (words >> word && word != "-") {
+    auto line = take(mountinfo, '\n');
+    for (int skipped = 0; skipped < 4; ++skipped) take(line, ' ');
+    const std::string at{take(line, ' ')}, options{take(line, ' ')};
+    while (!line.empty() && take(line, ' ') != "-") {
     }
-    words >> type;
+    const std::string type{take(line, ' ')};
     const auto names_it = [&](const wanted_mount& one) { return one.at == at; };
     const auto* wanted = std::find_if(std::begin(must_be), std::end(must_be), names_it);
     const wanted_mount* found = wanted != std::end(must_be) ? wanted : nullptr;

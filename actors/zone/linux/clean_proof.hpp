@@ -15,15 +15,21 @@ namespace ntrace::zone {
 using namespace_ids = std::array<std::uint64_t, 6>;
 std::optional<namespace_ids> namespaces_of(int pid);
 
-/// P3: a process, zombies aside, that runs with an id of the zone outside of the namespaces of its
-/// init now; empty when there is none. Shared ids tell nothing.
-std::string stranger_in_range(const zone_ids& ids, const namespace_ids& live);
+/// What is kept of a generation that ended until nobody lives in it. With its user namespace held,
+/// that one's number is not given to another.
+struct ended_generation {
+  namespace_ids namespaces{};
+  unique_fd user;
+};
 
-/// The processes that live in one of these namespaces. To be asked while the zone ends: the numbers
-/// of namespaces that are gone are given to new ones.
-std::vector<int> who_lives_in(const namespace_ids& namespaces);
-/// P4: one of `pids` that still does; empty when there is none.
-std::string still_lives_in(const namespace_ids& namespaces, const std::vector<int>& pids);
+/// What one walk over the processes found, zombies and threads of the kernel's aside.
+struct leftovers {
+  std::string in_range;  ///< P3: runs with an id of the zone outside of its init's namespaces now.
+  std::string stayed;    ///< P4: lives in a namespace of one of `ended`.
+};
+/// Those of `ended` that nobody lives in any more are dropped. Shared ids tell nothing for P3.
+leftovers find_leftovers(const zone_ids& ids, const namespace_ids& live,
+                         std::vector<ended_generation>& ended);
 
 /// P10: why the box that `init_pid` lives in is not closed as it must be: its rights, its filter,
 /// its ids, its descriptors and each of its mounts. Empty when it is.

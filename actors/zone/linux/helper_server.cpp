@@ -10,13 +10,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
+#include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "config/ids.hpp"
 
@@ -25,9 +28,16 @@ namespace {
 
 constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 constexpr std::size_t trash_max = 64;                     // generations of a zone
+constexpr milliseconds sweep_after{100};
+constexpr std::size_t unproved_max = 16;  // generations whose P4 was not asked
 
 bool is_below(const std::string& mountinfo, const std::string& path) {
   return mountinfo.find(" " + path) != std::string::npos;
+}
+
+std::string kernel_release() {
+  utsname facts{};
+  return ::uname(&facts) == 0 ? facts.release : "";
 }
 
 }  // namespace
@@ -71,18 +81,52 @@ result<nlohmann::json> helper_server::create(const nlohmann::json& request) {
 }
 
 result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string& name,
-                                                              const nlohmann::json& request,
-                                                              std::vector<std::string>& degraded) {
-  const cgroup_limits limits{request.value("memory_bytes", std::uint64_t{1} << 30),
-                             request.value("pids", std::uint64_t{512}),
-                             request.value("cpu_percent", std::uint64_t{100})};
-  auto made = zone_cgroup::make(layout_, name, limits);
+                                                              clean_receipt& receipt) {
+  const auto& limits = receipt.limits;
+  auto made =
+      zone_cgroup::make(layout_, name, {limits.memory_bytes, limits.pids, limits.cpu_percent});
   if (made) return std::optional{std::move(*made)};
   if (!options_.allow_degraded)
     return fail(ec::zone_unsupported, "no limits on this machine (" + made.error().message +
                                           "); run as root, or set zone_allow_degraded");
-  degraded.emplace_back("limits");
+  receipt.degraded.emplace_back("limits");
   return std::optional<zone_cgroup>{};
+}
+
+result<helper_server::prepared_root> helper_server::prepare(const zone_store& store,
+                                                            zone_store::root_plan plan,
+                                                            bool is_volatile) const {
+  if (store.ids().is_shared) return prepared_root{std::move(plan), {}};
+  auto overlay = make_detached_overlay({plan.layers, plan.upper, plan.work, is_volatile});
+  if (!overlay) return fail(overlay.error());
+  return prepared_root{std::move(plan), std::move(*overlay)};
+}
+
+result<helper_server::prepared_root> helper_server::take_root(zone_store& store, bool fresh) {
+  spares_due_.erase(store.uuid());
+  if (auto spare = spares_.extract(store.uuid()); spare && fresh) return std::move(spare.mapped());
+  auto plan = store.open_generation(fresh);
+  if (!plan) return fail(plan.error());
+  return prepare(store, std::move(*plan), fresh);
+}
+
+/// The next generation's root, made while this one runs: it is half of the time of a boot.
+void helper_server::make_spare(const std::string& uuid) {
+  const auto at = stores_.find(uuid);
+  if (at == stores_.end() || spares_.count(uuid) != 0) return;
+  // What fails now fails again in the boot, which has somebody to tell.
+  if (auto plan = at->second.next_generation())
+    if (auto made = prepare(at->second, std::move(*plan), true))
+      spares_.emplace(uuid, std::move(*made));
+}
+
+void helper_server::drop_spare(const std::string& uuid) {
+  spares_due_.erase(uuid);
+  const auto spare = spares_.extract(uuid);
+  if (!spare) return;
+  const auto generation = spare.mapped().plan.generation;
+  // What cannot be moved now, the next boot moves.
+  [[maybe_unused]] const auto gone = stores_.at(uuid).end_generation(generation, false);
 }
 
 result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& pass) {
@@ -95,45 +139,54 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                 "zones with one user id need zone_allow_degraded; as root they have their own ids");
   if (filter_.empty()) return fail(ec::zone_unsupported, filter_problem_);
   const bool fresh = request.value("fresh", true);
-  auto layers = (*store)->layers();
-  if (!layers) return fail(layers.error());
-  std::vector<std::string> degraded;
-  const auto broken = (*store)->broken_layer(degraded);
-  if (!broken) return fail(broken.error());
   // What is thrown away faster than it is deleted must not fill the disk.
   if ((*store)->trash_entries() > trash_max) empty_trash(options_.data);
-  auto layer = (*store)->open_generation(fresh);
-  if (!layer) return fail(layer.error());
-  live_zone zone{zone_store{options_.data, uuid}, layer->generation, !fresh, -1, {}, {}};
-  const auto name = uuid + "." + std::to_string(layer->generation);
+  auto root = take_root(**store, fresh);
+  if (!root) return fail(root.error());
+  const auto& plan = root->plan;
+  live_zone zone{zone_store{options_.data, uuid}, plan.generation, !fresh};
+  const auto name = uuid + "." + std::to_string(plan.generation);
   zone.was_absent = zone_cgroup::is_absent(layout_, name);
-  zone.was_empty = !layer->is_new || std::filesystem::is_empty(layer->upper);
-  zone.is_new = layer->is_new;
-  zone.broken_layer = *broken;
-  if ((*store)->ids().is_shared) degraded.emplace_back("uid_range");
-  auto group = make_cgroup(name, request, degraded);
+  std::error_code unread;
+  zone.was_empty = !plan.is_new || std::filesystem::is_empty(plan.upper, unread);
+  zone.is_new = plan.is_new;
+  auto& receipt = zone.receipt;
+  receipt.zone = uuid;
+  receipt.generation = plan.generation;
+  receipt.snapshot = plan.snapshot;
+  receipt.backend = "linux";
+  receipt.kernel = kernel_release();
+  const zone_limits usual;
+  receipt.limits = {request.value("memory_bytes", usual.memory_bytes),
+                    request.value("pids", usual.pids),
+                    request.value("cpu_percent", usual.cpu_percent)};
+  if ((*store)->ids().is_shared) receipt.degraded.emplace_back("uid_range");
+  auto group = make_cgroup(name, receipt);
   if (!group) return fail(group.error());
   zone.cgroup = std::move(*group);
-  auto up = boot_zone({*layers, layer->upper, layer->work, fresh, request.value("network", false),
-                       (*store)->ids(), zone.cgroup ? &*zone.cgroup : nullptr, init_image_.get(),
-                       &filter_, request.value("memory_bytes", std::uint64_t{1} << 30) / 2});
+  auto up = boot_zone({plan, fresh, request.value("network", false), (*store)->ids(),
+                       zone.cgroup ? &*zone.cgroup : nullptr, init_image_.get(), &filter_,
+                       receipt.limits.memory_bytes / 2, root->overlay.get()});
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
-    if (auto ended = (*store)->end_generation(layer->generation, !fresh); !ended)
+    if (auto ended = (*store)->end_generation(plan.generation, !fresh); !ended)
       return fail(ended.error());
     return fail(up.error());
   }
   zone.pid = up->pid;
   zone.pidfd = std::move(up->pidfd);
-  degraded.insert(degraded.end(), up->degraded.begin(), up->degraded.end());
-  nlohmann::json answer{{"generation", zone.generation},
-                        {"pid", zone.pid},
+  const auto namespaces = namespaces_of(zone.pid);
+  if (namespaces) zone.self = {*namespaces, std::move(up->user)};
+  // While init sets up the inside: what of the proof does not wait for it.
+  zone.left = find_leftovers((*store)->ids(), zone.self.namespaces, ended_[uuid]);
+  auto broken = (*store)->broken_layer(receipt);
+  zone.broken_layer = broken ? std::move(*broken) : broken.error().message;
+  receipt.degraded.insert(receipt.degraded.end(), up->degraded.begin(), up->degraded.end());
+  nlohmann::json answer{{"pid", zone.pid},
                         {"id_job", (*store)->ids().job},
                         {"uid", (*store)->ids().is_shared ? 0 : 1000},
-                        {"snapshot", (*store)->facts()->snapshot},
                         {"cgroup", zone.cgroup ? zone.cgroup->v2_path() : ""},
-                        {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""},
-                        {"degraded", degraded}};
+                        {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""}};
   pass = {up->control.release(), ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0)};
   live_.emplace(uuid, std::move(zone));
   return answer;
@@ -144,39 +197,41 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   const auto at = live_.find(uuid);
   if (at == live_.end()) return fail(ec::invalid_state, "zone " + uuid + " is not up");
   auto& zone = at->second;
-  zone.namespaces = namespaces_of(zone.pid);
+  const auto live = namespaces_of(zone.pid);
   const auto ours = namespaces_of(::getpid());
-  if (!zone.namespaces || !ours)
+  if (!live || !ours)
     return fail(ec::zone_failed, "zone " + uuid + "'s init ended before its proof");
-  const auto& held = holders_[uuid];
   const auto ids = stores_.at(uuid).ids();
   // Ours, and those that everybody on the host sees.
   const auto mountinfo =
       read_file("/proc/self/mountinfo").value_or("") +
       read_file("/proc/" + std::to_string(::getppid()) + "/mountinfo").value_or("");
-  const bool limits_hold = zone.cgroup.has_value() || options_.allow_degraded;
-  auto out = nlohmann::json::array();
-  const auto check = [&out](const char* id, const std::string& wrong) {
-    out.push_back({{"id", id}, {"ok", wrong.empty()}, {"seen", wrong}});
+  const auto no_limits = options_.allow_degraded ? "" : "it has no limits";
+  auto& receipt = zone.receipt;
+  receipt.at_ms = wall_ms();
+  receipt.checks.clear();
+  const auto check = [&receipt](const char* id, const std::string& wrong) {
+    receipt.checks.push_back({id, wrong.empty(), wrong});
   };
   const auto unless = [](bool ok, const char* wrong) { return std::string{ok ? "" : wrong}; };
   check("P1", unless(zone.was_absent, "a cgroup of this generation existed"));
   check("P2", unless(live_.count(uuid) == 1, "the last init is not reaped"));
-  check("P3", stranger_in_range(ids, *zone.namespaces));
-  check("P4", still_lives_in(held.namespaces, held.pids));
+  check("P3", zone.left.in_range);
+  check("P4", zone.left.stayed);
   check("P5", unless(!is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"));
   check("P6",
         unless(zone.was_empty && (zone.is_new || zone.keep), "the writable layer was not empty"));
   check("P7", zone.broken_layer);
   bool is_apart = true;
-  for (std::size_t i = 0; i < ours->size(); ++i)
-    is_apart = is_apart && (*zone.namespaces)[i] != (*ours)[i];
+  for (std::size_t i = 0; i < ours->size(); ++i) is_apart = is_apart && (*live)[i] != (*ours)[i];
   check("P8", unless(is_apart, "it shares a namespace with the host"));
-  check("P9", unless(limits_hold, "no limits"));
+  check("P9", zone.cgroup ? zone.cgroup->changed_limit() : no_limits);
   check("P10", open_box(zone.pid, ids));
   check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
   check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
-  return nlohmann::json{{"checks", out}};
+  if (auto kept = zone.store.keep_receipt(receipt); !kept) return fail(kept.error());
+  if (!zone.keep && is_root()) spares_due_.insert(uuid);
+  return to_json(receipt);
 }
 
 result<nlohmann::json> helper_server::end(const std::string& uuid) {
@@ -197,20 +252,18 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
     zone.cgroup->kill();
     ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
   }
-  // Now: the numbers of the namespaces that are gone are soon given to others.
-  holders_.erase(uuid);
-  if (zone.namespaces)
-    if (auto pids = who_lives_in(*zone.namespaces); !pids.empty())
-      holders_[uuid] = {*zone.namespaces, std::move(pids)};
-  auto ended = stores_.at(uuid).end_generation(zone.generation, zone.keep);
+  auto& ended = ended_[uuid];
+  if (zone.self.user) ended.push_back(std::move(zone.self));
+  // A zone that never gets as far as its proof must not collect descriptors.
+  if (ended.size() > unproved_max) find_leftovers(stores_.at(uuid).ids(), {}, ended);
+  auto stored = stores_.at(uuid).end_generation(zone.generation, zone.keep);
   live_.erase(at);
-  sweep();
-  if (!ended) return fail(ended.error());
+  plan_sweep();
+  if (!stored) return fail(stored.error());
   return nlohmann::json{{"was_up", true}};
 }
 
 result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& pass) {
-  if (is_sweep_due_) sweep();
   const auto op = request.value("op", "");
   const auto uuid = request.value("uuid", "");
   if (op == "create") return create(request);
@@ -228,34 +281,41 @@ result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& 
   }
   if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
   const auto name = request.value("name", "clean");
+  drop_spare(uuid);  // It stands on the snapshot that is current now.
   if (op == "snapshot") {
     if (auto made = (*store)->snapshot(name); !made) return fail(made.error());
     return nlohmann::json{{"snapshot", name}};
   }
   if (op == "delete_snapshot") {
     if (auto gone = (*store)->delete_snapshot(name); !gone) return fail(gone.error());
-    sweep();
+    plan_sweep();
     return nlohmann::json{{"deleted", name}};
   }
   if (op == "rollback") {
     const auto newer = (*store)->rollback(name);
     if (!newer) return fail(newer.error());
-    sweep();
+    plan_sweep();
     return nlohmann::json{{"snapshot", name}, {"deleted", *newer}};
   }
   if (op == "destroy") {
     if (auto gone = (*store)->destroy(); !gone) return fail(gone.error());
     stores_.erase(uuid);
-    sweep();
+    ended_.erase(uuid);
+    plan_sweep();
     return nlohmann::json{{"destroyed", uuid}};
   }
   return fail(ec::defect, "unknown operation " + op);
 }
 
+/// Soon: the fork is a part of the next boot's time, so one does for several.
+void helper_server::plan_sweep() {
+  if (!sweep_at_) sweep_at_ = steady_clock::now() + sweep_after;
+}
+
 void helper_server::sweep() {
   // Deleting may take long; a child does it, so that the next boot does not wait. One at a time.
-  is_sweep_due_ = sweeper_ > 0 && ::waitpid(sweeper_, nullptr, WNOHANG) == 0;
-  if (is_sweep_due_) return;
+  sweep_at_.reset();
+  if (sweeper_ > 0 && ::waitpid(sweeper_, nullptr, WNOHANG) == 0) return plan_sweep();
   sweeper_ = ::fork();
   if (sweeper_ != 0) return;
   ::setpriority(PRIO_PROCESS, 0, 19);
@@ -264,6 +324,24 @@ void helper_server::sweep() {
   while (empty_trash(options_.data)) {
   }
   _exit(0);
+}
+
+/// Returns when there is a request; meanwhile does what can wait.
+void helper_server::await_request(int socket) {
+  for (;;) {
+    auto wait = milliseconds{-1};
+    if (sweep_at_)
+      wait = std::max(std::chrono::ceil<milliseconds>(*sweep_at_ - steady_clock::now()),
+                      milliseconds{0});
+    if (wait == milliseconds{0}) {
+      sweep();
+      continue;
+    }
+    if (!spares_due_.empty()) wait = milliseconds{0};
+    pollfd request{socket, POLLIN, 0};
+    if (::poll(&request, 1, static_cast<int>(wait.count())) != 0) return;
+    if (!spares_due_.empty()) make_spare(spares_due_.extract(spares_due_.begin()).value());
+  }
 }
 
 void helper_server::run(int socket) {
@@ -276,12 +354,13 @@ void helper_server::run(int socket) {
     filter_problem_ = filter.error().message;
   std::string packet(64u << 10, '\0');
   for (;;) {
+    await_request(socket);
     const auto n = ::recv(socket, packet.data(), packet.size(), 0);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
-    const auto request = nlohmann::json::parse(packet.begin(), packet.begin() + n, nullptr, false);
+    const auto asked = nlohmann::json::parse(packet.begin(), packet.begin() + n, nullptr, false);
     fds pass;
-    auto answer = request.is_object() ? serve(request, pass) : fail(ec::defect, "not a request");
+    auto answer = asked.is_object() ? serve(asked, pass) : fail(ec::defect, "not a request");
     nlohmann::json reply = answer ? nlohmann::json{{"ok", *answer}}
                                   : nlohmann::json{{"code", to_string(answer.error().code)},
                                                    {"message", answer.error().message}};
@@ -309,6 +388,7 @@ void helper_server::run(int socket) {
     if (!end(uuid))
       live_.erase(uuid);  // Killed; what the kernel still holds, the next start reaps.
   }
+  while (!spares_.empty()) drop_spare(std::string{spares_.begin()->first});
   empty_trash(options_.data);
   while (::waitpid(-1, nullptr, 0) > 0) {  // The sweeper: an orphan would stay a zombie for ever.
   }

@@ -2,6 +2,7 @@
 // The helper's side of its socket: the zones it owns and what it does with them.
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/clean_proof.hpp"
@@ -23,16 +24,18 @@ private:
     std::uint64_t generation = 0;
     bool keep = false;
     int pid = -1;
-    unique_fd pidfd;
-    std::optional<zone_cgroup> cgroup;
+    unique_fd pidfd{};
+    std::optional<zone_cgroup> cgroup{};
     bool was_absent = false, was_empty = false, is_new = false;  ///< Before its boot: P1 and P6.
     std::string broken_layer{};                                  ///< P7.
-    std::optional<namespace_ids> namespaces{};
+    clean_receipt receipt{};                                     ///< To be completed by prove().
+    leftovers left{};                                            ///< P3 and P4.
+    ended_generation self{};                                     ///< What will be left of it.
   };
-  /// Who lived in namespaces of the last generation when it ended.
-  struct holders {
-    namespace_ids namespaces{};
-    std::vector<int> pids;
+  /// A generation that is ready to be booted.
+  struct prepared_root {
+    zone_store::root_plan plan;
+    unique_fd overlay;  ///< Detached; none when ids are shared: the zone mounts it itself.
   };
   using fds = std::vector<int>;
 
@@ -41,23 +44,30 @@ private:
   result<nlohmann::json> boot(const nlohmann::json& request, fds& pass);
   result<nlohmann::json> end(const std::string& uuid);
   result<zone_store*> owned(const std::string& uuid);
-  result<std::optional<zone_cgroup>> make_cgroup(const std::string& name,
-                                                 const nlohmann::json& request,
-                                                 std::vector<std::string>& degraded);
+  result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
   result<nlohmann::json> prove(const std::string& uuid);
+  result<prepared_root> prepare(const zone_store& store, zone_store::root_plan plan,
+                                bool is_volatile) const;
+  result<prepared_root> take_root(zone_store& store, bool fresh);
+  void make_spare(const std::string& uuid);
+  void drop_spare(const std::string& uuid);
+  void await_request(int socket);
+  void plan_sweep();
   void sweep();
   bool is_root() const;
 
   helper_options options_;
   cgroup_layout layout_;
-  int sweeper_ = -1;  ///< The child that deletes, if it still runs.
-  bool is_sweep_due_ = false;
+  int sweeper_ = -1;                             ///< The child that deletes, if it still runs.
+  std::map<std::string, prepared_root> spares_;  ///< Of zones, for their next boots.
+  std::set<std::string> spares_due_;
+  std::optional<time_point> sweep_at_;  ///< When what lies in the trash is to be deleted.
   unique_fd init_image_;
   std::string filter_;  ///< Of system calls; without it no zone boots.
   std::string filter_problem_;
   std::map<std::string, zone_store> stores_;  ///< Zones whose lock we hold.
   std::map<std::string, live_zone> live_;
-  std::map<std::string, holders> holders_;
+  std::map<std::string, std::vector<ended_generation>> ended_;  ///< Since the last good P4.
   std::map<std::string, std::string> boot_ids_;  ///< The machine's, when the zone was taken.
 };
 

@@ -79,8 +79,8 @@ unique_fd make_listener() {
 
 /// Leaves what starting a job needs; the job itself has nothing.
 void drop_bounding_set() {
-  for (int cap = 0; cap <= 63; ++cap)
-    if (((init_capabilities >> cap) & 1) == 0) ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+  for (int cap = 0, done = 0; done == 0; ++cap)
+    if (((init_capabilities >> cap) & 1) == 0) done = ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 }
 
 /// Waits for the helper's word, and the detached mounts that come with it.
@@ -118,7 +118,8 @@ void join_groups(const std::vector<unique_fd>& joins) {
       fail_step("become root of the zone");
     // An id change clears it, so it stands after; the control socket's end is the second guard.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail_step("set PDEATHSIG");
-    enter_root(mounts[0], mounts[1], {plan.layers, plan.upper, plan.work, plan.is_volatile},
+    enter_root(mounts[0], mounts[1],
+               {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
                plan.tmp_bytes);
     if (::sethostname("zone", 4) != 0) fail_step("sethostname");
     bring_loopback_up();
@@ -193,22 +194,13 @@ result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
   return {};
 }
 
-/// What only root can prepare: ids shifted into the zone and an overlay nobody else sees.
-result<std::array<unique_fd, mounts_max>> prepare_mounts(const boot_plan& plan, int pid,
-                                                         std::vector<std::string>& degraded) {
-  std::array<unique_fd, mounts_max> out;
-  if (plan.ids.is_shared) return out;
-  auto overlay = make_detached_overlay({plan.layers, plan.upper, plan.work, plan.is_volatile});
-  if (!overlay) return fail(overlay.error());
-  const auto ns = "/proc/" + std::to_string(pid) + "/ns/user";
-  const unique_fd userns{::open(ns.c_str(), O_RDONLY | O_CLOEXEC)};
+/// Only root can shift ids into the zone; the child binds /usr itself otherwise.
+result<unique_fd> clone_usr(const boot_plan& plan, booted& zone) {
+  if (plan.overlay < 0) return unique_fd{};
   bool was_shifted = false;
-  auto usr = make_readonly_clone("/usr", userns.get(), was_shifted);
-  if (!usr) return fail(usr.error());
-  if (!was_shifted) degraded.emplace_back("idmap");
-  out[0] = std::move(*overlay);
-  out[1] = std::move(*usr);
-  return out;
+  auto usr = make_readonly_clone("/usr", zone.user.get(), was_shifted);
+  if (usr && !was_shifted) zone.degraded.emplace_back("idmap");
+  return usr;
 }
 
 }  // namespace
@@ -268,10 +260,13 @@ result<booted> boot_zone(const boot_plan& plan) {
     ::waitpid(pid, nullptr, 0);
     return fail(e);
   };
+  const auto user = "/proc/" + std::to_string(pid) + "/ns/user";
+  out.user = unique_fd{::open(user.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!out.user) return undo(io_error("open", user, errno));
   if (auto mapped = map_ids(pid, plan.ids); !mapped) return undo(mapped.error());
-  auto mounts = prepare_mounts(plan, pid, out.degraded);
-  if (!mounts) return undo(mounts.error());
-  if (auto sent = send_go(go_ours.get(), {(*mounts)[0].get(), (*mounts)[1].get()}); !sent)
+  const auto usr = clone_usr(plan, out);
+  if (!usr) return undo(usr.error());
+  if (auto sent = send_go(go_ours.get(), {plan.overlay, usr->get()}); !sent)
     return undo(sent.error());
   return out;
 }

@@ -16,8 +16,7 @@ inline constexpr std::uint16_t proxy_port = 3128;  // inside the zone, on 127.0.
 inline constexpr std::uint64_t init_capabilities = 0x1e0;
 
 struct boot_plan {
-  std::vector<std::string> layers;  ///< Read-only, topmost first.
-  std::string upper, work;
+  zone_store::root_plan root;
   bool is_volatile = true;    ///< Skip fsync; such an upper is never mounted again.
   bool with_network = false;  ///< Make a listener for the proxy.
   zone_ids ids;
@@ -25,11 +24,13 @@ struct boot_plan {
   int init_image = -1;                  ///< Sealed memfd of zone init.
   const std::string* filter = nullptr;  ///< Of system calls: make_syscall_filter().
   std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
+  int overlay = -1;                     ///< Detached, of `root`; -1: the child mounts it.
 };
 
 struct booted {
   int pid = -1;
   unique_fd pidfd;
+  unique_fd user;                     ///< Its user namespace.
   unique_fd control;                  ///< The runner's end; EOF at either end ends the zone.
   std::vector<std::string> degraded;  ///< Features done without.
 };

@@ -57,8 +57,9 @@ result<void> zone_store::build_skeleton(const std::string& layer,
     if (::symlink(usr.c_str(), link.c_str()) != 0) return fail(io_error("link", link, errno));
   }
   std::error_code ignored;
+  // Most are of manual pages: nobody reads them here, and each entry is looked at before each run.
   for (const auto& entry : fs::directory_iterator{"/etc/alternatives", ignored})
-    if (entry.is_symlink(ignored))
+    if (entry.is_symlink(ignored) && entry.path().extension() != ".gz")
       fs::copy_symlink(entry.path(),
                        layer + "/etc/alternatives/" + entry.path().filename().string(), ignored);
   auto authorities = read_file("/etc/ssl/certs/ca-certificates.crt").value_or("");

@@ -169,7 +169,9 @@ void drop_rights(std::uint32_t uid) {
   ::setrlimit(RLIMIT_CORE, &core);
   ::setrlimit(RLIMIT_MEMLOCK, &locked);
   // The bounding set goes first: dropping from it needs a right that the id change takes away.
-  for (int cap = 0; cap <= 63; ++cap) ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+  // It ends with the first that the kernel does not know: capabilities(7).
+  for (int cap = 0; ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; ++cap) {
+  }
   if (uid != 0) {
     if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 ||
         ::setresuid(uid, uid, uid) != 0)

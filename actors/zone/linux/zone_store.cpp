@@ -20,6 +20,7 @@ namespace {
 constexpr std::string_view clean = "clean";
 constexpr std::size_t layers_max = 16;  // docs/zones.md, "Snapshots"
 constexpr std::uint32_t ids_per_zone = 0x10000;
+constexpr std::uint64_t receipts_max = 256;  // of a zone; docs/zones.md, "Proof of clean"
 
 /// Where a zone's ids begin when nobody has them: spread over the id space, so that zones of
 /// different data folders seldom meet. The first 16 blocks belong to the host, and useradd(8) lends
@@ -82,9 +83,12 @@ result<void> zone_store::lock() {
 }
 
 zone_ids zone_store::ids() const {
+  if (ids_) return *ids_;
   const auto spec = read_json("zone.json");
   if (!spec) return {};
-  return {spec->value("id_root", 0u), spec->value("id_job", 0u), spec->value("ids_shared", false)};
+  ids_ = zone_ids{spec->value("id_root", 0u), spec->value("id_job", 0u),
+                  spec->value("ids_shared", false)};
+  return *ids_;
 }
 
 /// The first of a block of ids that no other zone of this data folder has.
@@ -165,19 +169,6 @@ result<zone_facts> zone_store::facts() const {
   return out;
 }
 
-result<std::vector<std::string>> zone_store::layers() const {
-  const auto now = facts();
-  if (!now) return fail(now.error());
-  const auto meta = read_json("snapshots/" + now->snapshot + "/meta.json");
-  if (!meta)
-    return fail(ec::no_clean, "zone " + uuid_ + " has no snapshot " + now->snapshot +
-                                  "; `ntrace zone destroy` it and create it again");
-  std::vector<std::string> out;
-  for (const auto& name : meta->value("layers", std::vector<std::string>{}))
-    out.insert(out.begin(), path_ + "/snapshots/" + name + "/layer");
-  return out;
-}
-
 /// Writes meta.json with the digests of the snapshot's own layer, where it has one.
 result<void> zone_store::seal(const std::string& snapshot, nlohmann::json meta) const {
   const auto layer = path_ + "/snapshots/" + snapshot + "/layer";
@@ -191,14 +182,15 @@ result<void> zone_store::seal(const std::string& snapshot, nlohmann::json meta) 
   return write_json("snapshots/" + snapshot + "/meta.json", meta);
 }
 
-result<std::string> zone_store::broken_layer(std::vector<std::string>& degraded) const {
-  const auto now = facts();
-  if (!now) return fail(now.error());
-  const auto top = read_json("snapshots/" + now->snapshot + "/meta.json");
+result<std::string> zone_store::broken_layer(clean_receipt& receipt) const {
+  const auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  const auto top = read_json("snapshots/" + state->value("snapshot", "") + "/meta.json");
   if (!top) return fail(top.error());
   for (const auto& name : top->value("layers", std::vector<std::string>{})) {
     const auto meta = read_json("snapshots/" + name + "/meta.json");
     if (!meta) return "the layer " + name + " is gone";
+    receipt.layers.push_back(meta->value("full", ""));
     const auto layer = path_ + "/snapshots/" + name + "/layer";
     const auto fast = fast_seal(layer);
     if (!fast) return fast.error().message;
@@ -208,11 +200,26 @@ result<std::string> zone_store::broken_layer(std::vector<std::string>& degraded)
       if (!full || *full != (*meta)["full"])
         return "the layer " + name + " is not as it was sealed";
     } else {
-      degraded.emplace_back("unsealed");
+      receipt.degraded.emplace_back("unsealed");
     }
     if (auto w = seal(name, *meta); !w) return fail(w.error());
   }
   return std::string{};
+}
+
+result<void> zone_store::keep_receipt(const clean_receipt& receipt) const {
+  const auto folder = path_ + "/receipts/";
+  const auto name = folder + std::to_string(receipt.generation) + ".json";
+  // Not durable: the run's own copy is. After a crash this one may be missing or cut.
+  const auto write = [&] {
+    const unique_fd file{::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+    return file && write_all(file.get(), to_json(receipt).dump(2) + "\n");
+  };
+  if (!write() && (::mkdir(folder.c_str(), 0700) != 0 || !write()))
+    return fail(io_error("write", name, errno));
+  if (receipt.generation > receipts_max)
+    ::unlink((folder + std::to_string(receipt.generation - receipts_max) + ".json").c_str());
+  return {};
 }
 
 std::size_t zone_store::trash_entries() const {
@@ -221,27 +228,43 @@ std::size_t zone_store::trash_entries() const {
       std::distance(fs::directory_iterator{path_ + "/trash", ignored}, fs::directory_iterator{}));
 }
 
-result<zone_store::writable> zone_store::open_generation(bool fresh) {
-  auto state = read_json("state.json");
-  if (!state) return fail(state.error());
-  writable out;
-  out.generation = state->value("generation", std::uint64_t{0});
-  const auto kept = state->value("kept", false);
-  out.is_new = fresh || !kept;
-  if (out.is_new) {
-    if (auto gone = discard_generations(); !gone) return fail(gone.error());
-    ++out.generation;
-    // Written before the folder exists: a number is never used twice, whatever dies between.
-    (*state)["generation"] = out.generation;
-    (*state)["kept"] = false;
-    if (auto w = write_json("state.json", *state); !w) return fail(w.error());
-  }
+result<zone_store::root_plan> zone_store::plan(const nlohmann::json& state) const {
+  root_plan out;
+  out.generation = state.value("generation", std::uint64_t{0});
+  out.snapshot = state.value("snapshot", "");
   const auto folder = path_ + "/gen/" + std::to_string(out.generation);
   out.upper = folder + "/upper";
   out.work = folder + "/work";
-  if (!out.is_new) return out;
+  const auto meta = read_json("snapshots/" + out.snapshot + "/meta.json");
+  if (!meta)
+    return fail(ec::no_clean, "zone " + uuid_ + " has no snapshot " + out.snapshot +
+                                  "; `ntrace zone destroy` it and create it again");
+  for (const auto& name : meta->value("layers", std::vector<std::string>{}))
+    out.layers.insert(out.layers.begin(), path_ + "/snapshots/" + name + "/layer");
+  return out;
+}
+
+result<zone_store::root_plan> zone_store::open_generation(bool fresh) {
+  const auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  if (!fresh && state->value("kept", false)) return plan(*state);
+  if (auto gone = discard_generations(); !gone) return fail(gone.error());
+  return next_generation();
+}
+
+result<zone_store::root_plan> zone_store::next_generation() {
+  auto state = read_json("state.json");
+  if (!state) return fail(state.error());
+  (*state)["generation"] = state->value("generation", std::uint64_t{0}) + 1;
+  (*state)["kept"] = false;
+  auto out = plan(*state);
+  if (!out) return out;
+  // Written before the folder exists, or a crash between would give the number out again.
+  if (auto w = write_json("state.json", *state); !w) return fail(w.error());
+  out->is_new = true;
   const auto owner = ids();
-  for (const auto& path : {folder, out.upper, out.work}) {
+  const auto folder = path_ + "/gen/" + std::to_string(out->generation);
+  for (const auto& path : {folder, out->upper, out->work}) {
     // The upper folder's mode is that of the zone's `/`, whatever our umask.
     const mode_t mode = path == folder ? 0700 : 0755;
     if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0)

@@ -2,6 +2,7 @@
 // Zones on disk: <data>/zones/<uuid>/{zone.json, state.json, snapshots/<name>/, gen/<n>/, trash/}.
 // A snapshot is committed once its meta.json exists. Only the privileged helper writes here.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,23 +32,28 @@ public:
   result<void> create(bool is_root, const std::string& ca_file);
   result<zone_facts> facts() const;
   zone_ids ids() const;
-  /// The layers of the current snapshot, topmost first, as overlayfs wants them.
-  result<std::vector<std::string>> layers() const;
-
   /// P7: why the layers of the current snapshot are not as they were sealed; empty when they are.
   /// One that only moved (a restored copy) is sealed anew; so is one of a time before seals, which
-  /// is then told in `degraded`.
-  result<std::string> broken_layer(std::vector<std::string>& degraded) const;
+  /// is then told in the receipt as degraded. The digests go into the receipt too.
+  result<std::string> broken_layer(clean_receipt& receipt) const;
+  /// Keeps the proof of clean in receipts/<generation>.json, and the last receipts_max of them.
+  result<void> keep_receipt(const clean_receipt& receipt) const;
   /// How many dead generations wait to be deleted.
   std::size_t trash_entries() const;
 
-  /// The writable layer for a boot: a new generation, or the last one kept by keep_generation().
-  struct writable {
+  /// What a boot starts from.
+  struct root_plan {
     std::uint64_t generation = 0;
-    std::string upper, work;
-    bool is_new = false;
+    std::string upper, work;          ///< Its writable layer.
+    bool is_new = false;              ///< Not kept from the boot before.
+    std::string snapshot;             ///< The current one,
+    std::vector<std::string> layers;  ///< and its layers, topmost first.
   };
-  result<writable> open_generation(bool fresh);
+  /// A new generation, all others going to the trash; or, when it is not to be fresh, the last one
+  /// if end_generation() kept it.
+  result<root_plan> open_generation(bool fresh);
+  /// A new generation beside what is there. Its number is never used twice, whatever dies when.
+  result<root_plan> next_generation();
   /// The generation stays for the next boot that is not fresh, or goes to the trash.
   result<void> end_generation(std::uint64_t generation, bool keep);
   /// Every generation goes to the trash.
@@ -69,11 +75,13 @@ private:
   result<nlohmann::json> read_json(const std::string& name) const;
   result<void> write_json(const std::string& name, const nlohmann::json& value) const;
   result<std::uint32_t> free_ids() const;
+  result<root_plan> plan(const nlohmann::json& state) const;
   result<void> seal(const std::string& snapshot, nlohmann::json meta) const;
   result<void> to_trash(const std::string& path) const;
   std::vector<std::string> snapshots() const;
 
   std::string data_, uuid_, path_;
+  mutable std::optional<zone_ids> ids_;  ///< They never change.
   unique_fd lock_;
 };
 
