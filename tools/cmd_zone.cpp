@@ -1,22 +1,26 @@
-// zone create|list|snapshot|rollback|exec|destroy|delete-snapshot: Linux zones on this machine,
-// without any server; a zone that a running ntrace owns is refused.
+// zone create|list|snapshot|rollback|exec|shell|destroy|delete-snapshot: Linux zones on this
+// machine, without any server; a zone that a running ntrace owns is refused.
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
 #include "tools/command.hpp"
+#include "tools/terminal_relay.hpp"
 #include "tools/wire.hpp"
 
 namespace ntrace::tools {
 namespace {
 
+constexpr milliseconds shell_deadline{24 * 3'600'000};  // for one that was left alone
+
 struct zone_args {
   std::shared_ptr<setting_flags> flags;
   std::string uuid, name = "clean";
   std::vector<std::string> command;
-  bool as_json = false, network = false;
+  bool as_json = false, network = false, as_root = false, provision = false;
 };
 
 int simple(const zone_args& a, const char* op) {
@@ -29,7 +33,8 @@ int simple(const zone_args& a, const char* op) {
     random_source random{random_seed()};
     uuid = make_uuid(random);
   }
-  const auto done = (*helper)->call({{"op", op}, {"uuid", uuid}, {"name", a.name}});
+  const auto done =
+      (*helper)->call({{"op", op}, {"uuid", uuid}, {"name", a.name}, {"provision", a.provision}});
   if (!done) return report(done.error(), a.as_json);
   if (a.as_json)
     std::cout << done->value.dump() << "\n";
@@ -56,44 +61,94 @@ int list(const zone_args& a) {
   return 0;
 }
 
-/// Runs a command in the zone; what it writes stays there until the next rollback.
-int exec(const zone_args& a) {
+/// A zone that is up on what was kept of its last use, and what a program needs in it.
+struct opened_zone {
+  std::unique_ptr<zone::zone_linux> zone;
+  std::unique_ptr<net::egress_proxy> proxy;  ///< Ends before the zone.
+  zone::exec_spec spec;
+};
+
+result<opened_zone> open_zone(const zone_args& a) {
   const auto s = a.flags->load();
-  if (!s) return report(s.error());
+  if (!s) return fail(s.error());
   auto helper = zone::privileged_helper::start(helper_options_from(*s));
-  if (!helper) return report(helper.error());
+  if (!helper) return fail(helper.error());
   auto options = attempt_options_from(*s);
-  if (!options) return report(options.error());
-  zone::zone_linux z{*helper, a.uuid};
+  if (!options) return fail(options.error());
+  opened_zone out;
+  out.zone = std::make_unique<zone::zone_linux>(*helper, a.uuid);
   zone::boot_spec boot;
   boot.limits = options->limits;
   boot.fresh = false;
   boot.with_network = a.network;
   boot.deadline = options->boot;
-  if (auto up = z.boot(boot); !up) return report(up.error());
-  std::unique_ptr<net::egress_proxy> proxy;
-  std::vector<std::string> env{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/job", "USER=job",
-                               "LANG=C.UTF-8",
-                               "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"};
-  if (auto listener = z.take_listener()) {
-    proxy = std::make_unique<net::egress_proxy>(
+  if (auto up = out.zone->boot(boot); !up) return fail(up.error());
+  out.spec.argv = a.command;
+  out.spec.as_root = a.as_root;
+  out.spec.deadline = options->run;
+  out.spec.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+                  "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt",
+                  a.as_root ? "HOME=/root" : "HOME=/home/job",
+                  a.as_root ? "USER=root" : "USER=job"};
+  if (auto listener = out.zone->take_listener()) {
+    out.proxy = std::make_unique<net::egress_proxy>(
         std::move(listener), options->egress, [](const net::egress_report& e) {
           if (!e.reason.empty()) std::cerr << "ntrace: " << for_terminal(e.reason) << "\n";
         });
-    env.insert(env.end(),
-               {"https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128"});
+    out.spec.env.insert(out.spec.env.end(),
+                        {"https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128"});
   }
+  return out;
+}
+
+int close_zone(opened_zone& z, const result<zone::exec_end>& ended) {
+  z.proxy.reset();
+  if (!ended) return report(ended.error());
+  if (auto down = z.zone->end(); !down) return report(down.error());
+  if (ended->timed_out) return report({ec::timed_out, "the command ran into its deadline", {}});
+  return ended->signal != 0 ? 128 + ended->signal : ended->exit_code;
+}
+
+/// Runs a command in the zone; what it writes stays there until the next rollback.
+int exec(const zone_args& a) {
+  auto z = open_zone(a);
+  if (!z) return report(z.error());
   const auto sink = [](std::string_view stream, std::string_view data) {
     // A closed pipe ends the reader, not the job; nothing else can be done about it here.
     [[maybe_unused]] const bool written = write_all(stream == "stdout" ? 1 : 2, data);
   };
-  const auto ended = z.exec({a.command, env, "/job", options->run},
-                            {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0);
-  proxy.reset();
-  if (!ended) return report(ended.error());
-  if (auto down = z.end(); !down) return report(down.error());
-  if (ended->timed_out) return report({ec::timed_out, "the command ran into run_ms", {}});
-  return ended->signal != 0 ? 128 + ended->signal : ended->exit_code;
+  return close_zone(*z, z->zone->exec(z->spec, {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0));
+}
+
+/// The same for a person at a terminal.
+int shell(const zone_args& a) {
+  auto relay = terminal_relay::open();
+  if (!relay) return report(relay.error());
+  auto z = open_zone(a);
+  if (!z) {
+    relay->reset();
+    return report(z.error());
+  }
+  if (z->spec.argv.empty()) z->spec.argv = {"bash", "--norc", "-i"};
+  z->spec.deadline = shell_deadline;
+  const char* term = std::getenv("TERM");
+  z->spec.env.push_back(std::string{"TERM="} + (term != nullptr ? term : "dumb"));
+  z->spec.env.push_back(a.as_root ? "PS1=zone# " : "PS1=zone$ ");
+  if (a.as_root) z->spec.cwd = "/root";
+  const auto ended = z->zone->attend(z->spec, (*relay)->take_program_side());
+  relay->reset();
+  const int code = close_zone(*z, ended);
+  std::cerr
+      << "ntrace: what you did is kept for the next `zone shell` or `zone exec`. `ntrace zone "
+         "snapshot "
+      << a.uuid << " NAME` makes attempts start from it, `ntrace zone rollback " << a.uuid
+      << "` drops it.\n";
+  return code;
+}
+
+void add_use(CLI::App* sub, zone_args& a) {
+  sub->add_flag("--network", a.network, "reach what network_allow lists, through the proxy");
+  sub->add_flag("--root", a.as_root, "as the zone's root, which has no capabilities either");
 }
 
 }  // namespace
@@ -115,12 +170,14 @@ void add_zone(CLI::App& app, outcome& out) {
     auto [sub, a] = add("create", "Make a zone with a snapshot clean; prints its uuid", false,
                         [](const zone_args& z) { return simple(z, "create"); });
     sub->add_option("--uuid", a->uuid, "the uuid it gets");
+    sub->add_flag("--provision", a->provision,
+                  "without clean: `zone shell` prepares it, `zone snapshot` makes clean of that");
   }
   add("list", "The zones there are", false, list);
   {
     auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true,
                         [](const zone_args& z) { return simple(z, "snapshot"); });
-    sub->add_option("NAME", a->name)->required();
+    sub->add_option("NAME", a->name)->capture_default_str();
   }
   {
     auto [sub, a] = add("rollback", "Go back to a snapshot; newer ones are deleted", true,
@@ -134,8 +191,13 @@ void add_zone(CLI::App& app, outcome& out) {
   }
   {
     auto [sub, a] = add("exec", "Run a command in the zone as the job's user", true, exec);
-    sub->add_flag("--network", a->network, "reach what network_allow lists, through the proxy");
+    add_use(sub, *a);
     sub->add_option("COMMAND", a->command, "after --, so that its options are its own")->required();
+  }
+  {
+    auto [sub, a] = add("shell", "A shell in the zone, to prepare it for a snapshot", true, shell);
+    add_use(sub, *a);
+    sub->add_option("COMMAND", a->command, "instead of bash, after --");
   }
   add("destroy", "Delete the zone", true, [](const zone_args& z) { return simple(z, "destroy"); });
 }

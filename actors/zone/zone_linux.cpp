@@ -193,7 +193,6 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
                                             const cancellation* stop) {
   if (pid_ < 0) return fail(ec::invalid_state, "zone " + uuid_ + " is not up");
   record.id = next_exec_++;
-  record.uid = job_uid_;
   const auto oom_before = oom_kills(memory_path_);
   if (auto sent = send(record, stdio); !sent) return fail(sent.error());
   streams.job_ends = {};
@@ -258,6 +257,25 @@ result<bool> zone_linux::on_init_answer(std::uint32_t id, exec_end& out) {
   return true;
 }
 
+init_record zone_linux::record_of(init_op op, const exec_spec& spec) const {
+  init_record out;
+  out.op = op;
+  out.uid = spec.as_root ? 0 : job_uid_;
+  out.cwd = spec.cwd;
+  out.argv = spec.argv;
+  out.env = spec.env;
+  return out;
+}
+
+result<exec_end> zone_linux::attend(const exec_spec& spec, unique_fd terminal) {
+  if (!spec.as_root) give_to_job(terminal.get());
+  pumped streams{{}, {}, {}};
+  const int fd = terminal.get();
+  streams.job_ends[0] = std::move(terminal);
+  return start_and_pump(record_of(init_op::attend, spec), {fd, fd, fd}, streams, spec.deadline,
+                        nullptr);
+}
+
 result<exec_end> zone_linux::exec(const exec_spec& spec, const output_limits& limits,
                                   const output_sink& sink, const cancellation* stop, int stdin_fd) {
   auto out = make_pipe();
@@ -266,16 +284,11 @@ result<exec_end> zone_linux::exec(const exec_spec& spec, const output_limits& li
   if (!out || !err || !null) return fail(ec::io, "no descriptors left for the zone's output");
   give_to_job(out->write.get());
   give_to_job(err->write.get());
-  init_record record;
-  record.op = init_op::exec;
-  record.cwd = spec.cwd;
-  record.argv = spec.argv;
-  record.env = spec.env;
   pumped streams{{std::move(out->read), std::move(err->read)}, limits, sink};
   streams.job_ends = {std::move(out->write), std::move(err->write)};
   const std::array<int, 3> stdio{stdin_fd >= 0 ? stdin_fd : null.get(), streams.job_ends[0].get(),
                                  streams.job_ends[1].get()};
-  return start_and_pump(std::move(record), stdio, streams, spec.deadline, stop);
+  return start_and_pump(record_of(init_op::exec, spec), stdio, streams, spec.deadline, stop);
 }
 
 result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
@@ -285,6 +298,7 @@ result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, millis
   if (!err || !null) return fail(ec::io, "no descriptors left for unpacking");
   init_record record;
   record.op = init_op::unpack;
+  record.uid = job_uid_;
   record.cwd = folder;
   std::string words;
   pumped streams{{unique_fd{}, std::move(err->read)},
@@ -309,6 +323,7 @@ result<std::map<std::string, std::string>> zone_linux::collect(const std::string
   if (!file || !null) return fail(ec::io, "no descriptors left for collecting");
   init_record record;
   record.op = init_op::collect;
+  record.uid = job_uid_;
   record.cwd = folder;
   record.argv = {prefix};
   pumped streams{{}, {}, {}};

@@ -20,6 +20,8 @@ public:
   result<clean_receipt> boot(const boot_spec& spec) override;
   result<exec_end> exec(const exec_spec& spec, const output_limits& limits, const output_sink& sink,
                         const cancellation* stop, int stdin_fd) override;
+  /// As exec(), for a person: `terminal` is its stdin, stdout and stderr, and controls it.
+  result<exec_end> attend(const exec_spec& spec, unique_fd terminal);
   result<void> unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
                       const cancellation* stop) override;
   result<std::map<std::string, std::string>> collect(const std::string& folder,
@@ -39,6 +41,7 @@ private:
   result<void> send(const init_record& record, const std::array<int, 3>& stdio);
   void kill_all();
   void give_to_job(int fd) const;
+  init_record record_of(init_op op, const exec_spec& spec) const;
 
   std::shared_ptr<privileged_helper> helper_;
   std::string uuid_;

@@ -52,6 +52,7 @@ struct exec_spec {
   std::vector<std::string> env;  ///< The whole environment.
   std::string cwd = "/job";
   milliseconds deadline{900'000};
+  bool as_root = false;  ///< The zone's root, without any capability: to prepare a snapshot.
 };
 
 /// How an exec ended. Exactly one of the causes is set when it did not end by itself.

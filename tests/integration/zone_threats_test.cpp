@@ -214,7 +214,7 @@ TEST_F(zone_threats, T22_signals_reach_nobody_outside) {
     return ok(spawn_subprocess(spec, -1, -1, -1));
   }();
   run("for i in $(seq 2 40); do kill -9 $i; done; kill -9 " + std::to_string(outside) + " " +
-      std::to_string(helper->pid()) + "; kill -9 -1; true");
+      std::to_string(helper->pid().value()) + "; kill -9 -1; true");
   EXPECT_EQ(::kill(outside, 0), 0);
   ::kill(outside, SIGKILL);
   ::waitpid(outside, nullptr, 0);

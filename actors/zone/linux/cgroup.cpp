@@ -197,14 +197,6 @@ void zone_cgroup::kill() const {
     for (const int pid : members(path)) ::kill(pid, SIGKILL);
 }
 
-bool zone_cgroup::is_empty() const {
-  return std::all_of(paths_.begin(), paths_.end(), [&](const std::string& path) {
-    if (path == v2_path_)  // populated ignores zombies, which only wait for somebody to reap them.
-      return read_text(path + "/cgroup.events").find("populated 1") == std::string::npos;
-    return members(path).empty();
-  });
-}
-
 bool zone_cgroup::remove() const {
   bool gone = true;
   for (const auto& path : paths_)

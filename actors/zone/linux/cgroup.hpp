@@ -49,10 +49,10 @@ public:
   /// The files by which a process joins the v1 groups: it writes "0" into each, itself. The kernel
   /// then need not stop all others for it, which costs a grace period when somebody else writes.
   result<std::vector<unique_fd>> open_joins() const;
-  /// SIGKILL to all members. The caller waits until is_empty().
+  /// SIGKILL to all members. The caller waits until remove() succeeds.
   void kill() const;
-  bool is_empty() const;
-  /// Removes the groups; false while the kernel says EBUSY.
+  /// Removes the groups; false while the kernel says EBUSY, for they have members that are not
+  /// zombies. Listing the members instead would hold a v1 group for another second.
   bool remove() const;
 
 private:

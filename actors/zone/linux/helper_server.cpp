@@ -72,7 +72,9 @@ result<nlohmann::json> helper_server::create(const nlohmann::json& request) {
   const auto uuid = request.value("uuid", "");
   if (!is_uuid(uuid)) return fail(ec::bad_argument, "\"" + uuid + "\" is not a zone's uuid");
   zone_store store{options_.data, uuid};
-  if (auto made = store.create(is_root(), options_.ca_file); !made) {
+  if (auto made = store.create(is_root(), options_.ca_file,
+                               request.value("provision", false) ? "image" : "clean");
+      !made) {
     if (made.error().code != ec::invalid_state) [[maybe_unused]]
       const auto gone = store.destroy();  // Half made; the first error is the one that counts.
     return fail(made.error());
@@ -246,7 +248,7 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
       ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
   if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
   ::waitpid(zone.pid, nullptr, 0);
-  while (zone.cgroup && !(zone.cgroup->is_empty() && zone.cgroup->remove())) {
+  while (zone.cgroup && !zone.cgroup->remove()) {
     if (steady_clock::now() > until)
       return fail(ec::zone_failed, "processes of zone " + uuid + " survive SIGKILL");
     zone.cgroup->kill();

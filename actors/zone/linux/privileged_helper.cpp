@@ -1,8 +1,8 @@
 #include "actors/zone/linux/privileged_helper.hpp"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,60 +12,108 @@
 #include <cerrno>
 #include <cstring>
 
-#include "actors/zone/linux/helper_server.hpp"
+#include "config/gauges.hpp"
+#include "config/log.hpp"
+
+// The helper's program, put into this one by the assembler (see CMakeLists.txt).
+extern "C" const char ntrace_zone_helper_begin[];
+extern "C" const char ntrace_zone_helper_end[];
 
 namespace ntrace::zone {
 namespace {
 
-int thread_count() {
-  int count = 0;
-  DIR* tasks = ::opendir("/proc/self/task");
-  while (const dirent* entry = tasks ? ::readdir(tasks) : nullptr)
-    if (entry->d_name[0] != '.') ++count;
-  if (tasks) ::closedir(tasks);
-  return count;
+constexpr milliseconds revival_interval{1000};
+
+result<unique_fd> make_image() {
+  unique_fd fd{::memfd_create("ntrace-helper", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  const std::string_view image{
+      ntrace_zone_helper_begin,
+      static_cast<std::size_t>(ntrace_zone_helper_end - ntrace_zone_helper_begin)};
+  if (!fd || !write_all(fd.get(), image) ||
+      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+    return fail(io_error("make", "the helper's program", errno));
+  return fd;
 }
 
-[[noreturn]] void serve(const helper_options& options, int socket) {
-  // A terminal's Ctrl-C goes to the whole group; the helper ends when its caller does, not before.
-  ::setsid();
-  ::prctl(PR_SET_NAME, "ntrace-helper");
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
-  ::signal(SIGCHLD, SIG_DFL);
-  ::dup2(socket, 3);
-  ::syscall(SYS_close_range, 4, ~0u, 0);
-  helper_server{options}.run(3);
-  _exit(0);
+/// In the child of a process that may have threads: nothing but system calls.
+[[noreturn]] void become_helper(int image, int socket, char* const* argv, char* const* env) {
+  const int program = ::fcntl(image, F_DUPFD_CLOEXEC, helper_socket + 1);
+  if (program < 0 || ::dup2(socket, helper_socket) < 0) _exit(127);
+  ::syscall(SYS_close_range, helper_socket + 1, program - 1, 0);
+  ::syscall(SYS_close_range, program + 1, ~0u, 0);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+  _exit(127);
 }
 
 }  // namespace
 
 result<std::shared_ptr<privileged_helper>> privileged_helper::start(const helper_options& options) {
-  if (const int threads = thread_count(); threads != 1)
-    return fail(ec::defect, "the helper must be forked from a process of one thread, not " +
-                                std::to_string(threads));
   if (auto made = make_folders(options.data + "/zones"); !made) return fail(made.error());
+  auto image = make_image();
+  if (!image) return fail(image.error());
+  std::shared_ptr<privileged_helper> out{new privileged_helper{options}};
+  out->image_ = std::move(*image);
+  if (auto launched = out->launch(); !launched) return fail(launched.error());
+  return out;
+}
+
+result<void> privileged_helper::launch() {
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0)
     return fail(io_error("socketpair", "helper", errno));
   unique_fd ours{pair[0]}, theirs{pair[1]};
+  std::string name{"ntrace-helper"}, degraded{options_.allow_degraded ? "yes" : "no"};
+  char* argv[] = {name.data(), options_.data.data(), options_.ca_file.data(), degraded.data(),
+                  nullptr};
+  char* env[] = {nullptr};
   const int pid = ::fork();
   if (pid < 0) return fail(io_error("fork", "helper", errno));
-  if (pid == 0) serve(options, theirs.get());
-  return std::shared_ptr<privileged_helper>{new privileged_helper{pid, std::move(ours)}};
+  if (pid == 0) become_helper(image_.get(), theirs.get(), argv, env);
+  pid_ = pid;
+  socket_ = std::move(ours);
+  return {};
 }
 
 privileged_helper::~privileged_helper() {
   socket_.reset();
   // It ends every zone first, each within its kill deadline.
-  ::waitpid(pid_, nullptr, 0);
+  if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+}
+
+result<void> privileged_helper::revive() {
+  if (pid_ > 0) return {};
+  const auto now = steady_clock::now();
+  if (revived_ && now - *revived_ < revival_interval)
+    return fail(ec::helper_lost, "the privileged helper dies as soon as it is started");
+  revived_ = now;
+  auto launched = launch();
+  if (launched)
+    log::info("zone.helper_started", {{"pid", pid_.load()}});
+  else
+    log::error("zone.helper_not_started", {{"reason", to_string(launched.error())}});
+  return launched;
+}
+
+tl::unexpected<error> privileged_helper::lost() {
+  const int gone = pid_.exchange(-1);
+  socket_.reset();
+  if (gone <= 0) return fail(ec::helper_lost, "the privileged helper is not up");
+  // What still lives, but does not answer, must not go on with our zones.
+  ::kill(gone, SIGKILL);
+  ::waitpid(gone, nullptr, 0);
+  ++gauges::value("zone_helpers_lost");
+  log::error("zone.helper_lost", {{"pid", gone}});
+  // When it cannot be started now, the next call tries again.
+  [[maybe_unused]] const auto another = revive();
+  return fail(ec::helper_lost, "the privileged helper died, and all zones that were up; try again");
 }
 
 result<helper_answer> privileged_helper::call(const nlohmann::json& request) {
   const std::lock_guard lock{guard_};
-  const auto lost = [] {
-    return fail(ec::helper_lost, "the privileged helper is gone; restart ntrace");
-  };
+  if (auto up = revive(); !up) return fail(up.error());
   const auto text = request.dump();
   if (::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return lost();
   std::string packet(64u << 10, '\0');

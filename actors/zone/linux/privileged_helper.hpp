@@ -1,13 +1,16 @@
 #pragma once
-// The one process of ntrace that keeps its rights: a single thread, forked before any other exists,
-// that makes, boots and ends zones on request. When its caller goes away it ends every zone and
-// itself. docs/zones.md, "The helper".
+// The one process of ntrace that keeps its rights: a small program of a single thread that makes,
+// boots and ends zones on request. When its caller goes away it ends every zone and itself.
+// docs/zones.md, "The helper".
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "config/clock.hpp"
 #include "config/file.hpp"
 #include "config/result.hpp"
 
@@ -19,6 +22,8 @@ struct helper_options {
   bool allow_degraded = false;  ///< Boot zones without limits or separate ids too.
 };
 
+inline constexpr int helper_socket = 3;  ///< Where its program finds it.
+
 /// An answer, and the descriptors that came with it.
 struct helper_answer {
   nlohmann::json value;
@@ -28,22 +33,34 @@ struct helper_answer {
 /// The caller's side. Thread-safe; one request at a time.
 class privileged_helper {
 public:
-  /// Forks the helper. Call it while the process has one thread; ec::defect otherwise.
+  /// Starts the helper's program. ec::io.
   static result<std::shared_ptr<privileged_helper>> start(const helper_options& options);
   ~privileged_helper();
   privileged_helper(const privileged_helper&) = delete;
   privileged_helper& operator=(const privileged_helper&) = delete;
 
-  /// Requests: {"op": "create|boot|prove|end|destroy|snapshot|delete_snapshot|rollback|facts|list",
-  /// …}. The helper's own errors come back as they are; ec::helper_lost when it is gone.
+  /// Requests: {"op": "create|boot|prove|end|destroy|snapshot|delete_snapshot|rollback|facts", …}.
+  /// The helper's own errors come back as they are. ec::helper_lost when it died, and all zones
+  /// that were up with it; another one is started then, at most one a second, for calls to come.
   result<helper_answer> call(const nlohmann::json& request);
-  /// Its process id.
-  int pid() const { return pid_; }
+  /// Its process id; another one after ec::helper_lost, and none while it is not up: kill(2) takes
+  /// -1 for everybody.
+  std::optional<int> pid() const {
+    const int pid = pid_;
+    return pid > 0 ? std::optional{pid} : std::nullopt;
+  }
 
 private:
-  privileged_helper(int pid, unique_fd socket) : pid_{pid}, socket_{std::move(socket)} {}
-  int pid_;
+  explicit privileged_helper(helper_options options) : options_{std::move(options)} {}
+  result<void> launch();
+  result<void> revive();
+  tl::unexpected<error> lost();
+
+  helper_options options_;
+  unique_fd image_;  ///< Sealed memory file of its program.
+  std::atomic<int> pid_ = -1;
   unique_fd socket_;
+  std::optional<time_point> revived_;  ///< The last time that one was started after another.
   std::mutex guard_;
 };
 

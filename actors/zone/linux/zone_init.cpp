@@ -8,6 +8,7 @@
 #include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -191,6 +192,7 @@ void drop_rights(std::uint32_t uid) {
     // The descriptors passed are above 2, for init keeps 0, 1 and 2 open on /dev/null.
     if (fd < 0 || ::dup2(fd, i) < 0) die("set up", "stdio");
   }
+  if (r.op == init_op::attend && ::ioctl(0, TIOCSCTTY, 0) != 0) die("take", "the terminal");
   ::syscall(SYS_close_range, 3, ~0u, 0);
   sigset_t none;
   sigemptyset(&none);
@@ -243,9 +245,10 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
   const auto request = decode({packet, static_cast<std::size_t>(n)});
   if (request && request->op == init_op::kill_all) {
     ::kill(-1, SIGKILL);
-  } else if (request && (request->op == init_op::exec || request->op == init_op::unpack ||
-                         request->op == init_op::collect)) {
-    const bool startable = request->op != init_op::exec || !request->argv.empty();
+  } else if (request && (request->op == init_op::exec || request->op == init_op::attend ||
+                         request->op == init_op::unpack || request->op == init_op::collect)) {
+    const bool has_words = request->op == init_op::exec || request->op == init_op::attend;
+    const bool startable = !has_words || !request->argv.empty();
     const pid_t pid = startable ? ::fork() : -1;
     if (pid == 0) run_child(*request, fds, count);
     if (pid < 0)

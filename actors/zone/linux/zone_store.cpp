@@ -105,11 +105,12 @@ result<std::uint32_t> zone_store::free_ids() const {
                                    " blocks of ids are taken; `ntrace zone destroy` some zones");
 }
 
-result<void> zone_store::create(bool is_root, const std::string& ca_file) {
+result<void> zone_store::create(bool is_root, const std::string& ca_file,
+                                const std::string& first) {
   if (exists()) return fail(ec::invalid_state, "zone " + uuid_ + " exists already");
   std::error_code ignored;
   fs::remove_all(path_, ignored);  // A half-made zone is never repaired.
-  const auto layer = path_ + "/snapshots/clean/layer";
+  const auto layer = path_ + "/snapshots/" + first + "/layer";
   for (const auto& folder : {layer, path_ + "/gen", path_ + "/trash"})
     if (auto made = make_folders(folder); !made) return made;
   // Held until zone.json is there, so that two that are made at once see each other.
@@ -134,11 +135,12 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file) {
     if (::lchown(layer.c_str(), root_id, root_id) != 0)
       return fail(io_error("chown", layer, errno));
   }
-  if (auto w = seal(std::string{clean},
-                    {{"name", clean}, {"created_ms", wall_ms()}, {"layers", {"clean"}}});
+  if (auto w = seal(
+          first,
+          {{"name", first}, {"created_ms", wall_ms()}, {"layers", nlohmann::json::array({first})}});
       !w)
     return w;
-  if (auto w = write_json("state.json", {{"generation", 0}, {"snapshot", clean}}); !w) return w;
+  if (auto w = write_json("state.json", {{"generation", 0}, {"snapshot", first}}); !w) return w;
   return write_json("zone.json", spec);
 }
 

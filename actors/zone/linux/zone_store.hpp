@@ -27,9 +27,10 @@ public:
   const std::string& path() const { return path_; }
 
   bool exists() const;
-  /// Builds the skeleton as snapshot `clean`. A half-made zone is deleted. ec::invalid_state when
-  /// it is there already. `ca_file` is added to the host's certificate authorities.
-  result<void> create(bool is_root, const std::string& ca_file);
+  /// Builds the skeleton as snapshot `first`: `clean`, or `image` for one that is to be
+  /// provisioned. A half-made zone is deleted. ec::invalid_state when it is there already.
+  /// `ca_file` is added to the host's certificate authorities.
+  result<void> create(bool is_root, const std::string& ca_file, const std::string& first = "clean");
   result<zone_facts> facts() const;
   zone_ids ids() const;
   /// P7: why the layers of the current snapshot are not as they were sealed; empty when they are.
