@@ -31,7 +31,8 @@ bool pass_on(int from, int to) {
 result<std::unique_ptr<terminal_relay>> terminal_relay::open() {
   std::unique_ptr<terminal_relay> out{new terminal_relay};
   if (::isatty(1) == 0 || ::tcgetattr(0, &out->before_) != 0)
-    return fail(ec::bad_argument, "a shell needs a terminal; `ntrace zone exec UUID -- COMMAND` does not");
+    return fail(ec::bad_argument,
+                "a shell needs a terminal; `ntrace zone exec UUID -- COMMAND` does not");
   out->relay_side_ = unique_fd{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
   const int relay = out->relay_side_.get();
   std::array<char, 64> name{};

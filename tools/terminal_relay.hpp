@@ -13,8 +13,8 @@ namespace ntrace::tools {
 
 class terminal_relay {
 public:
-  /// Between descriptors 0 and 1 and a new terminal. ec::bad_argument when they are no terminal, ec::io.
-  /// To be called while the process has one thread: SIGWINCH is blocked from then on.
+  /// Between descriptors 0 and 1 and a new terminal. ec::bad_argument when they are no terminal,
+  /// ec::io. To be called while the process has one thread: SIGWINCH is blocked from then on.
   static result<std::unique_ptr<terminal_relay>> open();
   /// Passes on the last words and gives the terminal back as it was.
   ~terminal_relay();
