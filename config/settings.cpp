@@ -82,6 +82,9 @@ constexpr std::array table{
     setting_spec{"zone_memory_bytes", bytes, "1GiB", "memory of a zone, tmpfs included", 16 << 20},
     setting_spec{"zone_pids", count, "512", "processes and threads of a zone", 16, 32768},
     setting_spec{"zone_cpu_percent", count, "100", "CPU time of a zone; 100 is one CPU", 1, 100000},
+    setting_spec{"zone_disk_bytes", bytes, "0",
+                 "writable layer of a zone, held in memory besides zone_memory_bytes; 0: on the "
+                 "disk, without a limit"},
     setting_spec{"zone_allow_degraded", flag, "false",
                  "run zones also where limits or separate user ids are not to be had"},
     setting_spec{"output_bytes", bytes, "8MiB", "output kept of each stream of a run"},

@@ -17,6 +17,9 @@
 #include "net/socket.hpp"
 
 namespace ntrace::net {
+namespace {
+constexpr milliseconds accept_pause{100};
+}
 
 struct egress_proxy::shared {
   unique_fd listener;
@@ -59,6 +62,12 @@ void egress_proxy::shared::accept_all() {
   while (!stop.is_raised()) {
     if (!wait_ready(listener.get(), false, milliseconds{60'000}, &stop)) continue;
     unique_fd client{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+    if (!client && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+      // It is still there to be accepted: without a pause this would be a hot loop.
+      ++gauges::value("egress_accept_failed");
+      pollfd stopped{stop.fd(), POLLIN, 0};
+      ::poll(&stopped, 1, static_cast<int>(accept_pause.count()));
+    }
     if (!client) continue;
     {
       const std::lock_guard lock{guard};

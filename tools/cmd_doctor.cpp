@@ -76,9 +76,11 @@ public:
       const auto ms = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
       add(up->ok() ? "ok" : "FAIL", "zone",
           "booted and proved clean in " + std::to_string(ms) + " ms");
-      for (const auto& what : up->degraded) add("degraded", what, "the zone does without it");
+      for (const auto& what : up->degraded)
+        if (what != "disk") add("degraded", what, without(what));
       node(z);
       sampler(z);
+      if (is_root) disk(z);
     }
     if (auto ended = z.end(); !ended) add("FAIL", "zone_end", to_string(ended.error()));
     if (auto gone = (*helper)->call({{"op", "destroy"}, {"uuid", uuid}}); !gone)
@@ -122,6 +124,39 @@ public:
 private:
   void add(std::string verdict, std::string id, std::string text) {
     findings_.push_back({std::move(verdict), std::move(id), std::move(text)});
+  }
+
+  /// What a zone lacks, what that costs and what gives it.
+  static std::string without(const std::string& feature) {
+    if (feature == "uid_range")
+      return "a zone's ids are the user's own: P3 proves nothing → run as root";
+    if (feature == "limits")
+      return "no limits of memory, processes and CPU → run as root, with cgroups mounted";
+    if (feature == "idmap")
+      return "files below /usr belong to nobody in zones; they can be read all the same → a kernel "
+             "or file system with idmapped mounts";
+    return "the zone does without it";
+  }
+
+  /// Fills a small one.
+  void disk(zone::zone& z) {
+    zone::boot_spec spec;
+    spec.limits.disk_bytes = 4u << 20;
+    const auto up = z.boot(spec);
+    const auto filled = up ? z.exec(
+                                 {{"dd", "if=/dev/zero", "of=/job/full", "bs=1M", "count=16"},
+                                  {"PATH=/usr/bin"},
+                                  "/",
+                                  milliseconds{20'000}},
+                                 {}, [](std::string_view, std::string_view) {}, nullptr, -1)
+                           : fail(up.error());
+    if (filled && filled->disk_full)
+      add("ok", "disk",
+          "`zone_disk_bytes` bounds what a run writes; without it the disk is the limit");
+    else
+      add("degraded", "disk",
+          "what a run writes cannot be bounded: " +
+              (filled ? std::string{"a bound did not hold"} : to_string(filled.error())));
   }
 
   void node(zone::zone& z) {

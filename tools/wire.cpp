@@ -192,7 +192,8 @@ result<runner::attempt_options> attempt_options_from(const settings& s) {
   runner::attempt_options out;
   out.limits = {static_cast<std::uint64_t>(s.number("zone_memory_bytes")),
                 static_cast<std::uint64_t>(s.number("zone_pids")),
-                static_cast<std::uint64_t>(s.number("zone_cpu_percent"))};
+                static_cast<std::uint64_t>(s.number("zone_cpu_percent")),
+                static_cast<std::uint64_t>(s.number("zone_disk_bytes"))};
   out.output = {static_cast<std::uint64_t>(s.number("output_bytes")),
                 static_cast<std::uint64_t>(s.number("output_hard_bytes"))};
   out.boot = s.duration("boot_ms");

@@ -5,6 +5,7 @@ namespace ntrace::runner {
 step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
   step_outcome out;
   out.facts = {{"exit_code", e.exit_code}, {"signal", e.signal}};
+  if (e.disk_full) out.facts["disk_full"] = true;
   const auto failed = [&](ec code, std::string message) {
     out.failed = {code, std::move(message), {}};
   };
@@ -19,9 +20,10 @@ step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::str
   else if (e.oom && !e.ok())
     failed(ec::out_of_memory, what + " hit the zone's memory limit");
   else if (!e.ok())
-    failed(on_failure,
-           what + (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal)
-                                 : " ended with status " + std::to_string(e.exit_code)));
+    failed(on_failure, what +
+                           (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal)
+                                          : " ended with status " + std::to_string(e.exit_code)) +
+                           (e.disk_full ? "; the zone's disk is full (zone_disk_bytes)" : ""));
   return out;
 }
 

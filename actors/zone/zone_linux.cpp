@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,8 +23,10 @@
 namespace ntrace::zone {
 namespace {
 
-constexpr milliseconds last_words{1000};       // for output after the program's end
-constexpr milliseconds kill_deadline{10'000};  // docs/zones.md, "Exec, and the end"
+constexpr milliseconds last_words{1000};            // for output after the program's end
+constexpr milliseconds init_deadline{2000};         // for init to kill what it was told to
+constexpr std::uint64_t disk_room_min = 64u << 10;  // with less, a write has failed or soon does
+constexpr milliseconds kill_deadline{10'000};       // docs/zones.md, "Exec, and the end"
 
 struct pipe_ends {
   unique_fd read, write;
@@ -77,7 +82,8 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
                                {"network", spec.with_network},
                                {"memory_bytes", spec.limits.memory_bytes},
                                {"pids", spec.limits.pids},
-                               {"cpu_percent", spec.limits.cpu_percent}});
+                               {"cpu_percent", spec.limits.cpu_percent},
+                               {"disk_bytes", spec.limits.disk_bytes}});
   if (!answer) return fail(answer.error());
   if (answer->fds.size() != 2) return fail(ec::helper_lost, "the helper sent no control socket");
   control_ = std::move(answer->fds[0]);
@@ -88,6 +94,7 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   job_uid_ = value.value("uid", 0u);
   cgroup_ = value.value("cgroup", "");
   memory_path_ = value.value("memory_path", "");
+  has_disk_limit_ = spec.fresh && spec.limits.disk_bytes > 0;
   clean_receipt receipt;
   auto up = await_ready(spec.deadline);
   if (up) {
@@ -198,12 +205,12 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
   streams.job_ends = {};
   exec_end out;
   bool ended = false;
-  bool killing = false;
+  bool killing = false, is_last = false;
   auto until = steady_clock::now() + deadline;
   const auto kill = [&](bool& cause) {
     cause = true;
     killing = true;
-    until = steady_clock::now() + kill_deadline;
+    until = steady_clock::now() + init_deadline;
     kill_all();
   };
   while (!ended || streams.open()) {
@@ -216,8 +223,15 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
     const int n = ::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
     if (n < 0 && errno != EINTR) return fail(io_error("poll", "zone", errno));
     if (n == 0 && ended) break;
-    if (n == 0 && killing)
+    if (n == 0 && is_last)
       return fail(ec::zone_failed, "a program in zone " + uuid_ + " survives SIGKILL");
+    if (n == 0 && killing) {
+      // Init does not do it: it is frozen, perhaps. With it everything in the zone dies.
+      is_last = true;
+      until = steady_clock::now() + kill_deadline;
+      ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+      continue;
+    }
     if (n == 0) kill(out.timed_out);
     if (n <= 0) continue;
     for (std::size_t i = 0; i < 2; ++i)
@@ -236,7 +250,15 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
       until = steady_clock::now() + last_words;
   }
   out.oom = oom_kills(memory_path_) > oom_before;
+  out.disk_full = has_disk_limit_ && !out.ok() && is_disk_full();
   return out;
+}
+
+/// Seen through init's root: an overlay tells of the file system of its writable layer.
+bool zone_linux::is_disk_full() const {
+  struct statvfs facts {};
+  if (::statvfs(("/proc/" + std::to_string(pid_) + "/root").c_str(), &facts) != 0) return false;
+  return facts.f_bavail * facts.f_frsize < disk_room_min || facts.f_favail == 0;
 }
 
 /// One record of init while exec `id` runs: true when that is over.

@@ -41,12 +41,14 @@ private:
   result<void> send(const init_record& record, const std::array<int, 3>& stdio);
   void kill_all();
   void give_to_job(int fd) const;
+  bool is_disk_full() const;
   init_record record_of(init_op op, const exec_spec& spec) const;
 
   std::shared_ptr<privileged_helper> helper_;
   std::string uuid_;
   unique_fd control_, pidfd_, listener_;
   std::string cgroup_, memory_path_;
+  bool has_disk_limit_ = false;
   int pid_ = -1;
   std::uint32_t job_id_ = 0;   ///< On the host.
   std::uint32_t job_uid_ = 0;  ///< In the zone.

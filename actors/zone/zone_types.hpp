@@ -14,6 +14,9 @@ struct zone_limits {
   std::uint64_t memory_bytes = 1ull << 30;
   std::uint64_t pids = 512;
   std::uint64_t cpu_percent = 100;  ///< 100 is one CPU.
+  /// The writable layer, then in memory and on top of memory_bytes; 0: on the disk, without a
+  /// limit.
+  std::uint64_t disk_bytes = 0;
 };
 
 /// One check of the proof of clean.
@@ -62,6 +65,7 @@ struct exec_end {
   bool timed_out = false;
   bool cancelled = false;
   bool oom = false;           ///< The memory limit struck meanwhile.
+  bool disk_full = false;     ///< It failed, and the zone's disk limit is reached.
   bool output_limit = false;  ///< It wrote more than output_hard_bytes.
   bool init_died = false;     ///< The zone is gone.
   bool ok() const {

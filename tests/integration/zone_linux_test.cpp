@@ -206,6 +206,32 @@ TEST_F(zone_linux_test, stays_flat_over_many_rollbacks) {
   EXPECT_LE(generations(), all);
 }
 
+TEST_F(zone_linux_test, has_no_more_disk_than_its_limit_and_leaves_nothing_of_it) {
+  if (!is_root()) GTEST_SKIP() << "a limit of the disk needs root";
+  boot_spec spec;
+  spec.limits.disk_bytes = 8u << 20;
+  for (int i = 0; i < 3; ++i) {  // The second and third on a root that was made ahead.
+    const auto receipt = ok(uut->boot(spec));
+    EXPECT_EQ(receipt.limits.disk_bytes, spec.limits.disk_bytes);
+    EXPECT_EQ(std::count(receipt.degraded.begin(), receipt.degraded.end(), "disk"), 0);
+    EXPECT_EQ(run("ls /job").exit_code, 0);
+    EXPECT_EQ(out, "") << "of an earlier generation";
+    const auto full = run("dd if=/dev/zero of=/job/big bs=1M count=100");
+    EXPECT_NE(full.exit_code, 0);
+    EXPECT_TRUE(full.disk_full);
+    EXPECT_FALSE(full.oom);
+    EXPECT_NE(out.find("No space left"), std::string::npos) << out;
+    EXPECT_FALSE(run("true").disk_full) << "what went well did not need more";
+    run("rm /job/big");
+    EXPECT_FALSE(run("false").disk_full) << "it is not full any more";
+  }
+  // Files count, too.
+  EXPECT_TRUE(run("for i in $(seq 2000); do : > /job/f$i || exit 1; done").disk_full);
+  const auto without = ok(uut->boot({}));
+  EXPECT_EQ(std::count(without.degraded.begin(), without.degraded.end(), "disk"), 1);
+  EXPECT_EQ(run("dd if=/dev/zero of=/job/big bs=1M count=20").exit_code, 0);
+}
+
 TEST_F(zone_linux_test, goes_on_with_another_helper_after_a_kill_of_the_first) {
   auto neighbour = make_zone();
   ok(neighbour->boot({}));

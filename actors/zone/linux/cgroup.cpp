@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "config/clock.hpp"
+#include "config/crash_point.hpp"
 
 namespace ntrace::zone {
 namespace {
@@ -161,6 +162,7 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
       return fail(io_error("mkdir", path, code));
     }
     out.paths_.push_back(path);
+    crash_point("zone.step");
     if (base == layout.v2) out.v2_path_ = path;
   }
   if (out.paths_.empty()) return fail(ec::zone_unsupported, "no cgroup hierarchy is mounted");

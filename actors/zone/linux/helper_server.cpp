@@ -21,18 +21,21 @@
 
 #include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
+#include "config/crash_point.hpp"
 #include "config/ids.hpp"
 
 namespace ntrace::zone {
 namespace {
 
 constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
-constexpr std::size_t trash_max = 64;                     // generations of a zone
 constexpr milliseconds sweep_after{100};
-constexpr std::size_t unproved_max = 16;  // generations whose P4 was not asked
+constexpr std::uint64_t bytes_per_inode = 10u << 10;  // of a writable layer with a limit
+constexpr std::size_t unproved_max = 16;              // generations whose P4 was not asked
 
-bool is_below(const std::string& mountinfo, const std::string& path) {
-  return mountinfo.find(" " + path) != std::string::npos;
+/// The folder that is open as `fd`.
+bool is_empty(int fd) {
+  std::error_code unread;
+  return std::filesystem::is_empty("/proc/self/fd/" + std::to_string(fd), unread) && !unread;
 }
 
 std::string kernel_release() {
@@ -85,8 +88,8 @@ result<nlohmann::json> helper_server::create(const nlohmann::json& request) {
 result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string& name,
                                                               clean_receipt& receipt) {
   const auto& limits = receipt.limits;
-  auto made =
-      zone_cgroup::make(layout_, name, {limits.memory_bytes, limits.pids, limits.cpu_percent});
+  auto made = zone_cgroup::make(
+      layout_, name, {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent});
   if (made) return std::optional{std::move(*made)};
   if (!options_.allow_degraded)
     return fail(ec::zone_unsupported, "no limits on this machine (" + made.error().message +
@@ -97,28 +100,43 @@ result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string&
 
 result<helper_server::prepared_root> helper_server::prepare(const zone_store& store,
                                                             zone_store::root_plan plan,
-                                                            bool is_volatile) const {
-  if (store.ids().is_shared) return prepared_root{std::move(plan), {}};
-  auto overlay = make_detached_overlay({plan.layers, plan.upper, plan.work, is_volatile});
+                                                            bool is_volatile,
+                                                            std::uint64_t disk_bytes) const {
+  prepared_root out{std::move(plan), disk_bytes};
+  bounded_folder bounded;
+  if (disk_bytes > 0) {
+    auto made = bounded.cover(out.plan.folder, disk_bytes, disk_bytes / bytes_per_inode);
+    if (made) made = store.make_writable(out.plan);
+    if (!made) return fail(made.error());
+  }
+  out.upper = unique_fd{::open(out.plan.upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!out.upper) return fail(io_error("open", out.plan.upper, errno));
+  if (store.ids().is_shared) return out;
+  crash_point("zone.step");
+  auto overlay =
+      make_detached_overlay({out.plan.layers, out.plan.upper, out.plan.work, is_volatile});
   if (!overlay) return fail(overlay.error());
-  return prepared_root{std::move(plan), std::move(*overlay)};
+  out.overlay = std::move(*overlay);
+  return out;
 }
 
-result<helper_server::prepared_root> helper_server::take_root(zone_store& store, bool fresh) {
+result<helper_server::prepared_root> helper_server::take_root(zone_store& store, bool fresh,
+                                                              std::uint64_t disk_bytes) {
   spares_due_.erase(store.uuid());
-  if (auto spare = spares_.extract(store.uuid()); spare && fresh) return std::move(spare.mapped());
+  auto spare = spares_.extract(store.uuid());
+  if (spare && fresh && spare.mapped().disk_bytes == disk_bytes) return std::move(spare.mapped());
   auto plan = store.open_generation(fresh);
   if (!plan) return fail(plan.error());
-  return prepare(store, std::move(*plan), fresh);
+  return prepare(store, std::move(*plan), fresh, disk_bytes);
 }
 
 /// The next generation's root, made while this one runs: it is half of the time of a boot.
-void helper_server::make_spare(const std::string& uuid) {
+void helper_server::make_spare(const std::string& uuid, std::uint64_t disk_bytes) {
   const auto at = stores_.find(uuid);
   if (at == stores_.end() || spares_.count(uuid) != 0) return;
   // What fails now fails again in the boot, which has somebody to tell.
   if (auto plan = at->second.next_generation())
-    if (auto made = prepare(at->second, std::move(*plan), true))
+    if (auto made = prepare(at->second, std::move(*plan), true, disk_bytes))
       spares_.emplace(uuid, std::move(*made));
 }
 
@@ -143,14 +161,17 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   const bool fresh = request.value("fresh", true);
   // What is thrown away faster than it is deleted must not fill the disk.
   if ((*store)->trash_entries() > trash_max) empty_trash(options_.data);
-  auto root = take_root(**store, fresh);
+  // What is kept for the next boot must be on the disk, and only root can bound it.
+  const auto disk_bytes =
+      fresh && !(*store)->ids().is_shared ? request.value("disk_bytes", std::uint64_t{0}) : 0;
+  auto root = take_root(**store, fresh, disk_bytes);
   if (!root) return fail(root.error());
+  crash_point("zone.step");
   const auto& plan = root->plan;
   live_zone zone{zone_store{options_.data, uuid}, plan.generation, !fresh};
   const auto name = uuid + "." + std::to_string(plan.generation);
   zone.was_absent = zone_cgroup::is_absent(layout_, name);
-  std::error_code unread;
-  zone.was_empty = !plan.is_new || std::filesystem::is_empty(plan.upper, unread);
+  zone.was_empty = !plan.is_new || is_empty(root->upper.get());
   zone.is_new = plan.is_new;
   auto& receipt = zone.receipt;
   receipt.zone = uuid;
@@ -161,7 +182,8 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   const zone_limits usual;
   receipt.limits = {request.value("memory_bytes", usual.memory_bytes),
                     request.value("pids", usual.pids),
-                    request.value("cpu_percent", usual.cpu_percent)};
+                    request.value("cpu_percent", usual.cpu_percent), disk_bytes};
+  if (disk_bytes == 0) receipt.degraded.emplace_back("disk");
   if ((*store)->ids().is_shared) receipt.degraded.emplace_back("uid_range");
   auto group = make_cgroup(name, receipt);
   if (!group) return fail(group.error());
@@ -175,6 +197,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
       return fail(ended.error());
     return fail(up.error());
   }
+  crash_point("zone.step");
   zone.pid = up->pid;
   zone.pidfd = std::move(up->pidfd);
   const auto namespaces = namespaces_of(zone.pid);
@@ -184,6 +207,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   auto broken = (*store)->broken_layer(receipt);
   zone.broken_layer = broken ? std::move(*broken) : broken.error().message;
   receipt.degraded.insert(receipt.degraded.end(), up->degraded.begin(), up->degraded.end());
+  crash_point("zone.step");
   nlohmann::json answer{{"pid", zone.pid},
                         {"id_job", (*store)->ids().job},
                         {"uid", (*store)->ids().is_shared ? 0 : 1000},
@@ -192,48 +216,6 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   pass = {up->control.release(), ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0)};
   live_.emplace(uuid, std::move(zone));
   return answer;
-}
-
-/// The proof of clean of a zone that says that it is up: from outside, and before it runs anything.
-result<nlohmann::json> helper_server::prove(const std::string& uuid) {
-  const auto at = live_.find(uuid);
-  if (at == live_.end()) return fail(ec::invalid_state, "zone " + uuid + " is not up");
-  auto& zone = at->second;
-  const auto live = namespaces_of(zone.pid);
-  const auto ours = namespaces_of(::getpid());
-  if (!live || !ours)
-    return fail(ec::zone_failed, "zone " + uuid + "'s init ended before its proof");
-  const auto ids = stores_.at(uuid).ids();
-  // Ours, and those that everybody on the host sees.
-  const auto mountinfo =
-      read_file("/proc/self/mountinfo").value_or("") +
-      read_file("/proc/" + std::to_string(::getppid()) + "/mountinfo").value_or("");
-  const auto no_limits = options_.allow_degraded ? "" : "it has no limits";
-  auto& receipt = zone.receipt;
-  receipt.at_ms = wall_ms();
-  receipt.checks.clear();
-  const auto check = [&receipt](const char* id, const std::string& wrong) {
-    receipt.checks.push_back({id, wrong.empty(), wrong});
-  };
-  const auto unless = [](bool ok, const char* wrong) { return std::string{ok ? "" : wrong}; };
-  check("P1", unless(zone.was_absent, "a cgroup of this generation existed"));
-  check("P2", unless(live_.count(uuid) == 1, "the last init is not reaped"));
-  check("P3", zone.left.in_range);
-  check("P4", zone.left.stayed);
-  check("P5", unless(!is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"));
-  check("P6",
-        unless(zone.was_empty && (zone.is_new || zone.keep), "the writable layer was not empty"));
-  check("P7", zone.broken_layer);
-  bool is_apart = true;
-  for (std::size_t i = 0; i < ours->size(); ++i) is_apart = is_apart && (*live)[i] != (*ours)[i];
-  check("P8", unless(is_apart, "it shares a namespace with the host"));
-  check("P9", zone.cgroup ? zone.cgroup->changed_limit() : no_limits);
-  check("P10", open_box(zone.pid, ids));
-  check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
-  check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
-  if (auto kept = zone.store.keep_receipt(receipt); !kept) return fail(kept.error());
-  if (!zone.keep && is_root()) spares_due_.insert(uuid);
-  return to_json(receipt);
 }
 
 result<nlohmann::json> helper_server::end(const std::string& uuid) {
@@ -247,18 +229,22 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
   const int n =
       ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
   if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
+  crash_point("zone.step");
   ::waitpid(zone.pid, nullptr, 0);
+  crash_point("zone.step");
   while (zone.cgroup && !zone.cgroup->remove()) {
     if (steady_clock::now() > until)
       return fail(ec::zone_failed, "processes of zone " + uuid + " survive SIGKILL");
     zone.cgroup->kill();
     ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
   }
+  crash_point("zone.step");
   auto& ended = ended_[uuid];
   if (zone.self.user) ended.push_back(std::move(zone.self));
   // A zone that never gets as far as its proof must not collect descriptors.
   if (ended.size() > unproved_max) find_leftovers(stores_.at(uuid).ids(), {}, ended);
   auto stored = stores_.at(uuid).end_generation(zone.generation, zone.keep);
+  crash_point("zone.step");
   live_.erase(at);
   plan_sweep();
   if (!stored) return fail(stored.error());
@@ -342,7 +328,9 @@ void helper_server::await_request(int socket) {
     if (!spares_due_.empty()) wait = milliseconds{0};
     pollfd request{socket, POLLIN, 0};
     if (::poll(&request, 1, static_cast<int>(wait.count())) != 0) return;
-    if (!spares_due_.empty()) make_spare(spares_due_.extract(spares_due_.begin()).value());
+    if (spares_due_.empty()) continue;
+    const auto due = spares_due_.extract(spares_due_.begin());
+    make_spare(due.key(), due.mapped());
   }
 }
 

@@ -2,7 +2,6 @@
 // The helper's side of its socket: the zones it owns and what it does with them.
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/clean_proof.hpp"
@@ -11,6 +10,8 @@
 #include "actors/zone/linux/zone_store.hpp"
 
 namespace ntrace::zone {
+
+inline constexpr std::size_t trash_max = 64;  ///< Dead generations of a zone.
 
 class helper_server {
 public:
@@ -35,7 +36,9 @@ private:
   /// A generation that is ready to be booted.
   struct prepared_root {
     zone_store::root_plan plan;
-    unique_fd overlay;  ///< Detached; none when ids are shared: the zone mounts it itself.
+    std::uint64_t disk_bytes = 0;
+    unique_fd upper{};    ///< Its writable layer, wherever that is.
+    unique_fd overlay{};  ///< Detached; none when ids are shared: the zone mounts it itself.
   };
   using fds = std::vector<int>;
 
@@ -47,9 +50,9 @@ private:
   result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
   result<nlohmann::json> prove(const std::string& uuid);
   result<prepared_root> prepare(const zone_store& store, zone_store::root_plan plan,
-                                bool is_volatile) const;
-  result<prepared_root> take_root(zone_store& store, bool fresh);
-  void make_spare(const std::string& uuid);
+                                bool is_volatile, std::uint64_t disk_bytes) const;
+  result<prepared_root> take_root(zone_store& store, bool fresh, std::uint64_t disk_bytes);
+  void make_spare(const std::string& uuid, std::uint64_t disk_bytes);
   void drop_spare(const std::string& uuid);
   void await_request(int socket);
   void plan_sweep();
@@ -58,9 +61,9 @@ private:
 
   helper_options options_;
   cgroup_layout layout_;
-  int sweeper_ = -1;                             ///< The child that deletes, if it still runs.
-  std::map<std::string, prepared_root> spares_;  ///< Of zones, for their next boots.
-  std::set<std::string> spares_due_;
+  int sweeper_ = -1;                                 ///< The child that deletes, if it still runs.
+  std::map<std::string, prepared_root> spares_;      ///< Of zones, for their next boots.
+  std::map<std::string, std::uint64_t> spares_due_;  ///< With their disk_bytes.
   std::optional<time_point> sweep_at_;  ///< When what lies in the trash is to be deleted.
   unique_fd init_image_;
   std::string filter_;  ///< Of system calls; without it no zone boots.

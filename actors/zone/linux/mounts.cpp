@@ -89,6 +89,20 @@ void hide_kernel_files(const std::string& root) {
 
 }  // namespace
 
+bounded_folder::~bounded_folder() {
+  if (!folder_.empty()) ::umount2(folder_.c_str(), mnt_detach);
+}
+
+result<void> bounded_folder::cover(const std::string& folder, std::uint64_t bytes,
+                                   std::uint64_t inodes) {
+  const auto options =
+      "mode=0700,size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
+  if (::mount("tmpfs", folder.c_str(), "tmpfs", ms_nosuid | ms_nodev, options.c_str()) != 0)
+    return fail(io_error("mount a tmpfs on", folder, errno));
+  folder_ = folder;
+  return {};
+}
+
 result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
   std::vector<unique_fd> held;
   const auto by_fd = [&held](const std::string& path) {

@@ -1,6 +1,7 @@
 #pragma once
 // The mounts of a zone, from both sides: detached ones made by the helper with its rights, and
 // those that the zone's own child makes. The new mount API has no wrappers in glibc 2.36.
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,21 @@ struct overlay_plan {
   std::vector<std::string> layers;  ///< Topmost first.
   std::string upper, work;
   bool is_volatile = true;
+};
+
+/// A tmpfs of bounded size over a folder, seen by this process's namespace only, until this goes
+/// away; what was mounted from it meanwhile keeps it.
+class bounded_folder {
+public:
+  bounded_folder() = default;
+  ~bounded_folder();
+  bounded_folder(const bounded_folder&) = delete;
+  bounded_folder& operator=(const bounded_folder&) = delete;
+  /// ec::io.
+  result<void> cover(const std::string& folder, std::uint64_t bytes, std::uint64_t inodes);
+
+private:
+  std::string folder_;
 };
 
 /// A detached overlay: no mount table shows it, and it dies with its descriptor.

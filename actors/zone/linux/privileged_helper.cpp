@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "config/gauges.hpp"
@@ -68,7 +69,11 @@ result<void> privileged_helper::launch() {
   std::string name{"ntrace-helper"}, degraded{options_.allow_degraded ? "yes" : "no"};
   char* argv[] = {name.data(), options_.data.data(), options_.ca_file.data(), degraded.data(),
                   nullptr};
-  char* env[] = {nullptr};
+  std::string crash;
+#ifdef NTRACE_CRASH_POINTS
+  if (const char* at = std::getenv("NTRACE_CRASH")) crash = std::string{"NTRACE_CRASH="} + at;
+#endif
+  char* env[] = {crash.empty() ? nullptr : crash.data(), nullptr};
   const int pid = ::fork();
   if (pid < 0) return fail(io_error("fork", "helper", errno));
   if (pid == 0) become_helper(image_.get(), theirs.get(), argv, env);

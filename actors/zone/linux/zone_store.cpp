@@ -11,6 +11,7 @@
 #include <set>
 
 #include "actors/zone/linux/clean_proof.hpp"
+#include "config/crash_point.hpp"
 #include "config/ids.hpp"
 
 namespace ntrace::zone {
@@ -66,19 +67,19 @@ result<void> zone_store::write_json(const std::string& name, const nlohmann::jso
 }
 
 result<void> zone_store::lock() {
-  lock_ = unique_fd{::open((path_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
-  if (!lock_) return fail(io_error("open", path_ + "/lock", errno));
+  const auto path = path_ + "/lock";
+  // Not for writing: a file system with such files cannot be made read-only.
+  lock_ = unique_fd{::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600)};
+  if (!lock_) return fail(io_error("open", path, errno));
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    char holder[32]{};
-    [[maybe_unused]] const auto n = ::pread(lock_.get(), holder, sizeof holder - 1, 0);
+    const auto holder = read_file(path, 32).value_or("");
     lock_.reset();
     return fail(ec::zone_busy,
                 "zone " + uuid_ + " is owned by process " + holder + "; stop that ntrace first");
   }
-  const auto pid = std::to_string(::getpid());
   // The pid is a hint for people; the lock itself is what counts.
-  [[maybe_unused]] const int cut = ::ftruncate(lock_.get(), 0);
-  [[maybe_unused]] const auto n = ::pwrite(lock_.get(), pid.data(), pid.size(), 0);
+  const unique_fd hint{::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)};
+  [[maybe_unused]] const bool written = hint && write_all(hint.get(), std::to_string(::getpid()));
   return {};
 }
 
@@ -113,6 +114,7 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
   const auto layer = path_ + "/snapshots/" + first + "/layer";
   for (const auto& folder : {layer, path_ + "/gen", path_ + "/trash"})
     if (auto made = make_folders(folder); !made) return made;
+  crash_point("zone.step");
   // Held until zone.json is there, so that two that are made at once see each other.
   const unique_fd all{::open((data_ + "/zones").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!all || ::flock(all.get(), LOCK_EX) != 0)
@@ -125,6 +127,7 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
                       {"id_job", is_root ? root_id + 1000 : root_id},
                       {"ids_shared", !is_root}};
   if (auto built = build_skeleton(layer, ca_file); !built) return built;
+  crash_point("zone.step");
   if (is_root) {
     for (const auto& entry : fs::recursive_directory_iterator{layer})
       if (::lchown(entry.path().c_str(), root_id, root_id) != 0)
@@ -135,12 +138,15 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
     if (::lchown(layer.c_str(), root_id, root_id) != 0)
       return fail(io_error("chown", layer, errno));
   }
+  crash_point("zone.step");
   if (auto w = seal(
           first,
           {{"name", first}, {"created_ms", wall_ms()}, {"layers", nlohmann::json::array({first})}});
       !w)
     return w;
+  crash_point("zone.step");
   if (auto w = write_json("state.json", {{"generation", 0}, {"snapshot", first}}); !w) return w;
+  crash_point("zone.step");
   return write_json("zone.json", spec);
 }
 
@@ -212,13 +218,16 @@ result<std::string> zone_store::broken_layer(clean_receipt& receipt) const {
 result<void> zone_store::keep_receipt(const clean_receipt& receipt) const {
   const auto folder = path_ + "/receipts/";
   const auto name = folder + std::to_string(receipt.generation) + ".json";
-  // Not durable: the run's own copy is. After a crash this one may be missing or cut.
-  const auto write = [&] {
-    const unique_fd file{::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
-    return file && write_all(file.get(), to_json(receipt).dump(2) + "\n");
-  };
-  if (!write() && (::mkdir(folder.c_str(), 0700) != 0 || !write()))
-    return fail(io_error("write", name, errno));
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
+    return fail(io_error("mkdir", folder, errno));
+  // Not durable: the run's own copy is. After a crash of the machine this one may be missing or
+  // cut.
+  const unique_fd file{::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  if (!file || !write_all(file.get(), to_json(receipt).dump(2) + "\n")) {
+    const int code = errno;
+    ::unlink(name.c_str());
+    return fail(io_error("write", name, code));
+  }
   if (receipt.generation > receipts_max)
     ::unlink((folder + std::to_string(receipt.generation - receipts_max) + ".json").c_str());
   return {};
@@ -234,9 +243,9 @@ result<zone_store::root_plan> zone_store::plan(const nlohmann::json& state) cons
   root_plan out;
   out.generation = state.value("generation", std::uint64_t{0});
   out.snapshot = state.value("snapshot", "");
-  const auto folder = path_ + "/gen/" + std::to_string(out.generation);
-  out.upper = folder + "/upper";
-  out.work = folder + "/work";
+  out.folder = path_ + "/gen/" + std::to_string(out.generation);
+  out.upper = out.folder + "/upper";
+  out.work = out.folder + "/work";
   const auto meta = read_json("snapshots/" + out.snapshot + "/meta.json");
   if (!meta)
     return fail(ec::no_clean, "zone " + uuid_ + " has no snapshot " + out.snapshot +
@@ -261,23 +270,31 @@ result<zone_store::root_plan> zone_store::next_generation() {
   (*state)["kept"] = false;
   auto out = plan(*state);
   if (!out) return out;
+  crash_point("zone.step");
   // Written before the folder exists, or a crash between would give the number out again.
   if (auto w = write_json("state.json", *state); !w) return fail(w.error());
   out->is_new = true;
-  const auto owner = ids();
-  const auto folder = path_ + "/gen/" + std::to_string(out->generation);
-  for (const auto& path : {folder, out->upper, out->work}) {
-    // The upper folder's mode is that of the zone's `/`, whatever our umask.
-    const mode_t mode = path == folder ? 0700 : 0755;
-    if (::mkdir(path.c_str(), mode) != 0 || ::chmod(path.c_str(), mode) != 0)
-      return fail(io_error("mkdir", path, errno));
-    if (::geteuid() == 0 && path != folder && ::chown(path.c_str(), owner.root, owner.root) != 0)
-      return fail(io_error("chown", path, errno));
-  }
+  crash_point("zone.step");
+  if (::mkdir(out->folder.c_str(), 0700) != 0) return fail(io_error("mkdir", out->folder, errno));
+  crash_point("zone.step");
+  if (auto made = make_writable(*out); !made) return fail(made.error());
   return out;
 }
 
+result<void> zone_store::make_writable(const root_plan& plan) const {
+  const auto owner = ids();
+  for (const auto& path : {plan.upper, plan.work}) {
+    // The upper folder's mode is that of the zone's `/`, whatever our umask.
+    if (::mkdir(path.c_str(), 0755) != 0 || ::chmod(path.c_str(), 0755) != 0)
+      return fail(io_error("mkdir", path, errno));
+    if (::geteuid() == 0 && ::chown(path.c_str(), owner.root, owner.root) != 0)
+      return fail(io_error("chown", path, errno));
+  }
+  return {};
+}
+
 result<void> zone_store::end_generation(std::uint64_t generation, bool keep) {
+  crash_point("zone.step");
   if (!keep) return to_trash(path_ + "/gen/" + std::to_string(generation));
   auto state = read_json("state.json");
   if (!state) return fail(state.error());
@@ -298,6 +315,7 @@ result<void> zone_store::to_trash(const std::string& path) const {
                     std::to_string(steady_clock::now().time_since_epoch().count());
   if (::rename(path.c_str(), name.c_str()) != 0 && errno != ENOENT)
     return fail(io_error("rename", path, errno));
+  crash_point("zone.step");
   return {};
 }
 
@@ -318,15 +336,19 @@ result<void> zone_store::snapshot(const std::string& name) {
   std::error_code ignored;
   fs::remove_all(folder, ignored);  // Left by a crash before its meta.json was written.
   if (auto made = make_folders(folder); !made) return made;
+  crash_point("zone.step");
   if (state->value("kept", false)) {
     const auto upper = path_ + "/gen/" + std::to_string(now->generation) + "/upper";
     if (::rename(upper.c_str(), (folder + "/layer").c_str()) != 0)
       return fail(io_error("rename", upper, errno));
     stack.push_back(name);
   }
+  crash_point("zone.step");
   if (auto gone = discard_generations(); !gone) return gone;
+  crash_point("zone.step");
   if (auto w = seal(name, {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}}); !w)
     return w;
+  crash_point("zone.step");
   (*state)["kept"] = false;
   (*state)["snapshot"] = name;
   return write_json("state.json", *state);
@@ -342,9 +364,11 @@ result<std::vector<std::string>> zone_store::rollback(const std::string& name) {
   if (auto gone = discard_generations(); !gone) return fail(gone.error());
   auto state = read_json("state.json");
   if (!state) return fail(state.error());
+  crash_point("zone.step");
   (*state)["kept"] = false;
   (*state)["snapshot"] = name;
   if (auto w = write_json("state.json", *state); !w) return fail(w.error());
+  crash_point("zone.step");
   std::vector<std::string> newer{at + 1, now->snapshots.end()};
   for (const auto& snapshot : newer)
     if (auto moved = to_trash(path_ + "/snapshots/" + snapshot); !moved) return fail(moved.error());
@@ -374,34 +398,10 @@ result<void> zone_store::destroy() {
   if (auto made = make_folders(data_ + "/trash"); !made) return made;
   const auto to = data_ + "/trash/" + uuid_ + "." +
                   std::to_string(steady_clock::now().time_since_epoch().count());
+  crash_point("zone.step");
   if (::rename(path_.c_str(), to.c_str()) != 0 && errno != ENOENT)
     return fail(io_error("rename", path_, errno));
   return {};
-}
-
-std::vector<zone_facts> list_zones(const std::string& data) {
-  std::vector<zone_facts> out;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
-    if (auto facts = zone_store{data, entry.path().filename().string()}.facts())
-      out.push_back(std::move(*facts));
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.uuid < b.uuid; });
-  return out;
-}
-
-bool empty_trash(const std::string& data) {
-  std::error_code ignored;
-  bool has_deleted = false;
-  std::vector<fs::path> heaps{data + "/trash"};
-  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
-    heaps.push_back(entry.path() / "trash");
-  for (const auto& heap : heaps)
-    for (const auto& entry : fs::directory_iterator{heap, ignored}) {
-      std::error_code stuck;
-      fs::remove_all(entry.path(), stuck);
-      has_deleted = has_deleted || !stuck;
-    }
-  return has_deleted;
 }
 
 }  // namespace ntrace::zone

@@ -45,7 +45,7 @@ public:
   /// What a boot starts from.
   struct root_plan {
     std::uint64_t generation = 0;
-    std::string upper, work;          ///< Its writable layer.
+    std::string folder, upper, work;  ///< Its writable layer.
     bool is_new = false;              ///< Not kept from the boot before.
     std::string snapshot;             ///< The current one,
     std::vector<std::string> layers;  ///< and its layers, topmost first.
@@ -55,6 +55,8 @@ public:
   result<root_plan> open_generation(bool fresh);
   /// A new generation beside what is there. Its number is never used twice, whatever dies when.
   result<root_plan> next_generation();
+  /// Makes the folders of the writable layer.
+  result<void> make_writable(const root_plan& plan) const;
   /// The generation stays for the next boot that is not fresh, or goes to the trash.
   result<void> end_generation(std::uint64_t generation, bool keep);
   /// Every generation goes to the trash.

@@ -1,0 +1,59 @@
+// The helper's proof that a zone which is up is clean: docs/zones.md, "Proof of clean".
+#include <unistd.h>
+
+#include "actors/zone/linux/helper_server.hpp"
+#include "config/crash_point.hpp"
+
+namespace ntrace::zone {
+namespace {
+
+bool is_below(const std::string& mountinfo, const std::string& path) {
+  return mountinfo.find(" " + path) != std::string::npos;
+}
+
+}  // namespace
+
+/// The proof of clean of a zone that says that it is up: from outside, and before it runs anything.
+result<nlohmann::json> helper_server::prove(const std::string& uuid) {
+  const auto at = live_.find(uuid);
+  if (at == live_.end()) return fail(ec::invalid_state, "zone " + uuid + " is not up");
+  auto& zone = at->second;
+  crash_point("zone.step");
+  const auto live = namespaces_of(zone.pid);
+  const auto ours = namespaces_of(::getpid());
+  if (!live || !ours)
+    return fail(ec::zone_failed, "zone " + uuid + "'s init ended before its proof");
+  const auto ids = stores_.at(uuid).ids();
+  // Ours, and those that everybody on the host sees.
+  const auto mountinfo =
+      read_file("/proc/self/mountinfo").value_or("") +
+      read_file("/proc/" + std::to_string(::getppid()) + "/mountinfo").value_or("");
+  const auto no_limits = options_.allow_degraded ? "" : "it has no limits";
+  auto& receipt = zone.receipt;
+  receipt.at_ms = wall_ms();
+  receipt.checks.clear();
+  const auto check = [&receipt](const char* id, const std::string& wrong) {
+    receipt.checks.push_back({id, wrong.empty(), wrong});
+  };
+  const auto unless = [](bool ok, const char* wrong) { return std::string{ok ? "" : wrong}; };
+  check("P1", unless(zone.was_absent, "a cgroup of this generation existed"));
+  check("P2", unless(live_.count(uuid) == 1, "the last init is not reaped"));
+  check("P3", zone.left.in_range);
+  check("P4", zone.left.stayed);
+  check("P5", unless(!is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"));
+  check("P6",
+        unless(zone.was_empty && (zone.is_new || zone.keep), "the writable layer was not empty"));
+  check("P7", zone.broken_layer);
+  bool is_apart = true;
+  for (std::size_t i = 0; i < ours->size(); ++i) is_apart = is_apart && (*live)[i] != (*ours)[i];
+  check("P8", unless(is_apart, "it shares a namespace with the host"));
+  check("P9", zone.cgroup ? zone.cgroup->changed_limit() : no_limits);
+  check("P10", open_box(zone.pid, ids));
+  check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
+  check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
+  if (auto kept = zone.store.keep_receipt(receipt); !kept) return fail(kept.error());
+  if (!zone.keep && is_root()) spares_due_.emplace(uuid, receipt.limits.disk_bytes);
+  return to_json(receipt);
+}
+
+}  // namespace ntrace::zone

@@ -1,0 +1,35 @@
+// What concerns all zones of a data folder.
+#include <algorithm>
+#include <filesystem>
+
+#include "actors/zone/linux/zone_store.hpp"
+
+namespace ntrace::zone {
+namespace fs = std::filesystem;
+
+std::vector<zone_facts> list_zones(const std::string& data) {
+  std::vector<zone_facts> out;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
+    if (auto facts = zone_store{data, entry.path().filename().string()}.facts())
+      out.push_back(std::move(*facts));
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.uuid < b.uuid; });
+  return out;
+}
+
+bool empty_trash(const std::string& data) {
+  std::error_code ignored;
+  bool has_deleted = false;
+  std::vector<fs::path> heaps{data + "/trash"};
+  for (const auto& entry : fs::directory_iterator{data + "/zones", ignored})
+    heaps.push_back(entry.path() / "trash");
+  for (const auto& heap : heaps)
+    for (const auto& entry : fs::directory_iterator{heap, ignored}) {
+      std::error_code stuck;
+      fs::remove_all(entry.path(), stuck);
+      has_deleted = has_deleted || !stuck;
+    }
+  return has_deleted;
+}
+
+}  // namespace ntrace::zone
