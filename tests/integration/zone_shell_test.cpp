@@ -96,7 +96,9 @@ TEST_F(zone_shell, is_a_shell_with_a_terminal_whose_work_a_snapshot_keeps) {
     uut.type("test -t 0 && echo a-$((40 + 2))-b; mkdir /opt; echo tool > /opt/tool\n");
     ASSERT_TRUE(uut.shows("a-42-b"));
     // Ctrl-C ends what runs in the shell, and neither the shell nor us.
-    uut.type("sleep 1000\n");
+    // It says when it runs: a Ctrl-C before would be the shell's own.
+    uut.type("sh -c 'echo e-$((40 + 1))-f; exec sleep 1000'\n");
+    ASSERT_TRUE(uut.shows("e-41-f"));
     uut.type("\x03");
     uut.type("echo c-$((40 + 3))-d; exit 3\n");
     ASSERT_TRUE(uut.shows("c-43-d"));
