@@ -249,6 +249,12 @@ TEST_F(zone_linux_test, goes_on_with_another_helper_after_a_kill_of_the_first) {
   EXPECT_TRUE(group.empty() || ::access(group.c_str(), F_OK) != 0) << "nothing of it is left";
 }
 
+TEST_F(zone_linux_test, gives_a_program_all_signals_as_they_are_by_default) {
+  ok(uut->boot({}));
+  EXPECT_TRUE(run("grep -E '^Sig(Ign|Blk)' /proc/self/status").ok());
+  EXPECT_EQ(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+
 TEST_F(zone_linux_test, does_not_start_helpers_in_a_hot_loop) {
   const auto kill_it = [&] {
     const auto pid = helper->pid();

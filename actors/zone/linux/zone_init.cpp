@@ -197,6 +197,8 @@ void drop_rights(std::uint32_t uid) {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // The helper ignores some, and what is ignored stays so over an exec.
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
   drop_rights(r.uid);
   if (r.op == init_op::unpack) unpack(r.cwd.c_str());
   if (r.op == init_op::collect) collect(r.cwd.c_str(), r.argv.empty() ? "" : r.argv[0]);
