@@ -19,6 +19,7 @@
 #include "actors/zone/linux/cgroup.hpp"
 #include "config/gauges.hpp"
 #include "config/limits.hpp"
+#include "config/log.hpp"
 
 namespace ntrace::zone {
 namespace {
@@ -89,6 +90,10 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   control_ = std::move(answer->fds[0]);
   pidfd_ = std::move(answer->fds[1]);
   const auto& value = answer->value;
+  if (value.contains("spare_failed")) {
+    ++gauges::value("zone_spares_failed");
+    log::warn("zone.spare_failed", {{"zone", uuid_}, {"reason", value.value("spare_failed", "")}});
+  }
   pid_ = value.value("pid", -1);
   job_id_ = value.value("id_job", 0u);
   job_uid_ = value.value("uid", 0u);
@@ -229,6 +234,7 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
       // Init does not do it: it is frozen, perhaps. With it everything in the zone dies.
       is_last = true;
       until = steady_clock::now() + kill_deadline;
+      ++gauges::value("zone_inits_killed");
       ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
       continue;
     }

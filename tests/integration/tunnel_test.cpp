@@ -14,13 +14,6 @@ std::optional<std::string> exchange(int fd, const std::string& bytes) {
   return back.get();
 }
 
-std::size_t memory_kib() {
-  std::istringstream in{read_file("/proc/self/status").value_or("")};
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
-  return 0;
-}
-
 }  // namespace
 
 TEST(tunnel, carries_all_bytes_and_the_end_of_file_in_both_directions) {
@@ -279,30 +272,6 @@ TEST(tunnel, waits_for_its_listening_port_and_takes_it_when_it_is_free) {
   eventually(5s, [&] { return w.status().value("listening", false); });
   const auto fd = w.connect();
   EXPECT_TRUE(is_echoed(fd.get(), "hello\n"));
-}
-
-TEST(tunnel, lets_a_reader_that_stops_disturb_nobody_else_and_bounds_what_it_holds_for_it) {
-  seeded s;
-  tunnel_world w;
-  w.start().wait_for("up");
-  const auto stalled = w.connect();
-  [[maybe_unused]] const auto before = memory_kib();
-  // It sends for as long as somebody takes it, and never reads the echo.
-  const std::string piece(64u << 10, 'x');
-  std::size_t sent = 0;
-  while (sent < (256u << 20) && net::send_all(stalled.get(), piece, 500ms)) sent += piece.size();
-  EXPECT_LT(sent, 256u << 20) << "backpressure reaches the sender";
-#ifndef __SANITIZE_ADDRESS__  // It keeps what is freed.
-  EXPECT_LT(memory_kib() - before, 64u << 10);
-#endif
-  EXPECT_LT(w.status().value("buffered_bytes", 1u << 30), 1 << 20);
-  const auto bytes = random_bytes(s.random, 8u << 20);
-  for (int i = 0; i < 3; ++i) {
-    const auto other = w.connect();
-    const auto back = exchange(other.get(), bytes);
-    ASSERT_TRUE(back);
-    EXPECT_EQ(hash(*back), hash(bytes));
-  }
 }
 
 TEST(tunnel, leaks_nothing_over_5000_short_connections) {

@@ -37,7 +37,7 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   };
   const auto unless = [](bool ok, const char* wrong) { return std::string{ok ? "" : wrong}; };
   check("P1", unless(zone.was_absent, "a cgroup of this generation existed"));
-  check("P2", unless(live_.count(uuid) == 1, "the last init is not reaped"));
+  check("P2", unless(unreaped_.count(uuid) == 0, "an init of before is not reaped"));
   check("P3", zone.left.in_range);
   check("P4", zone.left.stayed);
   check("P5", unless(!is_below(mountinfo, zone.store.path()), "a mount of the zone on the host"));

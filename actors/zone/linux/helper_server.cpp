@@ -19,7 +19,6 @@
 #include <cstring>
 #include <filesystem>
 
-#include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "config/crash_point.hpp"
 #include "config/ids.hpp"
@@ -29,8 +28,7 @@ namespace {
 
 constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 constexpr milliseconds sweep_after{100};
-constexpr std::uint64_t bytes_per_inode = 10u << 10;  // of a writable layer with a limit
-constexpr std::size_t unproved_max = 16;              // generations whose P4 was not asked
+constexpr std::size_t unproved_max = 16;  // generations whose P4 was not asked
 
 /// The folder that is open as `fd`.
 bool is_empty(int fd) {
@@ -98,57 +96,6 @@ result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string&
   return std::optional<zone_cgroup>{};
 }
 
-result<helper_server::prepared_root> helper_server::prepare(const zone_store& store,
-                                                            zone_store::root_plan plan,
-                                                            bool is_volatile,
-                                                            std::uint64_t disk_bytes) const {
-  prepared_root out{std::move(plan), disk_bytes};
-  bounded_folder bounded;
-  if (disk_bytes > 0) {
-    auto made = bounded.cover(out.plan.folder, disk_bytes, disk_bytes / bytes_per_inode);
-    if (made) made = store.make_writable(out.plan);
-    if (!made) return fail(made.error());
-  }
-  out.upper = unique_fd{::open(out.plan.upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (!out.upper) return fail(io_error("open", out.plan.upper, errno));
-  if (store.ids().is_shared) return out;
-  crash_point("zone.step");
-  auto overlay =
-      make_detached_overlay({out.plan.layers, out.plan.upper, out.plan.work, is_volatile});
-  if (!overlay) return fail(overlay.error());
-  out.overlay = std::move(*overlay);
-  return out;
-}
-
-result<helper_server::prepared_root> helper_server::take_root(zone_store& store, bool fresh,
-                                                              std::uint64_t disk_bytes) {
-  spares_due_.erase(store.uuid());
-  auto spare = spares_.extract(store.uuid());
-  if (spare && fresh && spare.mapped().disk_bytes == disk_bytes) return std::move(spare.mapped());
-  auto plan = store.open_generation(fresh);
-  if (!plan) return fail(plan.error());
-  return prepare(store, std::move(*plan), fresh, disk_bytes);
-}
-
-/// The next generation's root, made while this one runs: it is half of the time of a boot.
-void helper_server::make_spare(const std::string& uuid, std::uint64_t disk_bytes) {
-  const auto at = stores_.find(uuid);
-  if (at == stores_.end() || spares_.count(uuid) != 0) return;
-  // What fails now fails again in the boot, which has somebody to tell.
-  if (auto plan = at->second.next_generation())
-    if (auto made = prepare(at->second, std::move(*plan), true, disk_bytes))
-      spares_.emplace(uuid, std::move(*made));
-}
-
-void helper_server::drop_spare(const std::string& uuid) {
-  spares_due_.erase(uuid);
-  const auto spare = spares_.extract(uuid);
-  if (!spare) return;
-  const auto generation = spare.mapped().plan.generation;
-  // What cannot be moved now, the next boot moves.
-  [[maybe_unused]] const auto gone = stores_.at(uuid).end_generation(generation, false);
-}
-
 result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& pass) {
   const auto uuid = request.value("uuid", "");
   auto store = owned(uuid);
@@ -213,8 +160,15 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                         {"uid", (*store)->ids().is_shared ? 0 : 1000},
                         {"cgroup", zone.cgroup ? zone.cgroup->v2_path() : ""},
                         {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""}};
-  pass = {up->control.release(), ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0)};
+  if (const auto problem = spare_problems_.extract(uuid)) answer["spare_failed"] = problem.mapped();
+  const int pidfd = ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0);
   live_.emplace(uuid, std::move(zone));
+  if (pidfd < 0) {
+    const auto why = io_error("pass the descriptors of zone", uuid, errno);
+    if (auto ended = end(uuid); !ended) return ended;
+    return fail(why);
+  }
+  pass = {up->control.release(), pidfd};
   return answer;
 }
 
@@ -230,7 +184,10 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
       ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
   if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
   crash_point("zone.step");
-  ::waitpid(zone.pid, nullptr, 0);
+  if (::waitpid(zone.pid, nullptr, 0) == zone.pid)
+    unreaped_.erase(uuid);
+  else
+    unreaped_.insert(uuid);
   crash_point("zone.step");
   while (zone.cgroup && !zone.cgroup->remove()) {
     if (steady_clock::now() > until)
@@ -270,26 +227,25 @@ result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& 
   if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
   const auto name = request.value("name", "clean");
   drop_spare(uuid);  // It stands on the snapshot that is current now.
+  plan_sweep();      // Each of these may leave something to delete.
   if (op == "snapshot") {
     if (auto made = (*store)->snapshot(name); !made) return fail(made.error());
     return nlohmann::json{{"snapshot", name}};
   }
   if (op == "delete_snapshot") {
     if (auto gone = (*store)->delete_snapshot(name); !gone) return fail(gone.error());
-    plan_sweep();
     return nlohmann::json{{"deleted", name}};
   }
   if (op == "rollback") {
     const auto newer = (*store)->rollback(name);
     if (!newer) return fail(newer.error());
-    plan_sweep();
     return nlohmann::json{{"snapshot", name}, {"deleted", *newer}};
   }
   if (op == "destroy") {
     if (auto gone = (*store)->destroy(); !gone) return fail(gone.error());
     stores_.erase(uuid);
     ended_.erase(uuid);
-    plan_sweep();
+    unreaped_.erase(uuid);
     return nlohmann::json{{"destroyed", uuid}};
   }
   return fail(ec::defect, "unknown operation " + op);
@@ -305,9 +261,11 @@ void helper_server::sweep() {
   sweep_at_.reset();
   if (sweeper_ > 0 && ::waitpid(sweeper_, nullptr, WNOHANG) == 0) return plan_sweep();
   sweeper_ = ::fork();
+  if (sweeper_ < 0) plan_sweep();
   if (sweeper_ != 0) return;
   ::setpriority(PRIO_PROCESS, 0, 19);
   ::syscall(SYS_close_range, 0, ~0u, 0);  // Our locks and sockets are not its own.
+  prune_receipts(options_.data);
   // What came to lie there meanwhile, too.
   while (empty_trash(options_.data)) {
   }

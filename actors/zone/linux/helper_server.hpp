@@ -2,6 +2,7 @@
 // The helper's side of its socket: the zones it owns and what it does with them.
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/clean_proof.hpp"
@@ -64,12 +65,14 @@ private:
   int sweeper_ = -1;                                 ///< The child that deletes, if it still runs.
   std::map<std::string, prepared_root> spares_;      ///< Of zones, for their next boots.
   std::map<std::string, std::uint64_t> spares_due_;  ///< With their disk_bytes.
+  std::map<std::string, std::string> spare_problems_;  ///< To be told by the next boot.
   std::optional<time_point> sweep_at_;  ///< When what lies in the trash is to be deleted.
   unique_fd init_image_;
   std::string filter_;  ///< Of system calls; without it no zone boots.
   std::string filter_problem_;
   std::map<std::string, zone_store> stores_;  ///< Zones whose lock we hold.
   std::map<std::string, live_zone> live_;
+  std::set<std::string> unreaped_;  ///< Zones whose last init waitpid(2) did not give: P2.
   std::map<std::string, std::vector<ended_generation>> ended_;  ///< Since the last good P4.
   std::map<std::string, std::string> boot_ids_;  ///< The machine's, when the zone was taken.
 };

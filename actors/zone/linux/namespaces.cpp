@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -21,6 +20,7 @@
 
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/mounts.hpp"
+#include "actors/zone/linux/sealed_program.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 
 // The static zone init, put into this object by the assembler (see CMakeLists.txt).
@@ -206,14 +206,7 @@ result<unique_fd> clone_usr(const boot_plan& plan, booted& zone) {
 }  // namespace
 
 result<unique_fd> make_init_image() {
-  unique_fd fd{::memfd_create("ntrace-zone-init", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  const std::string_view image{
-      ntrace_zone_init_begin,
-      static_cast<std::size_t>(ntrace_zone_init_end - ntrace_zone_init_begin)};
-  if (!fd || !write_all(fd.get(), image) ||
-      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
-    return fail(io_error("make", "the image of zone init", errno));
-  return fd;
+  return make_sealed_program("ntrace-zone-init", ntrace_zone_init_begin, ntrace_zone_init_end);
 }
 
 result<booted> boot_zone(const boot_plan& plan) {

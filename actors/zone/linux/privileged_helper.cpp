@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "actors/zone/linux/sealed_program.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 
@@ -24,17 +24,6 @@ namespace ntrace::zone {
 namespace {
 
 constexpr milliseconds revival_interval{1000};
-
-result<unique_fd> make_image() {
-  unique_fd fd{::memfd_create("ntrace-helper", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  const std::string_view image{
-      ntrace_zone_helper_begin,
-      static_cast<std::size_t>(ntrace_zone_helper_end - ntrace_zone_helper_begin)};
-  if (!fd || !write_all(fd.get(), image) ||
-      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
-    return fail(io_error("make", "the helper's program", errno));
-  return fd;
-}
 
 /// In the child of a process that may have threads: nothing but system calls.
 [[noreturn]] void become_helper(int image, int socket, char* const* argv, char* const* env) {
@@ -53,7 +42,8 @@ result<unique_fd> make_image() {
 
 result<std::shared_ptr<privileged_helper>> privileged_helper::start(const helper_options& options) {
   if (auto made = make_folders(options.data + "/zones"); !made) return fail(made.error());
-  auto image = make_image();
+  auto image =
+      make_sealed_program("ntrace-helper", ntrace_zone_helper_begin, ntrace_zone_helper_end);
   if (!image) return fail(image.error());
   std::shared_ptr<privileged_helper> out{new privileged_helper{options}};
   out->image_ = std::move(*image);

@@ -18,10 +18,7 @@ namespace ntrace::zone {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view clean = "clean";
-constexpr std::size_t layers_max = 16;  // docs/zones.md, "Snapshots"
 constexpr std::uint32_t ids_per_zone = 0x10000;
-constexpr std::uint64_t receipts_max = 256;  // of a zone; docs/zones.md, "Proof of clean"
 
 /// Where a zone's ids begin when nobody has them: spread over the id space, so that zones of
 /// different data folders seldom meet. The first 16 blocks belong to the host, and useradd(8) lends
@@ -40,16 +37,6 @@ nlohmann::json parse(const std::string& text) {
 }
 
 }  // namespace
-
-bool is_snapshot_name(std::string_view name) {
-  const auto alnum = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-  };
-  return !name.empty() && name.size() <= 64 && alnum(name.front()) &&
-         std::all_of(name.begin(), name.end(), [&](char c) {
-           return alnum(c) || c == '_' || c == '.' || c == ':' || c == '%' || c == '-';
-         });
-}
 
 zone_store::zone_store(std::string data, std::string uuid)
     : data_{std::move(data)}, uuid_{std::move(uuid)}, path_{data_ + "/zones/" + uuid_} {}
@@ -228,8 +215,6 @@ result<void> zone_store::keep_receipt(const clean_receipt& receipt) const {
     ::unlink(name.c_str());
     return fail(io_error("write", name, code));
   }
-  if (receipt.generation > receipts_max)
-    ::unlink((folder + std::to_string(receipt.generation - receipts_max) + ".json").c_str());
   return {};
 }
 
@@ -317,81 +302,6 @@ result<void> zone_store::to_trash(const std::string& path) const {
     return fail(io_error("rename", path, errno));
   crash_point("zone.step");
   return {};
-}
-
-result<void> zone_store::snapshot(const std::string& name) {
-  if (!is_snapshot_name(name))
-    return fail(ec::bad_argument, "\"" + name + "\" is not a snapshot's name");
-  auto now = facts();
-  if (!now) return fail(now.error());
-  if (std::find(now->snapshots.begin(), now->snapshots.end(), name) != now->snapshots.end())
-    return fail(ec::invalid_state, "zone " + uuid_ + " has a snapshot " + name + " already");
-  auto state = read_json("state.json");
-  const auto below = read_json("snapshots/" + now->snapshot + "/meta.json");
-  if (!state || !below) return fail(ec::no_clean, "zone " + uuid_ + " has no current snapshot");
-  auto stack = below->value("layers", std::vector<std::string>{});
-  if (stack.size() >= layers_max)
-    return fail(ec::invalid_state, "snapshots are stacked " + std::to_string(layers_max) + " deep");
-  const auto folder = path_ + "/snapshots/" + name;
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);  // Left by a crash before its meta.json was written.
-  if (auto made = make_folders(folder); !made) return made;
-  crash_point("zone.step");
-  if (state->value("kept", false)) {
-    const auto upper = path_ + "/gen/" + std::to_string(now->generation) + "/upper";
-    if (::rename(upper.c_str(), (folder + "/layer").c_str()) != 0)
-      return fail(io_error("rename", upper, errno));
-    stack.push_back(name);
-  }
-  crash_point("zone.step");
-  if (auto gone = discard_generations(); !gone) return gone;
-  crash_point("zone.step");
-  if (auto w = seal(name, {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}}); !w)
-    return w;
-  crash_point("zone.step");
-  (*state)["kept"] = false;
-  (*state)["snapshot"] = name;
-  return write_json("state.json", *state);
-}
-
-result<std::vector<std::string>> zone_store::rollback(const std::string& name) {
-  const auto now = facts();
-  if (!now) return fail(now.error());
-  const auto at = std::find(now->snapshots.begin(), now->snapshots.end(), name);
-  if (at == now->snapshots.end())
-    return fail(name == clean ? ec::no_clean : ec::not_found,
-                "zone " + uuid_ + " has no snapshot " + name);
-  if (auto gone = discard_generations(); !gone) return fail(gone.error());
-  auto state = read_json("state.json");
-  if (!state) return fail(state.error());
-  crash_point("zone.step");
-  (*state)["kept"] = false;
-  (*state)["snapshot"] = name;
-  if (auto w = write_json("state.json", *state); !w) return fail(w.error());
-  crash_point("zone.step");
-  std::vector<std::string> newer{at + 1, now->snapshots.end()};
-  for (const auto& snapshot : newer)
-    if (auto moved = to_trash(path_ + "/snapshots/" + snapshot); !moved) return fail(moved.error());
-  return newer;
-}
-
-result<void> zone_store::delete_snapshot(const std::string& name) {
-  const auto now = facts();
-  if (!now) return fail(now.error());
-  if (std::find(now->snapshots.begin(), now->snapshots.end(), name) == now->snapshots.end())
-    return fail(ec::not_found, "zone " + uuid_ + " has no snapshot " + name);
-  if (now->snapshot == name)
-    return fail(ec::invalid_state,
-                "snapshot " + name + " is the current one; roll back to another first");
-  for (const auto& other : now->snapshots) {
-    const auto meta = read_json("snapshots/" + other + "/meta.json");
-    const auto stack =
-        meta ? meta->value("layers", std::vector<std::string>{}) : std::vector<std::string>{};
-    if (other != name && std::find(stack.begin(), stack.end(), name) != stack.end())
-      return fail(ec::invalid_state,
-                  "snapshot " + other + " is stacked on " + name + "; delete it first");
-  }
-  return to_trash(path_ + "/snapshots/" + name);
 }
 
 result<void> zone_store::destroy() {

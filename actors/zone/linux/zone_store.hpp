@@ -37,7 +37,7 @@ public:
   /// One that only moved (a restored copy) is sealed anew; so is one of a time before seals, which
   /// is then told in the receipt as degraded. The digests go into the receipt too.
   result<std::string> broken_layer(clean_receipt& receipt) const;
-  /// Keeps the proof of clean in receipts/<generation>.json, and the last receipts_max of them.
+  /// Keeps the proof of clean in receipts/<generation>.json; prune_receipts() bounds them.
   result<void> keep_receipt(const clean_receipt& receipt) const;
   /// How many dead generations wait to be deleted.
   std::size_t trash_entries() const;
@@ -92,6 +92,8 @@ private:
 std::vector<zone_facts> list_zones(const std::string& data);
 /// True for a snapshot's name as vmadm takes it.
 bool is_snapshot_name(std::string_view name);
+/// Deletes all receipts of each zone of `data` but the last 256.
+void prune_receipts(const std::string& data);
 /// Deletes what lies in the trash of `data` and its zones; false when nothing lay there that could
 /// be deleted.
 bool empty_trash(const std::string& data);
