@@ -130,7 +130,10 @@ TEST(tunnel_patience, goes_on_with_its_connections_after_its_process_was_suspend
   pass(usual_or_soak(10s, 60s));
   ASSERT_EQ(::kill(pid, SIGCONT), 0);
   EXPECT_TRUE(is_echoed(fd.get(), "after\n")) << words();
-  EXPECT_EQ(words().find("suspect"), std::string::npos) << "time that it slept is not silence";
+  const auto said = words();
+  EXPECT_EQ(said.find("tunnel.lost"), std::string::npos)
+      << "a probe, and no other session: " << said;
+  EXPECT_EQ(said.find("tunnel.authenticated"), said.rfind("tunnel.authenticated")) << said;
   ::kill(pid, SIGTERM);
   int status = 0;
   ::waitpid(pid, &status, 0);
