@@ -85,6 +85,8 @@ constexpr std::array table{
     setting_spec{"zone_disk_bytes", bytes, "0",
                  "writable layer of a zone, held in memory besides zone_memory_bytes; 0: on the "
                  "disk, without a limit"},
+    setting_spec{"zone_backend", text, "linux",
+                 "who makes a zone's namespaces: linux, ntrace itself; oci, runc or crun"},
     setting_spec{"zone_allow_degraded", flag, "false",
                  "run zones also where limits or separate user ids are not to be had"},
     setting_spec{"output_bytes", bytes, "8MiB", "output kept of each stream of a run"},

@@ -8,6 +8,7 @@
 
 #include "actors/journal/journal_sqlite.hpp"
 #include "actors/profiler/sampler_perf.hpp"
+#include "actors/zone/linux/oci_runtime.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
 #include "config/subprocess.hpp"
@@ -73,9 +74,7 @@ public:
           to_string(up.error()) +
               " → sysctl -w user.max_user_namespaces=15000; a kernel of 5.14 or later");
     } else {
-      const auto ms = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
-      add(up->ok() ? "ok" : "FAIL", "zone",
-          "booted and proved clean in " + std::to_string(ms) + " ms");
+      add(up->ok() ? "ok" : "FAIL", "zone", "booted and proved clean in " + elapsed_since(began));
       for (const auto& what : up->degraded)
         if (what != "disk") add("degraded", what, without(what));
       node(z);
@@ -83,7 +82,31 @@ public:
       if (is_root) disk(z);
     }
     if (auto ended = z.end(); !ended) add("FAIL", "zone_end", to_string(ended.error()));
-    if (auto gone = (*helper)->call({{"op", "destroy"}, {"uuid", uuid}}); !gone)
+    if (auto gone = z.destroy(); !gone) add("FAIL", "zone_destroy", to_string(gone.error()));
+  }
+
+  /// Zones by an OCI runtime: only `zone_backend = oci` needs them.
+  void oci_zones() {
+    if (::geteuid() != 0) return add("missing", "oci", "zones by an OCI runtime → run as root");
+    const auto runtime = zone::oci_runtime::find();
+    if (!runtime)
+      return add("missing", "oci",
+                 "neither runc nor crun; only zone_backend = oci needs one → apt-get install runc");
+    auto helper = zone::privileged_helper::start({folder_, "", false, "oci"});
+    if (!helper) return add("FAIL", "helper", to_string(helper.error()));
+    random_source random{random_seed()};
+    const auto uuid = make_uuid(random);
+    zone::zone_linux z{*helper, uuid};
+    const auto began = steady_clock::now();
+    const auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}});
+    const auto up = made ? z.boot({}) : fail(made.error());
+    if (up)
+      add("ok", "oci",
+          runtime->program() + " boots a zone that is proved clean, in " + elapsed_since(began));
+    else
+      add("missing", "oci", "zone_backend = oci does not work here: " + to_string(up.error()));
+    // One that was never made cannot be destroyed.
+    if (auto gone = z.destroy(); made && !gone)
       add("FAIL", "zone_destroy", to_string(gone.error()));
   }
 
@@ -122,6 +145,11 @@ public:
   }
 
 private:
+  static std::string elapsed_since(time_point began) {
+    const auto ms = std::chrono::duration_cast<milliseconds>(steady_clock::now() - began).count();
+    return std::to_string(ms) + " ms";
+  }
+
   void add(std::string verdict, std::string id, std::string text) {
     findings_.push_back({std::move(verdict), std::move(id), std::move(text)});
   }
@@ -212,7 +240,10 @@ int doctor(const std::string& role, const server_flags& server) {
   const bool as_json = server.as_json;
   examination all;
   const bool for_runner = role != "dispatcher";
-  if (for_runner) all.zones();  // First: the helper is forked from a process of one thread.
+  if (for_runner) {
+    all.zones();
+    all.oci_zones();
+  }
   if (role != "runner") {
     all.journal();
     all.running_dispatcher(server);

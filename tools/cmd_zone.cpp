@@ -23,24 +23,63 @@ struct zone_args {
   bool as_json = false, network = false, as_root = false, provision = false;
 };
 
-int simple(const zone_args& a, const char* op) {
+using helper_ptr = std::shared_ptr<zone::privileged_helper>;
+
+/// Makes a helper, and prints what `does` gives.
+int with_helper(const zone_args& a, const std::function<result<json>(const helper_ptr&)>& does) {
   const auto s = a.flags->load();
   if (!s) return report(s.error(), a.as_json);
-  auto helper = zone::privileged_helper::start(helper_options_from(*s));
+  const auto helper = zone::privileged_helper::start(helper_options_from(*s));
   if (!helper) return report(helper.error(), a.as_json);
-  auto uuid = a.uuid;
-  if (uuid.empty()) {
-    random_source random{random_seed()};
-    uuid = make_uuid(random);
-  }
-  const auto done =
-      (*helper)->call({{"op", op}, {"uuid", uuid}, {"name", a.name}, {"provision", a.provision}});
+  const auto done = does(*helper);
   if (!done) return report(done.error(), a.as_json);
-  if (a.as_json)
-    std::cout << done->value.dump() << "\n";
-  else if (std::string_view{op} == "create")
-    std::cout << uuid << "\n";
+  if (a.as_json) std::cout << done->dump() << "\n";
   return 0;
+}
+
+int create(const zone_args& a) {
+  return with_helper(a, [&a](const helper_ptr& helper) -> result<json> {
+    auto uuid = a.uuid;
+    if (uuid.empty()) {
+      random_source random{random_seed()};
+      uuid = make_uuid(random);
+    }
+    const auto made = helper->call({{"op", "create"}, {"uuid", uuid}, {"provision", a.provision}});
+    if (!made) return fail(made.error());
+    if (!a.as_json) std::cout << uuid << "\n";
+    return made->value;
+  });
+}
+
+int snapshot(const zone_args& a) {
+  return with_helper(a, [&a](const helper_ptr& helper) -> result<json> {
+    if (auto done = zone::zone_linux{helper, a.uuid}.snapshot(a.name); !done)
+      return fail(done.error());
+    return json{{"snapshot", a.name}};
+  });
+}
+
+int rollback(const zone_args& a) {
+  return with_helper(a, [&a](const helper_ptr& helper) -> result<json> {
+    const auto newer = zone::zone_linux{helper, a.uuid}.rollback(a.name);
+    if (!newer) return fail(newer.error());
+    return json{{"snapshot", a.name}, {"deleted", *newer}};
+  });
+}
+
+int delete_snapshot(const zone_args& a) {
+  return with_helper(a, [&a](const helper_ptr& helper) -> result<json> {
+    if (auto done = zone::zone_linux{helper, a.uuid}.delete_snapshot(a.name); !done)
+      return fail(done.error());
+    return json{{"deleted", a.name}};
+  });
+}
+
+int destroy(const zone_args& a) {
+  return with_helper(a, [&a](const helper_ptr& helper) -> result<json> {
+    if (auto done = zone::zone_linux{helper, a.uuid}.destroy(); !done) return fail(done.error());
+    return json{{"destroyed", a.uuid}};
+  });
 }
 
 int list(const zone_args& a) {
@@ -167,26 +206,25 @@ void add_zone(CLI::App& app, outcome& out) {
     return std::pair{sub, a};
   };
   {
-    auto [sub, a] = add("create", "Make a zone with a snapshot clean; prints its uuid", false,
-                        [](const zone_args& z) { return simple(z, "create"); });
+    auto [sub, a] =
+        add("create", "Make a zone with a snapshot clean; prints its uuid", false, create);
     sub->add_option("--uuid", a->uuid, "the uuid it gets");
     sub->add_flag("--provision", a->provision,
                   "without clean: `zone shell` prepares it, `zone snapshot` makes clean of that");
   }
   add("list", "The zones there are", false, list);
   {
-    auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true,
-                        [](const zone_args& z) { return simple(z, "snapshot"); });
+    auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true, snapshot);
     sub->add_option("NAME", a->name)->capture_default_str();
   }
   {
-    auto [sub, a] = add("rollback", "Go back to a snapshot; newer ones are deleted", true,
-                        [](const zone_args& z) { return simple(z, "rollback"); });
+    auto [sub, a] =
+        add("rollback", "Go back to a snapshot; newer ones are deleted", true, rollback);
     sub->add_option("NAME", a->name)->capture_default_str();
   }
   {
     auto [sub, a] = add("delete-snapshot", "Delete a snapshot that nothing is stacked on", true,
-                        [](const zone_args& z) { return simple(z, "delete_snapshot"); });
+                        delete_snapshot);
     sub->add_option("NAME", a->name)->required();
   }
   {
@@ -199,7 +237,7 @@ void add_zone(CLI::App& app, outcome& out) {
     add_use(sub, *a);
     sub->add_option("COMMAND", a->command, "instead of bash, after --");
   }
-  add("destroy", "Delete the zone", true, [](const zone_args& z) { return simple(z, "destroy"); });
+  add("destroy", "Delete the zone", true, destroy);
 }
 
 }  // namespace ntrace::tools

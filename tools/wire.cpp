@@ -185,7 +185,7 @@ system_config::system_config() {
 }
 
 zone::helper_options helper_options_from(const settings& s) {
-  return {s.text("data"), s.text("ca_file"), s.flag("zone_allow_degraded")};
+  return {s.text("data"), s.text("ca_file"), s.flag("zone_allow_degraded"), s.text("zone_backend")};
 }
 
 result<runner::attempt_options> attempt_options_from(const settings& s) {

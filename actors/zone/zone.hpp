@@ -1,10 +1,12 @@
 #pragma once
-// One worker zone as its users see it. Every backend (linux here) gives the same meaning; all calls
-// block, so they are made on a thread of their own, never on CAF's shared workers.
+// One worker zone as its users see it. Every backend gives the same meaning, which is written down
+// in tests/integration/zone_conformance_test.cpp; all calls block, so they are made on a thread of
+// their own, never on CAF's shared workers.
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/zone/zone_types.hpp"
 #include "config/cancellation.hpp"
@@ -54,6 +56,22 @@ public:
   virtual int init_pid() const = 0;
   /// Ends everything in the zone and drops its writable layer. Fine when it is down.
   virtual result<void> end() = 0;
+
+  // Snapshots, as vmadm(8) of SmartOS has them. To make one and to go back to one, a zone that is
+  // up is stopped, and booted again as it was.
+
+  virtual result<zone_facts> facts() = 0;
+  /// Keeps the zone's files as `name`; boots start from it then. ec::bad_argument for what is no
+  /// name; ec::invalid_state when it exists, when the zone is up on a generation that its end
+  /// throws away, or when more than 16 would be stacked.
+  virtual result<void> snapshot(const std::string& name) = 0;
+  /// Boots start from `name` again, and what was written since is gone; so are newer snapshots,
+  /// which are named. It cannot be undone. ec::not_found; ec::no_clean.
+  virtual result<std::vector<std::string>> rollback(const std::string& name) = 0;
+  /// ec::not_found; ec::invalid_state for the current one, and for one that others are stacked on.
+  virtual result<void> delete_snapshot(const std::string& name) = 0;
+  /// Ends it and deletes all of it. ec::no_such_zone for every call from then on.
+  virtual result<void> destroy() = 0;
 };
 
 }  // namespace ntrace::zone

@@ -77,6 +77,7 @@ zone_linux::~zone_linux() {
 
 result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   if (auto ended = end(); !ended) return fail(ended.error());
+  last_boot_ = spec;
   auto answer = helper_->call({{"op", "boot"},
                                {"uuid", uuid_},
                                {"fresh", spec.fresh},
@@ -137,7 +138,10 @@ result<void> zone_linux::await_ready(milliseconds deadline) {
     if (!record) return fail(record.error());
     if (record->op == init_op::ready) return {};
     if (record->op == init_op::refused)
-      return fail(ec::zone_failed, "zone " + uuid_ + ": " + record->cwd);
+      return fail(
+          ec::zone_failed,
+          "zone " + uuid_ + ": " + record->cwd +
+              (record->status != 0 ? std::string{": "} + std::strerror(record->status) : ""));
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// The Linux engine: namespaces and overlay generations, made by the privileged helper.
+// Zones of Linux: namespaces and overlay generations, made by the privileged helper, or by an OCI
+// runtime at its command (helper_options::backend).
 #include <array>
 #include <functional>
 #include <optional>
@@ -30,6 +31,11 @@ public:
   std::string cgroup_path() const override { return cgroup_; }
   int init_pid() const override { return pid_; }
   result<void> end() override;
+  result<zone_facts> facts() override;
+  result<void> snapshot(const std::string& name) override;
+  result<std::vector<std::string>> rollback(const std::string& name) override;
+  result<void> delete_snapshot(const std::string& name) override;
+  result<void> destroy() override;
 
 private:
   struct pumped;
@@ -43,11 +49,13 @@ private:
   void give_to_job(int fd) const;
   bool is_disk_full() const;
   init_record record_of(init_op op, const exec_spec& spec) const;
+  result<nlohmann::json> call_while_down(const char* op, const std::string& name);
 
   std::shared_ptr<privileged_helper> helper_;
   std::string uuid_;
   unique_fd control_, pidfd_, listener_;
   std::string cgroup_, memory_path_;
+  boot_spec last_boot_;
   bool has_disk_limit_ = false;
   int pid_ = -1;
   std::uint32_t job_id_ = 0;   ///< On the host.

@@ -48,6 +48,15 @@ public:
   std::string cgroup_path() const override { return real_.cgroup_path(); }
   int init_pid() const override { return real_.init_pid(); }
   result<void> end() override { return real_.end(); }
+  result<ntrace::zone::zone_facts> facts() override { return real_.facts(); }
+  result<void> snapshot(const std::string& name) override { return real_.snapshot(name); }
+  result<std::vector<std::string>> rollback(const std::string& name) override {
+    return real_.rollback(name);
+  }
+  result<void> delete_snapshot(const std::string& name) override {
+    return real_.delete_snapshot(name);
+  }
+  result<void> destroy() override { return real_.destroy(); }
 
 private:
   ntrace::zone::zone_linux real_;

@@ -83,8 +83,13 @@ void expect_whole(const std::shared_ptr<privileged_helper>& helper, const std::s
 
 }  // namespace
 
-TEST(zone_crash, leaves_a_whole_zone_or_none_wherever_the_helper_is_killed) {
+class zone_crash : public ::testing::TestWithParam<const char*> {};
+
+NTRACE_ON_EACH_BACKEND(zone_crash);
+
+TEST_P(zone_crash, leaves_a_whole_zone_or_none_wherever_the_helper_is_killed) {
   NTRACE_NEEDS_ZONES();
+  if (GetParam() == std::string_view{"oci"} && ::geteuid() != 0) GTEST_SKIP() << "needs root";
 #ifndef NTRACE_CRASH_POINTS
   GTEST_SKIP() << "this build has no crash points";
 #endif
@@ -96,7 +101,7 @@ TEST(zone_crash, leaves_a_whole_zone_or_none_wherever_the_helper_is_killed) {
     const test::scratch dir;
     const auto uuid = make_uuid(random);
     ::setenv("NTRACE_CRASH", ("zone.step:" + std::to_string(step)).c_str(), 1);
-    auto helper = ok(privileged_helper::start({dir.path(), "", ::geteuid() != 0}));
+    auto helper = ok(privileged_helper::start({dir.path(), "", ::geteuid() != 0, GetParam()}));
     ::unsetenv("NTRACE_CRASH");
     std::uint64_t last_generation = 0;
     {

@@ -97,7 +97,9 @@ TEST_F(zone_on_small_disk, says_that_it_is_read_only_and_goes_on_when_it_is_not)
   expect_works();
 }
 
-TEST_F(zone_faults, a_helper_without_descriptors_says_so_and_goes_on_with_them) {
+NTRACE_ON_EACH_BACKEND(zone_faults);
+
+TEST_P(zone_faults, a_helper_without_descriptors_says_so_and_goes_on_with_them) {
   ok(uut->boot({}));
   const int pid = helper->pid().value();
   rlimit before{};
@@ -111,7 +113,7 @@ TEST_F(zone_faults, a_helper_without_descriptors_says_so_and_goes_on_with_them) 
   EXPECT_TRUE(run("true").ok());
 }
 
-TEST_F(zone_faults, a_frozen_zone_is_ended_in_time) {
+TEST_P(zone_faults, a_frozen_zone_is_ended_in_time) {
   if (!is_root()) GTEST_SKIP() << "cgroups need root";
   ok(uut->boot({}));
   const auto file = uut->cgroup_path() + "/cgroup.freeze";
@@ -124,7 +126,7 @@ TEST_F(zone_faults, a_frozen_zone_is_ended_in_time) {
   EXPECT_TRUE(run("true").ok());
 }
 
-TEST_F(zone_faults, an_init_that_is_stopped_is_ended_in_time) {
+TEST_P(zone_faults, an_init_that_is_stopped_is_ended_in_time) {
   if (!is_root()) GTEST_SKIP() << "signals to it need root";
   ok(uut->boot({}));
   ASSERT_EQ(::kill(uut->init_pid(), SIGSTOP), 0);
@@ -133,7 +135,7 @@ TEST_F(zone_faults, an_init_that_is_stopped_is_ended_in_time) {
   EXPECT_TRUE(run("true").ok());
 }
 
-TEST_F(zone_faults, a_cgroup_in_the_way_is_an_error_and_never_a_zone_without_limits) {
+TEST_P(zone_faults, a_cgroup_in_the_way_is_an_error_and_never_a_zone_without_limits) {
   if (!is_root()) GTEST_SKIP() << "cgroups need root";
   const auto receipt = ok(uut->boot({}));
   const auto own = uut->cgroup_path();

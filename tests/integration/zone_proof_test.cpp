@@ -64,14 +64,16 @@ constexpr const char* whole_table =
 
 }  // namespace
 
-TEST_F(zone_proof, has_all_its_checks_in_the_receipt) {
+NTRACE_ON_EACH_BACKEND(zone_proof);
+
+TEST_P(zone_proof, has_all_its_checks_in_the_receipt) {
   const auto receipt = ok(uut->boot({}));
   std::string all;
   for (const auto& c : receipt.checks) all += c.id + (c.ok ? " " : "! ");
   EXPECT_EQ(all, "P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 ");
 }
 
-TEST_F(zone_proof, P1_sees_a_cgroup_that_is_there_already) {
+TEST_P(zone_proof, P1_sees_a_cgroup_that_is_there_already) {
   if (!is_root()) GTEST_SKIP() << "cgroups need root";
   ok(uut->boot({}));
   const auto path = uut->cgroup_path();
@@ -83,7 +85,7 @@ TEST_F(zone_proof, P1_sees_a_cgroup_that_is_there_already) {
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, P3_sees_a_process_with_an_id_of_the_zone) {
+TEST_P(zone_proof, P3_sees_a_process_with_an_id_of_the_zone) {
   if (!is_root()) GTEST_SKIP() << "other ids need root";
   const auto id = std::to_string(ids().root + 5);
   const int pid =
@@ -94,7 +96,7 @@ TEST_F(zone_proof, P3_sees_a_process_with_an_id_of_the_zone) {
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, P4_sees_who_stays_in_a_namespace_of_the_last_generation) {
+TEST_P(zone_proof, P4_sees_who_stays_in_a_namespace_of_the_last_generation) {
   if (!is_root()) GTEST_SKIP() << "entering a namespace needs root";
   ok(uut->boot({}));
   const int pid = start({"nsenter", "-t", std::to_string(uut->init_pid()), "-n", "sleep", "1000"});
@@ -105,7 +107,7 @@ TEST_F(zone_proof, P4_sees_who_stays_in_a_namespace_of_the_last_generation) {
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, P4_does_not_take_a_new_namespace_for_the_dead_one_whose_number_it_got) {
+TEST_P(zone_proof, P4_does_not_take_a_new_namespace_for_the_dead_one_whose_number_it_got) {
   const auto live = namespaces_of(::getpid());
   ASSERT_TRUE(live.has_value());
   // This process as the stranger: its numbers are those of the dead, their owner is another.
@@ -122,7 +124,7 @@ TEST_F(zone_proof, P4_does_not_take_a_new_namespace_for_the_dead_one_whose_numbe
   EXPECT_EQ(ended.size(), 1u);
 }
 
-TEST_F(zone_proof, P5_sees_a_mount_in_the_zones_folder) {
+TEST_P(zone_proof, P5_sees_a_mount_in_the_zones_folder) {
   if (!is_root()) GTEST_SKIP() << "mounts need root";
   const auto at = dir / ("zones/" + uuid + "/snapshots");
   subprocess_spec spec;
@@ -134,7 +136,7 @@ TEST_F(zone_proof, P5_sees_a_mount_in_the_zones_folder) {
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, P6_sees_a_file_in_the_layer_that_was_made_for_the_next_boot) {
+TEST_P(zone_proof, P6_sees_a_file_in_the_layer_that_was_made_for_the_next_boot) {
   if (!is_root()) GTEST_SKIP() << "as an ordinary user it is made in the boot";
   ok(uut->boot({}));
   const auto next = dir / ("zones/" + uuid + "/gen/2/upper");
@@ -145,7 +147,7 @@ TEST_F(zone_proof, P6_sees_a_file_in_the_layer_that_was_made_for_the_next_boot) 
   EXPECT_EQ(receipt.generation, 3u);
 }
 
-TEST_F(zone_proof, P9_sees_a_limit_that_was_raised) {
+TEST_P(zone_proof, P9_sees_a_limit_that_was_raised) {
   if (!is_root()) GTEST_SKIP() << "limits need root";
   const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
   const auto memory = booted.value.value("memory_path", "");
@@ -168,7 +170,26 @@ TEST_F(zone_proof, P9_sees_a_limit_that_was_raised) {
   ok(helper->call({{"op", "end"}, {"uuid", uuid}}));
 }
 
-TEST_F(zone_proof, P12_sees_a_trash_that_cannot_be_emptied) {
+TEST_P(zone_proof, P9_sees_an_init_that_left_its_cgroup) {
+  if (!is_root()) GTEST_SKIP() << "cgroups need root";
+  // Held: init ends with its control socket.
+  const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+  for (const char* which : {"memory_path", "cgroup"}) {
+    const auto own = booted.value.value(which, "");
+    const auto move_to = [&](const std::string& group) {
+      const unique_fd procs{::open((group + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC)};
+      return write_all(procs.get(), std::to_string(booted.value.value("pid", 0)));
+    };
+    ASSERT_TRUE(move_to(own + "/../..")) << own;
+    const auto seen = failed_checks();
+    EXPECT_EQ(seen.rfind("P9 init is in the cgroup", 0), 0u) << seen;
+    ASSERT_TRUE(move_to(own));
+  }
+  EXPECT_EQ(failed_checks(), "");
+  ok(helper->call({{"op", "end"}, {"uuid", uuid}}));
+}
+
+TEST_P(zone_proof, P12_sees_a_trash_that_cannot_be_emptied) {
   if (!is_root()) GTEST_SKIP() << "mounts need root";
   const auto trash = dir / ("zones/" + uuid + "/trash");
   for (int i = 0; i < 65; ++i) ok(write_file_durably(trash + "/" + std::to_string(i), ""));
@@ -190,7 +211,7 @@ TEST_F(zone_proof, P12_sees_a_trash_that_cannot_be_emptied) {
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, is_kept_as_a_receipt_that_says_all_of_it) {
+TEST_P(zone_proof, is_kept_as_a_receipt_that_says_all_of_it) {
   const auto receipt = ok(uut->boot({}));
   const auto file = dir / ("zones/" + uuid + "/receipts/1.json");
   const auto kept = nlohmann::json::parse(ok(read_file(file)));
@@ -201,7 +222,7 @@ TEST_F(zone_proof, is_kept_as_a_receipt_that_says_all_of_it) {
   EXPECT_EQ(receipt.layers[0], ok(full_seal(layer())));
 }
 
-TEST_F(zone_proof, keeps_the_last_256_receipts_though_their_numbers_have_gaps) {
+TEST_P(zone_proof, keeps_the_last_256_receipts_though_their_numbers_have_gaps) {
   const zone_store store{dir.path(), uuid};
   clean_receipt receipt;
   for (receipt.generation = 9; receipt.generation < 900; receipt.generation += 3)
@@ -214,7 +235,7 @@ TEST_F(zone_proof, keeps_the_last_256_receipts_though_their_numbers_have_gaps) {
   EXPECT_EQ(::access((folder + "/897.json").c_str(), F_OK), 0);
 }
 
-TEST_F(zone_proof, prunes_receipts_by_itself) {
+TEST_P(zone_proof, prunes_receipts_by_itself) {
   const zone_store store{dir.path(), uuid};
   clean_receipt receipt;
   for (receipt.generation = 1000; receipt.generation < 1300; ++receipt.generation)
@@ -226,7 +247,7 @@ TEST_F(zone_proof, prunes_receipts_by_itself) {
       10s, [&] { return std::distance(std::filesystem::directory_iterator{folder}, {}) == 256; });
 }
 
-TEST_F(zone_proof, P7_sees_one_changed_byte_though_size_and_time_are_as_before) {
+TEST_P(zone_proof, P7_sees_one_changed_byte_though_size_and_time_are_as_before) {
   ok(uut->boot({}));
   const auto file = layer() + "/etc/passwd";
   const auto before = ok(read_file(file));
@@ -247,7 +268,7 @@ TEST_F(zone_proof, P7_sees_one_changed_byte_though_size_and_time_are_as_before) 
   EXPECT_TRUE(uut->boot({}).has_value());
 }
 
-TEST_F(zone_proof, P7_sees_a_file_more_and_a_file_less_in_a_snapshot_that_a_person_made) {
+TEST_P(zone_proof, P7_sees_a_file_more_and_a_file_less_in_a_snapshot_that_a_person_made) {
   boot_spec keep;
   keep.fresh = false;
   ok(uut->boot(keep));

@@ -68,13 +68,15 @@ protected:
 
 }  // namespace
 
-TEST_F(zone_threats, T1_a_fork_bomb_meets_its_limit_and_dies_with_the_zone) {
+NTRACE_ON_EACH_BACKEND(zone_threats);
+
+TEST_P(zone_threats, T1_a_fork_bomb_meets_its_limit_and_dies_with_the_zone) {
   if (!is_root()) GTEST_SKIP() << "limits need root";
   const auto end = run("bomb() { bomb | bomb & }; bomb; sleep 100", 2s);
   EXPECT_FALSE(end.ok());
 }
 
-TEST_F(zone_threats, T2_memory_in_files_of_memory_is_limited) {
+TEST_P(zone_threats, T2_memory_in_files_of_memory_is_limited) {
   if (!is_root()) GTEST_SKIP() << "limits need root";
   for (const char* at : {"/dev/shm/x", "/tmp/x", "/run/x"}) {
     const auto end = run(std::string{"head -c 2000000000 /dev/zero > "} + at);
@@ -83,7 +85,7 @@ TEST_F(zone_threats, T2_memory_in_files_of_memory_is_limited) {
   }
 }
 
-TEST_F(zone_threats, T4_no_new_namespaces_but_threads_and_node_work) {
+TEST_P(zone_threats, T4_no_new_namespaces_but_threads_and_node_work) {
   for (const char* how : {"unshare -U true", "unshare -Ur true", "unshare -m true",
                           "unshare -n true", "unshare -p -f true", "nsenter -t 1 -n true"})
     EXPECT_FALSE(run(how).ok()) << how << out;
@@ -93,7 +95,7 @@ TEST_F(zone_threats, T4_no_new_namespaces_but_threads_and_node_work) {
       << out;
 }
 
-TEST_F(zone_threats, T5_T8_T9_every_denied_call_is_denied) {
+TEST_P(zone_threats, T5_T8_T9_every_denied_call_is_denied) {
   std::string script;
   for (const auto& one : denied_calls) {
     const int number = ::seccomp_syscall_resolve_name(std::string{one.name}.c_str());
@@ -107,7 +109,7 @@ TEST_F(zone_threats, T5_T8_T9_every_denied_call_is_denied) {
   EXPECT_EQ(perl(script), expected);
 }
 
-TEST_F(zone_threats, T9_arguments_that_make_a_call_dangerous_are_denied) {
+TEST_P(zone_threats, T9_arguments_that_make_a_call_dangerous_are_denied) {
   const auto number = [](const char* name) {
     return std::to_string(::seccomp_syscall_resolve_name(name));
   };
@@ -127,7 +129,7 @@ TEST_F(zone_threats, T9_arguments_that_make_a_call_dangerous_are_denied) {
   EXPECT_EQ(perl(script), "97 97 97 97 93 allowed allowed allowed allowed ");
 }
 
-TEST_F(zone_threats, T10_nothing_can_be_typed_into_a_terminal) {
+TEST_P(zone_threats, T10_nothing_can_be_typed_into_a_terminal) {
   const auto number = std::to_string(::seccomp_syscall_resolve_name("ioctl"));
   std::string script;
   for (const char* request : {"0x5412", "0x541c", "0x100005412", "0xffffffff0000541c"})
@@ -136,7 +138,7 @@ TEST_F(zone_threats, T10_nothing_can_be_typed_into_a_terminal) {
   EXPECT_EQ(perl(script), "1 1 1 1 ");
 }
 
-TEST_F(zone_threats, T6_the_hosts_program_cannot_be_overwritten) {
+TEST_P(zone_threats, T6_the_hosts_program_cannot_be_overwritten) {
   const auto before = digest_base64("sha256", ok(read_file(test::program_path(), 1u << 30)));
   run("for f in /proc/1/exe /proc/self/exe /proc/1/root/usr/bin/env; do echo x > $f; done; "
       "cp /usr/bin/env /job/env && echo x >> /job/env");
@@ -144,7 +146,7 @@ TEST_F(zone_threats, T6_the_hosts_program_cannot_be_overwritten) {
   EXPECT_FALSE(run("cat /proc/1/environ").ok()) << out;
 }
 
-TEST_F(zone_threats, T11_T13_no_rights_by_files) {
+TEST_P(zone_threats, T11_T13_no_rights_by_files) {
   if (!is_root()) GTEST_SKIP() << "with one id for all, the zone's root is the job";
   run("cp /usr/bin/id /job/id; chmod u+s /job/id; /job/id -u; mknod /job/null c 1 3 && echo made; "
       "su -c 'echo root' 2>&1; cat /dev/mem /dev/kmsg 2>&1; true");
@@ -153,7 +155,7 @@ TEST_F(zone_threats, T11_T13_no_rights_by_files) {
   EXPECT_EQ(out.find("root\n"), out.npos) << out;
 }
 
-TEST_F(zone_threats, T14_the_host_and_its_sockets_are_out_of_reach) {
+TEST_P(zone_threats, T14_the_host_and_its_sockets_are_out_of_reach) {
   const auto port = test::server::free_port();
   const auto listener = ok(net::listen_tcp({"127.0.0.1", static_cast<std::uint16_t>(port)}, 4));
   const unique_fd hidden{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -175,19 +177,19 @@ TEST_F(zone_threats, T14_the_host_and_its_sockets_are_out_of_reach) {
   EXPECT_EQ(said, "no no no no");
 }
 
-TEST_F(zone_threats, T16_what_stops_itself_and_all_else_is_ended_in_time) {
+TEST_P(zone_threats, T16_what_stops_itself_and_all_else_is_ended_in_time) {
   const auto end = run("echo up; kill -STOP -1; kill -STOP $$; sleep 1000", 1s);
   EXPECT_TRUE(end.timed_out);
   EXPECT_TRUE(run("echo alive").ok());
 }
 
-TEST_F(zone_threats, T19_a_process_that_is_called_like_ours_confuses_nothing) {
+TEST_P(zone_threats, T19_a_process_that_is_called_like_ours_confuses_nothing) {
   run("cp /usr/bin/sleep /job/ntrace-init; (setsid /job/ntrace-init 1000 &); (exec -a ntrace "
       "setsid "
       "sleep 1000 &) 2>/dev/null; true");
 }
 
-TEST_F(zone_threats, T20_deep_and_wide_trees_are_left_behind_at_once_and_deleted_later) {
+TEST_P(zone_threats, T20_deep_and_wide_trees_are_left_behind_at_once_and_deleted_later) {
   EXPECT_TRUE(run("perl -e 'for (1..6000) { mkdir \"d\" or die; chdir \"d\" or die }'").ok())
       << out;
   EXPECT_TRUE(
@@ -202,12 +204,12 @@ TEST_F(zone_threats, T20_deep_and_wide_trees_are_left_behind_at_once_and_deleted
   });
 }
 
-TEST_F(zone_threats, T20_a_deleted_working_folder_is_an_error_and_no_end) {
+TEST_P(zone_threats, T20_a_deleted_working_folder_is_an_error_and_no_end) {
   run("rm -rf /job/* /job/.[!.]*; rmdir /job; ls -d /job");
   run("echo alive");
 }
 
-TEST_F(zone_threats, T22_signals_reach_nobody_outside) {
+TEST_P(zone_threats, T22_signals_reach_nobody_outside) {
   const int outside = [] {
     subprocess_spec spec;
     spec.argv = {"sleep", "1000"};
@@ -220,7 +222,7 @@ TEST_F(zone_threats, T22_signals_reach_nobody_outside) {
   ::waitpid(outside, nullptr, 0);
 }
 
-TEST_F(zone_threats, T23_the_kernels_settings_cannot_be_written) {
+TEST_P(zone_threats, T23_the_kernels_settings_cannot_be_written) {
   run("echo 1 > /proc/sys/kernel/core_pattern; echo x > /proc/sysrq-trigger; "
       "echo 0 > /proc/sys/net/ipv4/ip_forward; mount 2>&1 | head -1 >/dev/null; "
       "cat /proc/keys /proc/timer_list; ls /sys | head -1");

@@ -1,7 +1,8 @@
 #pragma once
-// A real zone of the Linux engine, in a folder of the test's own.
+// A real zone in a folder of the test's own, by each of the backends there are.
 #include <gtest/gtest.h>
 
+#include "actors/zone/linux/oci_runtime.hpp"
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
@@ -9,11 +10,15 @@
 
 namespace ntrace::test {
 
-class zone_test : public ::testing::Test {
+/// Of a test with a parameter, that is the backend. An ordinary user has no zones by a runtime.
+class zone_test : public ::testing::TestWithParam<const char*> {
 protected:
   void SetUp() override {
     NTRACE_NEEDS_ZONES();
-    helper = ok(zone::privileged_helper::start({dir.path(), "", ::geteuid() != 0}));
+    const std::string backend = GetParam();
+    if (backend == "oci" && !is_root()) GTEST_SKIP() << "an OCI runtime needs root";
+    if (backend == "oci") ok(zone::oci_runtime::find());
+    helper = ok(zone::privileged_helper::start({dir.path(), "", !is_root(), backend}));
     uut = make_zone();
     uuid = uut->uuid();
   }
@@ -52,5 +57,12 @@ protected:
 private:
   random_source random_{random_seed()};
 };
+
+/// The tests of `suite` run over each backend.
+#define NTRACE_ON_EACH_BACKEND(suite)                                                 \
+  INSTANTIATE_TEST_SUITE_P(zones, suite, ::testing::Values("linux", "oci"),           \
+                           [](const ::testing::TestParamInfo<const char*>& backend) { \
+                             return std::string{backend.param};                       \
+                           })
 
 }  // namespace ntrace::test

@@ -63,6 +63,14 @@ std::vector<std::string> bases(const cgroup_layout& layout) {
   return out;
 }
 
+/// True when one of the controllers, with commas between them, is one that we limit by in v1.
+bool is_limited_by(const cgroup_layout& layout, const std::string& controllers) {
+  std::istringstream words{controllers};
+  for (std::string word; std::getline(words, word, ',');)
+    if (layout.v1.count(word) != 0) return true;
+  return false;
+}
+
 void enable_v2_controllers(const cgroup_layout& layout) {
   for (const std::string controller : {"memory", "pids", "cpu"}) {
     if (layout.v1.count(controller) != 0) continue;
@@ -137,6 +145,7 @@ cgroup_layout parse_cgroup_layout(std::string_view mountinfo) {
     std::string id, above, device, root, point, type, source, options;
     before >> id >> above >> device >> root >> point;
     after >> type >> source >> options;
+    if (type == "cgroup2" || type == "cgroup") out.all.push_back(point);
     if (type == "cgroup2" && out.v2.empty()) out.v2 = point;
     if (type != "cgroup") continue;
     std::istringstream words{options};
@@ -150,6 +159,7 @@ cgroup_layout parse_cgroup_layout(std::string_view mountinfo) {
 result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::string& name,
                                       const cgroup_limits& limits) {
   zone_cgroup out;
+  out.name_ = name;
   for (const auto& base : bases(layout)) {
     const auto top = base + "/ntrace";
     if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST)
@@ -208,7 +218,7 @@ bool zone_cgroup::remove() const {
 
 result<void> zone_cgroup::reap(const cgroup_layout& layout, const std::string& prefix) {
   const auto end = steady_clock::now() + reap_deadline;
-  for (const auto& base : bases(layout)) {
+  for (const auto& base : layout.all) {
     const auto top = base + "/ntrace";
     DIR* entries = ::opendir(top.c_str());
     std::vector<std::string> found;
@@ -234,14 +244,41 @@ result<void> zone_cgroup::reap(const cgroup_layout& layout, const std::string& p
 
 void zone_cgroup::remove_parents(const cgroup_layout& layout) {
   // Not empty when another ntrace uses it: then it stays.
-  for (const auto& base : bases(layout)) ::rmdir((base + "/ntrace").c_str());
+  for (const auto& base : layout.all) ::rmdir((base + "/ntrace").c_str());
 }
 
 bool zone_cgroup::is_absent(const cgroup_layout& layout, const std::string& name) {
-  const auto all = bases(layout);
-  return std::all_of(all.begin(), all.end(), [&](const std::string& base) {
+  return std::all_of(layout.all.begin(), layout.all.end(), [&](const std::string& base) {
     return ::access((base + std::string{parent} + name).c_str(), F_OK) != 0;
   });
+}
+
+std::string zone_cgroup::path_of(const std::string& name) { return std::string{parent} + name; }
+
+void zone_cgroup::adopt_others(const cgroup_layout& layout) {
+  for (const auto& base : layout.all) {
+    auto path = base + path_of(name_);
+    if (std::find(paths_.begin(), paths_.end(), path) == paths_.end() &&
+        ::access(path.c_str(), F_OK) == 0)
+      paths_.push_back(std::move(path));
+  }
+}
+
+std::string zone_cgroup::escaped(const cgroup_layout& layout, int pid) const {
+  std::istringstream lines{read_text("/proc/" + std::to_string(pid) + "/cgroup")};
+  std::size_t seen = 0;
+  for (std::string line; std::getline(lines, line);) {
+    // cgroups(7): number:controllers:path; the number of v2 is 0, and it names none.
+    const auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) return "init's cgroups cannot be read";
+    const auto controllers = line.substr(first + 1, second - first - 1);
+    const bool is_ours = controllers.empty() ? line.starts_with("0:") && !v2_path_.empty()
+                                             : is_limited_by(layout, controllers);
+    if (!is_ours) continue;
+    if (!line.ends_with(path_of(name_))) return "init is in the cgroup " + line;
+    ++seen;
+  }
+  return seen >= bases(layout).size() ? "" : "init is in no cgroup of the zone";
 }
 
 std::uint64_t oom_kills(const std::string& memory_path) {

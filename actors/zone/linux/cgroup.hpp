@@ -14,6 +14,7 @@ namespace ntrace::zone {
 struct cgroup_layout {
   std::string v2;                         ///< Mount point of the v2 hierarchy; empty: none.
   std::map<std::string, std::string> v1;  ///< Controller → mount point.
+  std::vector<std::string> all;           ///< Every mount point, also of what ntrace leaves alone.
   bool in_v2(const std::string& controller) const;
 };
 
@@ -37,8 +38,15 @@ public:
   static result<void> reap(const cgroup_layout& layout, const std::string& prefix);
   /// Removes the empty parent groups `ntrace`.
   static void remove_parents(const cgroup_layout& layout);
-  /// True when no group of that exact name exists.
+  /// True when no group of that exact name exists, in any hierarchy.
   static bool is_absent(const cgroup_layout& layout, const std::string& name);
+  /// The group below the root of each hierarchy.
+  static std::string path_of(const std::string& name);
+
+  /// Takes over the groups of the same name that an OCI runtime made in other hierarchies.
+  void adopt_others(const cgroup_layout& layout);
+  /// P9: why `pid` is not held by these groups; empty when it is in each.
+  std::string escaped(const cgroup_layout& layout, int pid) const;
 
   /// The v2 group's folder, for CLONE_INTO_CGROUP and perf; empty without a v2 hierarchy.
   const std::string& v2_path() const { return v2_path_; }
@@ -56,6 +64,7 @@ public:
   bool remove() const;
 
 private:
+  std::string name_;
   std::string v2_path_;
   std::string memory_path_;
   std::vector<std::string> paths_;

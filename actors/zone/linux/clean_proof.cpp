@@ -11,19 +11,20 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 #include <sstream>
 #include <vector>
 
 #include "actors/zone/linux/namespaces.hpp"
+#include "actors/zone/linux/zone_mounts.hpp"
 #include "config/digest.hpp"
 
 namespace ntrace::zone {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::uint32_t ids_per_zone = 0x10000;
 constexpr std::size_t status_bytes_max = 64u << 10;
 
 /// The value of a line "Name:\tvalue" of /proc/PID/status.
@@ -92,22 +93,22 @@ std::string named(std::string_view pid, std::string_view status) {
   return "process " + std::string{pid} + " (" + std::string{field(status, "Name")} + ")";
 }
 
-/// A mount of the zone, as enter_root() makes it.
+/// A mount as the engines make it, by zone_mounts.hpp.
 struct wanted_mount {
-  std::string_view at, type, options;  ///< No type: any. Options that it must have.
+  std::string_view type, options;  ///< No type: any. Options that it must have.
+  bool is_needed = true;           ///< Else it is there only where the kernel has the file.
 };
-constexpr wanted_mount must_be[] = {
-    {"/", "overlay", "nosuid,nodev"},         {"/usr", "", "ro,nosuid,nodev"},
-    {"/proc", "proc", "nosuid,nodev,noexec"}, {"/dev", "tmpfs", "nosuid,noexec"},
-    {"/dev/pts", "devpts", "nosuid,noexec"},  {"/dev/shm", "tmpfs", "nosuid,nodev"},
-    {"/tmp", "tmpfs", "nosuid,nodev"},        {"/run", "tmpfs", "nosuid,nodev"}};
-/// These exist where the kernel has the file below them.
-constexpr wanted_mount may_be[] = {
-    {"/proc/kcore", "", ""},      {"/proc/keys", "", ""},      {"/proc/sysrq-trigger", "", ""},
-    {"/proc/timer_list", "", ""}, {"/proc/sys", "proc", "ro"}, {"/proc/irq", "proc", "ro"},
-    {"/proc/bus", "proc", "ro"},  {"/proc/fs", "proc", "ro"},  {"/dev/null", "", ""},
-    {"/dev/zero", "", ""},        {"/dev/full", "", ""},       {"/dev/random", "", ""},
-    {"/dev/urandom", "", ""},     {"/dev/tty", "", ""}};
+
+std::map<std::string, wanted_mount, std::less<>> wanted_mounts() {
+  std::map<std::string, wanted_mount, std::less<>> out{{"/", {"overlay", root_flags}},
+                                                       {"/usr", {"", usr_flags}}};
+  for (const auto& one : zone_mounts) out[std::string{one.at}] = {one.type, one.flags};
+  for (const auto at : zone_devices) out["/dev/" + std::string{at}] = {"", "", false};
+  for (const auto at : masked_files) out[std::string{at}] = {"", "", false};
+  for (const auto at : masked_folders) out[std::string{at}] = {"tmpfs", "ro", false};
+  for (const auto at : readonly_folders) out[std::string{at}] = {"proc", "ro", false};
+  return out;
+}
 
 /// What stands before the next `separator`; `text` keeps what follows it.
 std::string_view take(std::string_view& text, char separator) {
@@ -229,8 +230,12 @@ leftovers find_leftovers(const zone_ids& ids, const namespace_ids& live,
 }
 
 std::string wrong_mount(std::string_view mountinfo) {
+  static const auto table = wanted_mounts();
+  // What the host has mounted below /usr comes along, closed like /usr itself.
+  static constexpr wanted_mount below_usr{"", usr_flags, false};
   std::set<std::string_view> missing;
-  for (const auto& one : must_be) missing.insert(one.at);
+  for (const auto& [at, one] : table)
+    if (one.is_needed) missing.insert(at);
   while (!mountinfo.empty()) {
     // number parent device root mount-point options … - type source options
     auto line = take(mountinfo, '\n');
@@ -239,23 +244,15 @@ std::string wrong_mount(std::string_view mountinfo) {
     while (!line.empty() && take(line, ' ') != "-") {
     }
     const std::string type{take(line, ' ')};
-    const auto names_it = [&](const wanted_mount& one) { return one.at == at; };
-    const auto* wanted = std::find_if(std::begin(must_be), std::end(must_be), names_it);
-    const wanted_mount* found = wanted != std::end(must_be) ? wanted : nullptr;
-    if (!found) {
-      const auto* other = std::find_if(std::begin(may_be), std::end(may_be), names_it);
-      if (other != std::end(may_be)) found = other;
-    }
-    // What the host has mounted below /usr comes along, closed like /usr itself.
-    static constexpr wanted_mount below_usr{"/usr/", "", "ro,nosuid,nodev"};
-    if (!found && std::string_view{at}.starts_with(below_usr.at)) found = &below_usr;
-    if (!found) return "there is a mount at " + at;
-    if (!found->type.empty() && found->type != type)
-      return "the mount at " + at + " is " + type + ", not " + std::string{found->type};
-    if (!has_options(options, found->options))
+    const auto known = table.find(at);
+    if (known == table.end() && !at.starts_with("/usr/")) return "there is a mount at " + at;
+    const auto& wanted = known == table.end() ? below_usr : known->second;
+    if (!wanted.type.empty() && wanted.type != type)
+      return "the mount at " + at + " is " + type + ", not " + std::string{wanted.type};
+    if (!has_options(options, wanted.options))
       return "the mount at " + at + " is " + options + ", without all of " +
-             std::string{found->options};
-    missing.erase(found->at);
+             std::string{wanted.options};
+    missing.erase(at);
   }
   return missing.empty() ? "" : "there is no mount at " + std::string{*missing.begin()};
 }

@@ -28,7 +28,7 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   const auto mountinfo =
       read_file("/proc/self/mountinfo").value_or("") +
       read_file("/proc/" + std::to_string(::getppid()) + "/mountinfo").value_or("");
-  const auto no_limits = options_.allow_degraded ? "" : "it has no limits";
+  const std::string no_limits = options_.allow_degraded ? "" : "it has no limits";
   auto& receipt = zone.receipt;
   receipt.at_ms = wall_ms();
   receipt.checks.clear();
@@ -47,7 +47,9 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   bool is_apart = true;
   for (std::size_t i = 0; i < ours->size(); ++i) is_apart = is_apart && (*live)[i] != (*ours)[i];
   check("P8", unless(is_apart, "it shares a namespace with the host"));
-  check("P9", zone.cgroup ? zone.cgroup->changed_limit() : no_limits);
+  auto unlimited = zone.cgroup ? zone.cgroup->changed_limit() : no_limits;
+  if (unlimited.empty() && zone.cgroup) unlimited = zone.cgroup->escaped(layout_, zone.pid);
+  check("P9", unlimited);
   check("P10", open_box(zone.pid, ids));
   check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
   check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));

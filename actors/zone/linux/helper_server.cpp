@@ -65,6 +65,9 @@ result<zone_store*> helper_server::owned(const std::string& uuid) {
   // Reap, don't adopt: what an earlier life left running has lost its pipes and deadlines.
   if (is_root())
     if (auto reaped = zone_cgroup::reap(layout_, uuid + "."); !reaped) return fail(reaped.error());
+  // What a runtime noted of them is worth nothing without them.
+  std::error_code ignored;
+  std::filesystem::remove_all(runtime_state(uuid), ignored);
   boot_ids_[uuid] = machine_boot_id();
   return &stores_.emplace(uuid, std::move(store)).first->second;
 }
@@ -96,14 +99,32 @@ result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string&
   return std::optional<zone_cgroup>{};
 }
 
+std::string helper_server::runtime_state(const std::string& uuid) const {
+  return options_.data + "/zones/" + uuid + "/runtime";
+}
+
+result<booted> helper_server::start_init(const boot_plan& plan, live_zone& zone) {
+  if (options_.backend != "oci") return boot_zone(plan);
+  if (!runtime_) {
+    auto found = oci_runtime::find();
+    if (!found) return fail(found.error());
+    runtime_ = std::move(*found);
+  }
+  auto up = runtime_->boot(plan, zone.name(), runtime_state(zone.store.uuid()));
+  if (zone.cgroup) zone.cgroup->adopt_others(layout_);
+  return up;
+}
+
 result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& pass) {
   const auto uuid = request.value("uuid", "");
   auto store = owned(uuid);
   if (!store) return fail(store.error());
-  if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up already");
+  if (auto down = expect_down(uuid); !down) return fail(down.error());
   if (!is_root() && !options_.allow_degraded)
     return fail(ec::zone_unsupported,
                 "zones with one user id need zone_allow_degraded; as root they have their own ids");
+  if (!is_root() && options_.backend == "oci")
+    return fail(ec::zone_unsupported, "zone_backend = oci needs root");
   if (filter_.empty()) return fail(ec::zone_unsupported, filter_problem_);
   const bool fresh = request.value("fresh", true);
   // What is thrown away faster than it is deleted must not fill the disk.
@@ -116,7 +137,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   crash_point("zone.step");
   const auto& plan = root->plan;
   live_zone zone{zone_store{options_.data, uuid}, plan.generation, !fresh};
-  const auto name = uuid + "." + std::to_string(plan.generation);
+  const auto name = zone.name();
   zone.was_absent = zone_cgroup::is_absent(layout_, name);
   zone.was_empty = !plan.is_new || is_empty(root->upper.get());
   zone.is_new = plan.is_new;
@@ -124,7 +145,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   receipt.zone = uuid;
   receipt.generation = plan.generation;
   receipt.snapshot = plan.snapshot;
-  receipt.backend = "linux";
+  receipt.backend = options_.backend;
   receipt.kernel = kernel_release();
   const zone_limits usual;
   receipt.limits = {request.value("memory_bytes", usual.memory_bytes),
@@ -135,9 +156,18 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   auto group = make_cgroup(name, receipt);
   if (!group) return fail(group.error());
   zone.cgroup = std::move(*group);
-  auto up = boot_zone({plan, fresh, request.value("network", false), (*store)->ids(),
-                       zone.cgroup ? &*zone.cgroup : nullptr, init_image_.get(), &filter_,
-                       receipt.limits.memory_bytes / 2, root->overlay.get()});
+  const auto& limits = receipt.limits;
+  auto up = start_init({plan,
+                        fresh,
+                        request.value("network", false),
+                        (*store)->ids(),
+                        zone.cgroup ? &*zone.cgroup : nullptr,
+                        {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent},
+                        init_image_.get(),
+                        &filter_,
+                        limits.memory_bytes / 2,
+                        root->overlay.get()},
+                       zone);
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
     if (auto ended = (*store)->end_generation(plan.generation, !fresh); !ended)
@@ -172,23 +202,39 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   return answer;
 }
 
+/// An end that failed is tried again.
+result<void> helper_server::expect_down(const std::string& uuid) {
+  const auto at = live_.find(uuid);
+  if (at == live_.end()) return {};
+  if (!at->second.is_ending) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
+  if (auto ended = end(uuid); !ended) return fail(ended.error());
+  return {};
+}
+
 result<nlohmann::json> helper_server::end(const std::string& uuid) {
   const auto at = live_.find(uuid);
   if (at == live_.end()) return nlohmann::json{{"was_up", false}};
   auto& zone = at->second;
+  zone.is_ending = true;
   const auto until = steady_clock::now() + kill_deadline;
-  ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
-  if (zone.cgroup) zone.cgroup->kill();
-  pollfd dead{zone.pidfd.get(), POLLIN, 0};
-  const int n =
-      ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
-  if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
-  crash_point("zone.step");
-  if (::waitpid(zone.pid, nullptr, 0) == zone.pid)
-    unreaped_.erase(uuid);
-  else
-    unreaped_.insert(uuid);
-  crash_point("zone.step");
+  if (zone.pid > 0) {
+    ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
+    if (zone.cgroup) zone.cgroup->kill();
+    pollfd dead{zone.pidfd.get(), POLLIN, 0};
+    const int n =
+        ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
+    if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
+    crash_point("zone.step");
+    if (::waitpid(zone.pid, nullptr, 0) == zone.pid)
+      unreaped_.erase(uuid);
+    else
+      unreaped_.insert(uuid);
+    zone.pid = -1;
+    crash_point("zone.step");
+  }
+  if (runtime_)
+    if (auto gone = runtime_->forget(zone.name(), runtime_state(uuid)); !gone)
+      return fail(gone.error());
   while (zone.cgroup && !zone.cgroup->remove()) {
     if (steady_clock::now() > until)
       return fail(ec::zone_failed, "processes of zone " + uuid + " survive SIGKILL");
@@ -224,17 +270,18 @@ result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& 
                           {"snapshot", facts->snapshot},
                           {"snapshots", facts->snapshots}};
   }
-  if (live_.count(uuid) != 0) return fail(ec::zone_busy, "zone " + uuid + " is up; end it first");
   const auto name = request.value("name", "clean");
+  if (op == "delete_snapshot") {  // What runs does not stand on it, or it is refused.
+    plan_sweep();
+    if (auto gone = (*store)->delete_snapshot(name); !gone) return fail(gone.error());
+    return nlohmann::json{{"deleted", name}};
+  }
+  if (auto down = expect_down(uuid); !down) return fail(down.error());
   drop_spare(uuid);  // It stands on the snapshot that is current now.
   plan_sweep();      // Each of these may leave something to delete.
   if (op == "snapshot") {
     if (auto made = (*store)->snapshot(name); !made) return fail(made.error());
     return nlohmann::json{{"snapshot", name}};
-  }
-  if (op == "delete_snapshot") {
-    if (auto gone = (*store)->delete_snapshot(name); !gone) return fail(gone.error());
-    return nlohmann::json{{"deleted", name}};
   }
   if (op == "rollback") {
     const auto newer = (*store)->rollback(name);

@@ -7,6 +7,7 @@
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/clean_proof.hpp"
 #include "actors/zone/linux/namespaces.hpp"
+#include "actors/zone/linux/oci_runtime.hpp"
 #include "actors/zone/linux/privileged_helper.hpp"
 #include "actors/zone/linux/zone_store.hpp"
 
@@ -25,14 +26,17 @@ private:
     zone_store store;
     std::uint64_t generation = 0;
     bool keep = false;
-    int pid = -1;
+    int pid = -1;  ///< Of its init; -1 once that is reaped.
     unique_fd pidfd{};
+    bool is_ending = false;  ///< Its end was begun, and is tried again until it succeeds.
     std::optional<zone_cgroup> cgroup{};
     bool was_absent = false, was_empty = false, is_new = false;  ///< Before its boot: P1 and P6.
     std::string broken_layer{};                                  ///< P7.
     clean_receipt receipt{};                                     ///< To be completed by prove().
     leftovers left{};                                            ///< P3 and P4.
     ended_generation self{};                                     ///< What will be left of it.
+    /// Of its cgroup and container.
+    std::string name() const { return store.uuid() + "." + std::to_string(generation); }
   };
   /// A generation that is ready to be booted.
   struct prepared_root {
@@ -47,8 +51,11 @@ private:
   result<nlohmann::json> create(const nlohmann::json& request);
   result<nlohmann::json> boot(const nlohmann::json& request, fds& pass);
   result<nlohmann::json> end(const std::string& uuid);
+  result<void> expect_down(const std::string& uuid);
   result<zone_store*> owned(const std::string& uuid);
   result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
+  result<booted> start_init(const boot_plan& plan, live_zone& zone);
+  std::string runtime_state(const std::string& uuid) const;
   result<nlohmann::json> prove(const std::string& uuid);
   result<prepared_root> prepare(const zone_store& store, zone_store::root_plan plan,
                                 bool is_volatile, std::uint64_t disk_bytes) const;
@@ -70,6 +77,7 @@ private:
   unique_fd init_image_;
   std::string filter_;  ///< Of system calls; without it no zone boots.
   std::string filter_problem_;
+  std::optional<oci_runtime> runtime_;        ///< Of options_.backend "oci", once one was found.
   std::map<std::string, zone_store> stores_;  ///< Zones whose lock we hold.
   std::map<std::string, live_zone> live_;
   std::set<std::string> unreaped_;  ///< Zones whose last init waitpid(2) did not give: P2.

@@ -13,6 +13,8 @@ namespace ntrace::zone {
 
 inline constexpr std::size_t init_packet_bytes_max = 128u << 10;  // below Linux's default wmem
 inline constexpr std::uint32_t init_words_max = 4096;
+inline constexpr std::uint16_t proxy_port = 3128;  ///< Inside the zone, on 127.0.0.1.
+inline constexpr int init_control_fd = 3;          ///< Where zone init finds its socket.
 
 enum class init_op : std::uint32_t {
   exec = 1,       ///< Run argv with stdio = the three descriptors passed.

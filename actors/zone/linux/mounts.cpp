@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "actors/zone/linux/zone_mounts.hpp"
+
 // <sys/mount.h> and <linux/mount.h> contradict each other in glibc 2.36; the old calls are named
 // here.
 extern "C" {
@@ -29,12 +31,6 @@ int fsopen(const char* type) {
 bool fsconfig(int fd, unsigned command, const char* key, const char* value) {
   return ::syscall(SYS_fsconfig, fd, command, key, value, 0) == 0;
 }
-bool move_mount(int fd, const char* to) {
-  return ::syscall(SYS_move_mount, fd, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) == 0;
-}
-
-/// A path that names an open folder whatever characters its real name has.
-std::string fd_path(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
 [[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
 
@@ -51,20 +47,30 @@ std::string overlay_options(const overlay_plan& plan) {
          (plan.is_volatile ? ",volatile" : "");
 }
 
-void make_devices(const std::string& root, const std::string& size) {
-  const auto dev = root + "/dev";
-  mount_or_fail("tmpfs", dev, "tmpfs", ms_nosuid | ms_noexec, "size=64k,mode=755");
-  for (const char* name : {"null", "zero", "full", "random", "urandom", "tty"}) {
-    const auto to = dev + "/" + name;
+unsigned long flags_of(std::string_view names) {
+  constexpr std::pair<std::string_view, unsigned long> all[] = {
+      {"ro", ms_rdonly}, {"nosuid", ms_nosuid}, {"nodev", ms_nodev}, {"noexec", ms_noexec}};
+  unsigned long out = 0;
+  for (const auto& [name, bit] : all)
+    if ((',' + std::string{names} + ',').find(',' + std::string{name} + ',') != std::string::npos)
+      out |= bit;
+  return out;
+}
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+/// A bind of what is at `path` onto itself, for its own flags.
+void restrict(const std::string& path, std::string_view flags) {
+  mount_or_fail(nullptr, path, nullptr, ms_bind | ms_remount | flags_of(flags));
+}
+
+void bind_devices(const std::string& dev) {
+  for (const auto name : zone_devices) {
+    const auto to = dev + "/" + std::string{name};
     const unique_fd file{::open(to.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666)};
     if (!file) fail_step("create " + to);
-    mount_or_fail((std::string{"/dev/"} + name).c_str(), to, nullptr, ms_bind);
+    mount_or_fail(("/dev/" + std::string{name}).c_str(), to, nullptr, ms_bind);
   }
-  for (const char* folder : {"/pts", "/shm"})
-    if (::mkdir((dev + folder).c_str(), 0755) != 0) fail_step("mkdir " + dev + folder);
-  mount_or_fail("devpts", dev + "/pts", "devpts", ms_nosuid | ms_noexec,
-                "newinstance,ptmxmode=0666,mode=0620");
-  mount_or_fail("tmpfs", dev + "/shm", "tmpfs", ms_nosuid | ms_nodev, size + ",mode=1777");
   constexpr std::pair<const char*, const char*> links[] = {{"/proc/self/fd", "/fd"},
                                                            {"/proc/self/fd/0", "/stdin"},
                                                            {"/proc/self/fd/1", "/stdout"},
@@ -74,16 +80,29 @@ void make_devices(const std::string& root, const std::string& size) {
     if (::symlink(target, (dev + name).c_str()) != 0) fail_step("link " + dev + name);
 }
 
+void mount_table(const std::string& root, std::uint64_t tmp_bytes) {
+  for (const auto& one : zone_mounts) {
+    const auto to = root + std::string{one.at};
+    std::string data{one.data};
+    if (one.is_sized) data += "," + size_options(tmp_bytes);
+    if (one.at.starts_with("/dev/") && ::mkdir(to.c_str(), 0755) != 0) fail_step("mkdir " + to);
+    mount_or_fail(one.type.data(), to, one.type.data(), flags_of(one.flags), data);
+    if (one.at == "/dev") bind_devices(to);
+  }
+}
+
 void hide_kernel_files(const std::string& root) {
-  for (const char* name : {"/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/proc/timer_list"})
-    if (::access((root + name).c_str(), F_OK) == 0)
-      mount_or_fail("/dev/null", root + name, nullptr, ms_bind);
-  for (const char* name : {"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"}) {
-    const auto path = root + name;
-    if (::access(path.c_str(), F_OK) != 0) continue;
+  for (const auto name : masked_files)
+    if (const auto path = root + std::string{name}; exists(path))
+      mount_or_fail("/dev/null", path, nullptr, ms_bind);
+  for (const auto name : masked_folders)
+    if (const auto path = root + std::string{name}; exists(path))
+      mount_or_fail("tmpfs", path, "tmpfs", ms_rdonly);
+  for (const auto name : readonly_folders) {
+    const auto path = root + std::string{name};
+    if (!exists(path)) continue;
     mount_or_fail(path.c_str(), path, nullptr, ms_bind);
-    mount_or_fail(nullptr, path, nullptr,
-                  ms_bind | ms_remount | ms_rdonly | ms_nosuid | ms_nodev | ms_noexec);
+    restrict(path, "ro,nosuid,nodev,noexec");
   }
 }
 
@@ -103,21 +122,38 @@ result<void> bounded_folder::cover(const std::string& folder, std::uint64_t byte
   return {};
 }
 
+std::string size_options(std::uint64_t tmp_bytes) {
+  return "size=" + std::to_string(tmp_bytes) + ",nr_inodes=" + std::to_string(tmp_files_max);
+}
+
+bool attach(int fd, const std::string& to) {
+  return ::syscall(SYS_move_mount, fd, "", AT_FDCWD, to.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0;
+}
+
 result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
+  // Named by descriptor from within /proc/self/fd: no character of a real name can confuse the
+  // list, and with whole paths sixteen layers are beyond the 256 bytes that fsconfig(2) takes.
   std::vector<unique_fd> held;
   const auto by_fd = [&held](const std::string& path) {
     held.emplace_back(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    return fd_path(held.back().get());
+    return std::to_string(held.back().get());
   };
   std::string lower;
   for (const auto& layer : plan.layers) lower += (lower.empty() ? "" : ":") + by_fd(layer);
+  const auto upper = by_fd(plan.upper), work = by_fd(plan.work);
+  const unique_fd here{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!here || ::chdir("/proc/self/fd") != 0)
+    return fail(io_error("enter", "/proc/self/fd", errno));
   const unique_fd context{fsopen("overlay")};
   const bool ready =
       context && fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir", lower.c_str()) &&
-      fsconfig(context.get(), FSCONFIG_SET_STRING, "upperdir", by_fd(plan.upper).c_str()) &&
-      fsconfig(context.get(), FSCONFIG_SET_STRING, "workdir", by_fd(plan.work).c_str()) &&
+      fsconfig(context.get(), FSCONFIG_SET_STRING, "upperdir", upper.c_str()) &&
+      fsconfig(context.get(), FSCONFIG_SET_STRING, "workdir", work.c_str()) &&
       (!plan.is_volatile || fsconfig(context.get(), FSCONFIG_SET_FLAG, "volatile", nullptr)) &&
       fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr);
+  const int why = errno;
+  if (::fchdir(here.get()) != 0) return fail(io_error("return from", "/proc/self/fd", errno));
+  errno = why;
   if (!ready) return fail(io_error("make an overlay on", plan.upper, errno));
   unique_fd out{static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))};
@@ -151,25 +187,20 @@ result<unique_fd> make_readonly_clone(const std::string& path, int userns, bool&
 
 void enter_root(int overlay_fd, int usr_fd, const overlay_plan& plan, std::uint64_t tmp_bytes) {
   const std::string root = "/tmp";  // Exists on every host; covered in this namespace only.
-  const auto size = "size=" + std::to_string(tmp_bytes) + ",nr_inodes=100000";
   mount_or_fail(nullptr, "/", nullptr, ms_rec | ms_private);
   if (overlay_fd >= 0) {
-    if (!move_mount(overlay_fd, root.c_str())) fail_step("attach the root");
+    if (!attach(overlay_fd, root)) fail_step("attach the root");
   } else {
-    mount_or_fail("overlay", root, "overlay", ms_nosuid | ms_nodev, overlay_options(plan));
+    mount_or_fail("overlay", root, "overlay", flags_of(root_flags), overlay_options(plan));
   }
   if (usr_fd >= 0) {
-    if (!move_mount(usr_fd, (root + "/usr").c_str())) fail_step("attach /usr");
+    if (!attach(usr_fd, root + "/usr")) fail_step("attach /usr");
   } else {
     mount_or_fail("/usr", root + "/usr", nullptr, ms_bind | ms_rec);
-    mount_or_fail(nullptr, root + "/usr", nullptr,
-                  ms_bind | ms_remount | ms_rdonly | ms_nosuid | ms_nodev);
+    restrict(root + "/usr", usr_flags);
   }
-  mount_or_fail("proc", root + "/proc", "proc", ms_nosuid | ms_nodev | ms_noexec);
+  mount_table(root, tmp_bytes);
   hide_kernel_files(root);
-  make_devices(root, size);
-  mount_or_fail("tmpfs", root + "/tmp", "tmpfs", ms_nosuid | ms_nodev, size + ",mode=1777");
-  mount_or_fail("tmpfs", root + "/run", "tmpfs", ms_nosuid | ms_nodev, size + ",mode=755");
   if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0)
     fail_step("pivot_root");
   if (::umount2(".", mnt_detach) != 0 || ::chdir("/") != 0) fail_step("leave the host's root");

@@ -38,6 +38,12 @@ result<unique_fd> make_detached_overlay(const overlay_plan& plan);
 /// that is ≥ 0 and the file system can (`was_shifted` tells).
 result<unique_fd> make_readonly_clone(const std::string& path, int userns, bool& was_shifted);
 
+/// Mounts the detached `fd` at `to`; false with errno set.
+bool attach(int fd, const std::string& to);
+
+/// The options that bound a tmpfs of a zone.
+std::string size_options(std::uint64_t tmp_bytes);
+
 /// In the child: builds the whole tree at `root` (an overlay is mounted there from `overlay_fd`, or
 /// from `plan` when that is -1) and makes it `/`. Throws std::string with the failing step.
 void enter_root(int overlay_fd, int usr_fd, const overlay_plan& plan, std::uint64_t tmp_bytes);

@@ -1,10 +1,8 @@
 #include "actors/zone/linux/namespaces.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <net/if.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -30,31 +28,17 @@ extern "C" const char ntrace_zone_init_end[];
 namespace ntrace::zone {
 namespace {
 
-constexpr int control_at = 3;  // where zone init expects its socket
 constexpr int mounts_max = 2;
 
 [[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
 
-void send_record(int fd, init_op op, const std::string& text, int pass = -1) {
+void tell_refused(int fd, const std::string& step) {
   init_record r;
-  r.op = op;
-  r.cwd = text;
+  r.op = init_op::refused;
+  r.cwd = step;
   const auto packet = encode(r);
-  iovec part{const_cast<char*>(packet.data()), packet.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> ancillary{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (pass >= 0) {
-    message.msg_control = ancillary.data();
-    message.msg_controllen = ancillary.size();
-    auto* c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(c), &pass, sizeof pass);
-  }
-  if (::sendmsg(fd, &message, MSG_NOSIGNAL) < 0) fail_step("tell the runner");
+  // When the runner is gone there is nobody left to tell.
+  [[maybe_unused]] const auto sent = ::send(fd, packet.data(), packet.size(), MSG_NOSIGNAL);
 }
 
 void bring_loopback_up() {
@@ -63,18 +47,6 @@ void bring_loopback_up() {
   std::strcpy(request.ifr_name, "lo");
   request.ifr_flags = IFF_UP;
   if (!fd || ::ioctl(fd.get(), SIOCSIFFLAGS, &request) != 0) fail_step("bring lo up");
-}
-
-unique_fd make_listener() {
-  unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_port = htons(proxy_port);
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (!fd || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 ||
-      ::listen(fd.get(), 128) != 0)
-    fail_step("listen for the proxy");
-  return fd;
 }
 
 /// Leaves what starting a job needs; the job itself has nothing.
@@ -116,41 +88,34 @@ void join_groups(const std::vector<unique_fd>& joins) {
     const auto mounts = await_go(go);
     if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
       fail_step("become root of the zone");
-    // An id change clears it, so it stands after; the control socket's end is the second guard.
-    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail_step("set PDEATHSIG");
     enter_root(mounts[0], mounts[1],
                {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
                plan.tmp_bytes);
     if (::sethostname("zone", 4) != 0) fail_step("sethostname");
     bring_loopback_up();
-    if (plan.with_network) {
-      const auto listener = make_listener();
-      send_record(control, init_op::listener, "", listener.get());
-    }
-    if (::dup2(control, control_at) < 0) fail_step("place the control socket");
+    if (::dup2(control, init_control_fd) < 0) fail_step("place the control socket");
     // The image must stay open for its own exec; close-on-exec takes it away then.
     const unique_fd image{::fcntl(plan.init_image, F_DUPFD_CLOEXEC, 10)};
-    ::syscall(SYS_close_range, control_at + 1, image.get() - 1, 0);
+    ::syscall(SYS_close_range, init_control_fd + 1, image.get() - 1, 0);
     ::syscall(SYS_close_range, image.get() + 1, ~0u, 0);
     const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     for (int fd = 0; fd < 3; ++fd)
       if (::dup2(null.get(), fd) < 0) fail_step("set up stdio");
-    char name[] = "zone-init", shared[] = "shared";
-    char* argv[] = {name, plan.ids.is_shared ? shared : nullptr, nullptr};
+    char name[] = "zone-init", shared[] = "shared", network[] = "network";
+    std::vector<char*> argv{name};
+    if (plan.ids.is_shared) argv.push_back(shared);
+    if (plan.with_network) argv.push_back(network);
+    argv.push_back(nullptr);
     char* env[] = {nullptr};
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     drop_bounding_set();
     if (!install_syscall_filter(*plan.filter)) fail_step("install the filter of system calls");
-    ::syscall(SYS_execveat, image.get(), "", argv, env, AT_EMPTY_PATH);
+    ::syscall(SYS_execveat, image.get(), "", argv.data(), env, AT_EMPTY_PATH);
     fail_step("start zone init");
   } catch (const std::string& step) {
-    try {
-      send_record(control, init_op::refused, step);
-    } catch (const std::string&) {
-      // The runner is gone: there is nobody left to tell.
-    }
+    tell_refused(control, step);
   }
   _exit(1);
 }
@@ -194,16 +159,37 @@ result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
   return {};
 }
 
-/// Only root can shift ids into the zone; the child binds /usr itself otherwise.
-result<unique_fd> clone_usr(const boot_plan& plan, booted& zone) {
-  if (plan.overlay < 0) return unique_fd{};
+}  // namespace
+
+result<unique_fd> open_user_namespace(int pid) {
+  const auto path = "/proc/" + std::to_string(pid) + "/ns/user";
+  unique_fd out{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!out) return fail(io_error("open", path, errno));
+  return out;
+}
+
+result<unique_fd> clone_usr(int user, std::vector<std::string>& degraded) {
   bool was_shifted = false;
-  auto usr = make_readonly_clone("/usr", zone.user.get(), was_shifted);
-  if (usr && !was_shifted) zone.degraded.emplace_back("idmap");
+  auto usr = make_readonly_clone("/usr", user, was_shifted);
+  if (usr && !was_shifted) degraded.emplace_back("idmap");
   return usr;
 }
 
-}  // namespace
+result<unique_fd> make_user_namespace(const zone_ids& ids) {
+  clone_args args{};
+  args.flags = CLONE_NEWUSER;
+  args.exit_signal = SIGCHLD;
+  const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
+  if (pid == 0)
+    for (;;) ::pause();
+  if (pid < 0) return fail(io_error("clone3 of a user namespace", "zone", errno));
+  auto out = open_user_namespace(pid);
+  if (out)
+    if (auto mapped = map_ids(pid, ids); !mapped) out = fail(mapped.error());
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  return out;
+}
 
 result<unique_fd> make_init_image() {
   return make_sealed_program("ntrace-zone-init", ntrace_zone_init_begin, ntrace_zone_init_end);
@@ -253,11 +239,12 @@ result<booted> boot_zone(const boot_plan& plan) {
     ::waitpid(pid, nullptr, 0);
     return fail(e);
   };
-  const auto user = "/proc/" + std::to_string(pid) + "/ns/user";
-  out.user = unique_fd{::open(user.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!out.user) return undo(io_error("open", user, errno));
+  auto user = open_user_namespace(pid);
+  if (!user) return undo(user.error());
+  out.user = std::move(*user);
   if (auto mapped = map_ids(pid, plan.ids); !mapped) return undo(mapped.error());
-  const auto usr = clone_usr(plan, out);
+  // Only root can shift ids into the zone; the child binds /usr itself otherwise.
+  const auto usr = plan.overlay >= 0 ? clone_usr(out.user.get(), out.degraded) : unique_fd{};
   if (!usr) return undo(usr.error());
   if (auto sent = send_go(go_ours.get(), {plan.overlay, usr->get()}); !sent)
     return undo(sent.error());

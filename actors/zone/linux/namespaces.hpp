@@ -10,8 +10,6 @@
 
 namespace ntrace::zone {
 
-inline constexpr std::uint16_t proxy_port = 3128;  // inside the zone, on 127.0.0.1
-
 /// The bounding set of a zone's init: CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP.
 inline constexpr std::uint64_t init_capabilities = 0x1e0;
 
@@ -21,6 +19,7 @@ struct boot_plan {
   bool with_network = false;  ///< Make a listener for the proxy.
   zone_ids ids;
   const zone_cgroup* cgroup = nullptr;  ///< Null: no limits (a degraded machine).
+  cgroup_limits limits{};               ///< As `cgroup` has them.
   int init_image = -1;                  ///< Sealed memfd of zone init.
   const std::string* filter = nullptr;  ///< Of system calls: make_syscall_filter().
   std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
@@ -41,5 +40,15 @@ result<booted> boot_zone(const boot_plan& plan);
 
 /// The sealed memfd that holds the static zone init.
 result<unique_fd> make_init_image();
+
+/// A detached, read-only clone of the host's /usr, its ids shifted into the namespace `user`;
+/// where the file system cannot, `degraded` is told so.
+result<unique_fd> clone_usr(int user, std::vector<std::string>& degraded);
+
+/// The one that `pid` lives in.
+result<unique_fd> open_user_namespace(int pid);
+
+/// A user namespace that nobody lives in, with the ids of the zone.
+result<unique_fd> make_user_namespace(const zone_ids& ids);
 
 }  // namespace ntrace::zone

@@ -41,6 +41,8 @@ constexpr milliseconds revival_interval{1000};
 }  // namespace
 
 result<std::shared_ptr<privileged_helper>> privileged_helper::start(const helper_options& options) {
+  if (options.backend != "linux" && options.backend != "oci")
+    return fail(ec::bad_config, "zone_backend is \"" + options.backend + "\": use linux or oci");
   if (auto made = make_folders(options.data + "/zones"); !made) return fail(made.error());
   auto image =
       make_sealed_program("ntrace-helper", ntrace_zone_helper_begin, ntrace_zone_helper_end);
@@ -57,8 +59,8 @@ result<void> privileged_helper::launch() {
     return fail(io_error("socketpair", "helper", errno));
   unique_fd ours{pair[0]}, theirs{pair[1]};
   std::string name{"ntrace-helper"}, degraded{options_.allow_degraded ? "yes" : "no"};
-  char* argv[] = {name.data(), options_.data.data(), options_.ca_file.data(), degraded.data(),
-                  nullptr};
+  char* argv[] = {name.data(),     options_.data.data(),    options_.ca_file.data(),
+                  degraded.data(), options_.backend.data(), nullptr};
   std::string crash;
 #ifdef NTRACE_CRASH_POINTS
   if (const char* at = std::getenv("NTRACE_CRASH")) crash = std::string{"NTRACE_CRASH="} + at;

@@ -17,9 +17,10 @@
 namespace ntrace::zone {
 
 struct helper_options {
-  std::string data;             ///< Zones live in <data>/zones.
-  std::string ca_file;          ///< Authorities that zones trust besides the system's.
-  bool allow_degraded = false;  ///< Boot zones without limits or separate ids too.
+  std::string data;               ///< Zones live in <data>/zones.
+  std::string ca_file;            ///< Authorities that zones trust besides the system's.
+  bool allow_degraded = false;    ///< Boot zones without limits or separate ids too.
+  std::string backend = "linux";  ///< Who makes namespaces: "linux", we; "oci", a runtime.
 };
 
 inline constexpr int helper_socket = 3;  ///< Where its program finds it.
@@ -33,7 +34,7 @@ struct helper_answer {
 /// The caller's side. Thread-safe; one request at a time.
 class privileged_helper {
 public:
-  /// Starts the helper's program. ec::io.
+  /// Starts the helper's program. ec::io; ec::bad_config for an unknown backend.
   static result<std::shared_ptr<privileged_helper>> start(const helper_options& options);
   ~privileged_helper();
   privileged_helper(const privileged_helper&) = delete;

@@ -27,12 +27,45 @@ bool is_allowed_domain(int domain) {
 }
 
 /// What a rule asks of one argument. The library's own macros are C's compound literals.
-scmp_arg_cmp argument(unsigned index, scmp_compare is, std::uint64_t value,
-                      std::uint64_t masked_value = 0) {
-  return {index, is, value, masked_value};
+scmp_arg_cmp argument_of(const denied_argument& a) {
+  switch (a.is) {
+    case denied_argument::test::equal:
+      return {a.index, SCMP_CMP_EQ, a.value, 0};
+    case denied_argument::test::not_equal:
+      return {a.index, SCMP_CMP_NE, a.value, 0};
+    case denied_argument::test::at_least:
+      return {a.index, SCMP_CMP_GE, a.value, 0};
+    case denied_argument::test::masked_equal:
+      break;
+  }
+  return {a.index, SCMP_CMP_MASKED_EQ, a.mask, a.value};
 }
 
 }  // namespace
+
+std::vector<denied_use> denied_uses() {
+  using test = denied_argument::test;
+  std::vector<denied_use> out;
+  // One rule a flag: a rule can ask for equal bits, not for any of them.
+  for (const std::uint64_t flag :
+       {std::uint64_t{CLONE_NEWNS}, std::uint64_t{CLONE_NEWUSER}, std::uint64_t{CLONE_NEWPID},
+        std::uint64_t{CLONE_NEWNET}, std::uint64_t{CLONE_NEWIPC}, std::uint64_t{CLONE_NEWUTS},
+        std::uint64_t{CLONE_NEWCGROUP}, std::uint64_t{CLONE_NEWTIME}})
+    out.push_back({"clone", EPERM, {{0, test::masked_equal, flag, flag}}});
+  for (int domain = 0; domain < domains_end; ++domain)
+    if (!is_allowed_domain(domain))
+      out.push_back(
+          {"socket", EAFNOSUPPORT, {{0, test::equal, static_cast<std::uint64_t>(domain)}}});
+  out.push_back(
+      {"socket", EAFNOSUPPORT, {{0, test::at_least, static_cast<std::uint64_t>(domains_end)}}});
+  out.push_back({"socket",
+                 EPROTONOSUPPORT,
+                 {{0, test::equal, std::uint64_t{AF_NETLINK}}, {2, test::not_equal, 0}}});
+  // The kernel looks at the low half only.
+  for (const std::uint64_t request : {std::uint64_t{TIOCSTI}, std::uint64_t{terminal_line_command}})
+    out.push_back({"ioctl", EPERM, {{1, test::masked_equal, request, 0xffffffffu}}});
+  return out;
+}
 
 result<std::string> make_syscall_filter() {
   const std::unique_ptr<void, decltype(&::seccomp_release)> made{::seccomp_init(SCMP_ACT_ALLOW),
@@ -40,35 +73,20 @@ result<std::string> make_syscall_filter() {
   auto* filter = made.get();
   bool is_whole =
       filter && ::seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) == 0;
-  const auto deny = [&](int answer, int call, auto... when) {
-    is_whole =
-        is_whole && ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(static_cast<std::uint32_t>(answer)),
-                                       call, sizeof...(when), when...) == 0;
-  };
-  for (const auto& one : denied_calls) {
+  auto all = denied_uses();
+  for (const auto& one : denied_calls) all.push_back({one.name, one.answer, {}});
+  for (const auto& one : all) {
     const int number = ::seccomp_syscall_resolve_name(std::string{one.name}.c_str());
     if (number == __NR_SCMP_ERROR)
       return fail(ec::zone_unsupported,
                   "libseccomp does not know the call " + std::string{one.name});
-    deny(one.answer, number);
+    std::vector<scmp_arg_cmp> arguments;
+    for (const auto& a : one.arguments) arguments.push_back(argument_of(a));
+    is_whole =
+        is_whole && ::seccomp_rule_add_array(
+                        filter, SCMP_ACT_ERRNO(static_cast<std::uint32_t>(one.answer)), number,
+                        static_cast<unsigned>(arguments.size()), arguments.data()) == 0;
   }
-  // One rule a flag: a rule can ask for equal bits, not for any of them.
-  for (const std::uint64_t flag :
-       {std::uint64_t{CLONE_NEWNS}, std::uint64_t{CLONE_NEWUSER}, std::uint64_t{CLONE_NEWPID},
-        std::uint64_t{CLONE_NEWNET}, std::uint64_t{CLONE_NEWIPC}, std::uint64_t{CLONE_NEWUTS},
-        std::uint64_t{CLONE_NEWCGROUP}, std::uint64_t{CLONE_NEWTIME}})
-    deny(EPERM, SCMP_SYS(clone), argument(0, SCMP_CMP_MASKED_EQ, flag, flag));
-  for (int domain = 0; domain < domains_end; ++domain)
-    if (!is_allowed_domain(domain))
-      deny(EAFNOSUPPORT, SCMP_SYS(socket),
-           argument(0, SCMP_CMP_EQ, static_cast<std::uint64_t>(domain)));
-  deny(EAFNOSUPPORT, SCMP_SYS(socket),
-       argument(0, SCMP_CMP_GE, static_cast<std::uint64_t>(domains_end)));
-  deny(EPROTONOSUPPORT, SCMP_SYS(socket), argument(0, SCMP_CMP_EQ, std::uint64_t{AF_NETLINK}),
-       argument(2, SCMP_CMP_NE, std::uint64_t{0}));
-  // The kernel looks at the low half only.
-  for (const std::uint64_t request : {std::uint64_t{TIOCSTI}, std::uint64_t{terminal_line_command}})
-    deny(EPERM, SCMP_SYS(ioctl), argument(1, SCMP_CMP_MASKED_EQ, 0xffffffffu, request));
   const unique_fd file{::memfd_create("ntrace-syscall-filter", MFD_CLOEXEC)};
   if (!is_whole || !file || ::seccomp_export_bpf(filter, file.get()) != 0)
     return fail(ec::zone_unsupported, "libseccomp makes no filter of system calls");

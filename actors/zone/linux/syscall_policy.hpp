@@ -4,7 +4,9 @@
 // allowed breaks with each release of Node.
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace ntrace::zone {
 
@@ -47,8 +49,23 @@ inline constexpr std::array denied_calls{
     denied_call{"set_mempolicy", EPERM}, denied_call{"migrate_pages", EPERM},
     denied_call{"move_pages", EPERM}};
 
-// Beside these, by their arguments: clone with any CLONE_NEW… flag; sockets other than unix, inet,
-// inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal. Calls of
-// another architecture, x32 too, kill the process.
+/// What one argument of a call has to be for a rule to strike.
+struct denied_argument {
+  enum class test { equal, not_equal, at_least, masked_equal };
+  unsigned index;
+  test is;
+  std::uint64_t value;
+  std::uint64_t mask = 0;  ///< Of masked_equal: the bits that are compared.
+};
+struct denied_use {
+  std::string_view name;
+  int answer;                              ///< errno that the caller sees.
+  std::vector<denied_argument> arguments;  ///< All of them; each has another index.
+};
+
+/// Calls that are denied by their arguments: clone with any CLONE_NEW… flag; sockets other than
+/// unix, inet, inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal.
+/// Calls of another architecture, x32 too, kill the caller beside that.
+std::vector<denied_use> denied_uses();
 
 }  // namespace ntrace::zone

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/openat2.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -31,7 +32,7 @@ namespace {
 
 using namespace ntrace::zone;
 
-constexpr int control_fd = 3;
+constexpr int control_fd = init_control_fd;
 constexpr std::uint64_t collected_file_bytes_max = 64u << 20;  // docs/profiling.md, "Symbols"
 
 [[noreturn]] void die(const char* what, const char* object) {
@@ -215,14 +216,44 @@ void drop_rights(std::uint32_t uid) {
   die("start", argv[0]);
 }
 
-void reply(init_op op, std::uint32_t id, int status) {
+void reply(init_op op, std::uint32_t id, int status, int pass = -1, const char* step = "") {
   init_record r;
   r.op = op;
   r.id = id;
   r.status = status;
-  const auto packet = encode(r);
-  if (::send(control_fd, packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno == EPIPE)
-    _exit(0);
+  r.cwd = step;
+  auto packet = encode(r);
+  iovec part{packet.data(), packet.size()};
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))]{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (pass >= 0) {
+    message.msg_control = ancillary;
+    message.msg_controllen = sizeof ancillary;
+    auto* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof pass);
+    std::memcpy(CMSG_DATA(c), &pass, sizeof pass);
+  }
+  if (::sendmsg(control_fd, &message, MSG_NOSIGNAL) < 0 && errno == EPIPE) _exit(0);
+}
+
+/// A socket belongs to the namespace that it is made in: the proxy accepts from it outside.
+void pass_listener() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(proxy_port);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd < 0 || ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 ||
+      ::listen(fd, 128) != 0) {
+    reply(init_op::refused, 0, errno, -1, "listen for the proxy");
+    _exit(1);
+  }
+  reply(init_op::listener, 0, 0, fd);
+  ::close(fd);
 }
 
 void serve_request(std::map<pid_t, std::uint32_t>& running) {
@@ -263,10 +294,20 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
 
 }  // namespace
 
-int main(int argc, char**) {
+/// zone-init [shared] [network], its socket at 3.
+int main(int argc, char** argv) {
+  bool is_shared = false, with_network = false;
+  for (int i = 1; i < argc; ++i) {
+    is_shared = is_shared || std::strcmp(argv[i], "shared") == 0;
+    with_network = with_network || std::strcmp(argv[i], "network") == 0;
+  }
+  // An OCI runtime leaves the program itself open.
+  ::syscall(SYS_close_range, control_fd + 1, ~0u, 0);
+  // Beside the end of the socket a second way in which a dead helper ends its zones.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::umask(022);
   // Nobody in the zone looks into it. With one id for all, its helper could not either.
-  if (argc < 2) ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  if (!is_shared) ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   ::prctl(PR_SET_NAME, "ntrace-init");
   sigset_t children;
   sigemptyset(&children);
@@ -274,6 +315,7 @@ int main(int argc, char**) {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   std::map<pid_t, std::uint32_t> running;
+  if (with_network) pass_listener();
   reply(init_op::ready, 0, 0);
   for (;;) {
     pollfd fds[2] = {{control_fd, POLLIN, 0}, {signals, POLLIN, 0}};

@@ -18,8 +18,6 @@ namespace ntrace::zone {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::uint32_t ids_per_zone = 0x10000;
-
 /// Where a zone's ids begin when nobody has them: spread over the id space, so that zones of
 /// different data folders seldom meet. The first 16 blocks belong to the host, and useradd(8) lends
 /// out blocks from 100000 to 600100000.

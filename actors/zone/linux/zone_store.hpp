@@ -12,6 +12,8 @@
 
 namespace ntrace::zone {
 
+inline constexpr std::uint32_t ids_per_zone = 0x10000;
+
 /// Ids as files carry them: the zone's root and the user that jobs run as.
 struct zone_ids {
   std::uint32_t root = 0;

@@ -1,11 +1,15 @@
 // The parts of the zone engine that need no rights.
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <map>
 #include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/oci_bundle.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "actors/zone/linux/syscall_policy.hpp"
 #include "actors/zone/linux/zone_store.hpp"
@@ -192,4 +196,51 @@ TEST(syscall_filter, can_be_made_of_the_whole_list_and_fits_a_program) {
   const auto filter = test::ok(make_syscall_filter());
   EXPECT_EQ(filter.size() % 8, 0u) << "of struct sock_filter";
   EXPECT_LT(filter.size() / 8, 4096u) << "BPF_MAXINSNS";
+}
+
+// The OCI runtime's bundle.
+
+TEST(oci_bundle, tells_the_runtime_what_our_own_engine_does) {
+  boot_plan plan;
+  plan.ids = {655360000, 655361000, false};
+  plan.limits = {96u << 20, 64, 150};
+  plan.tmp_bytes = 1u << 20;
+  plan.with_network = true;
+  const auto uut = oci_bundle(plan, "z.7");
+  const auto& linux_part = uut["linux"];
+  EXPECT_EQ(linux_part["cgroupsPath"], "/ntrace/z.7");
+  EXPECT_EQ(linux_part["resources"]["memory"]["limit"], 96u << 20);
+  EXPECT_EQ(linux_part["resources"]["pids"]["limit"], 64);
+  EXPECT_EQ(linux_part["resources"]["cpu"]["quota"], 150'000);
+  EXPECT_EQ(linux_part["uidMappings"][0]["hostID"], 655360000);
+  EXPECT_EQ(linux_part["uidMappings"], linux_part["gidMappings"]);
+  EXPECT_EQ(linux_part["namespaces"].size(), 7u);
+  EXPECT_EQ(uut["process"]["args"], nlohmann::json({"/proc/self/fd/4", "network"}));
+  EXPECT_EQ(uut["process"]["noNewPrivileges"], true);
+  const std::map<std::string, int> rights{{"CAP_KILL", CAP_KILL},
+                                          {"CAP_SETGID", CAP_SETGID},
+                                          {"CAP_SETUID", CAP_SETUID},
+                                          {"CAP_SETPCAP", CAP_SETPCAP}};
+  std::uint64_t given = 0;
+  for (const auto& name : uut["process"]["capabilities"]["bounding"])
+    given |= 1ull << rights.at(name.get<std::string>());
+  EXPECT_EQ(given, init_capabilities);
+  std::multiset<std::string> expected, ruled;
+  for (const auto& one : denied_calls)
+    expected.insert(std::string{one.name} + std::to_string(one.answer));
+  for (const auto& one : denied_uses())
+    expected.insert(std::string{one.name} + std::to_string(one.answer));
+  for (const auto& rule : linux_part["seccomp"]["syscalls"])
+    ruled.insert(rule["names"][0].get<std::string>() + std::to_string(rule.value("errnoRet", 0)));
+  EXPECT_EQ(ruled, expected);
+}
+
+TEST(oci_bundle, compares_the_masked_bits_of_an_argument) {
+  const auto uut = oci_bundle({}, "z.1");
+  // runtime-spec: value is the mask, valueTwo what the masked argument has to be.
+  bool has_terminal_rule = false;
+  for (const auto& rule : uut["linux"]["seccomp"]["syscalls"])
+    if (rule["names"][0] == "ioctl" && rule["args"][0]["valueTwo"] == TIOCSTI)
+      has_terminal_rule = rule["args"][0]["value"] == 0xffffffffu;
+  EXPECT_TRUE(has_terminal_rule);
 }
