@@ -31,6 +31,9 @@ int workers(const fleet_args& a) {
                       moment(w.value("enrolled_ms", std::int64_t{0}))});
     }
     std::cout << table(rows);
+    for (const auto& w : list)
+      if (const auto problem = w.value("problem", ""); !problem.empty())
+        std::cout << w.value("uuid", "") << ": " << for_terminal(problem) << "\n";
   });
 }
 

@@ -1,6 +1,7 @@
 #include "actors/runner/runner_actor.hpp"
 
 #include <caf/send.hpp>
+#include <functional>
 
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
@@ -93,6 +94,23 @@ void begin(runner_self self, const begin_attempt& e) {
             });
 }
 
+void tell_repair(runner_self self, const std::string& worker, const std::string& problem) {
+  auto& fsm = *self->state.fsm;
+  const auto state_of = [&] {
+    const auto* known = fsm.pool().find(worker);
+    return known ? known->zone.state() : zone_state::free;
+  };
+  const auto before = state_of();
+  const auto todo = fsm.on_zone_proved(now_of(self), worker, problem);
+  const auto after = state_of();
+  ++gauges::value(problem.empty() ? "runner_zones_proved" : "runner_zone_proofs_failed");
+  if (after == zone_state::parked && before != after)
+    log::error("worker.parked", {{"worker", worker}, {"reason", problem}});
+  else if (after == zone_state::free && before != zone_state::proving)
+    log::info("worker.repaired", {{"worker", worker}});
+  carry_out(self, todo);
+}
+
 void empty_zone(runner_self self, const std::string& worker) {
   crash_point("runner.before_zone_end");
   const auto done = [self, worker](bool is_broken) {
@@ -100,6 +118,28 @@ void empty_zone(runner_self self, const std::string& worker) {
   };
   self->request(self->state.zones.at(worker), std::chrono::minutes{2}, zone::end_atom::value)
       .then([done](caf::ok_atom) { done(false); }, [done](const caf::error&) { done(true); });
+}
+
+/// Boots and proves a zone that nobody has, as an attempt would, and empties it. Before that it is
+/// emptied too: an attempt of an earlier life of this actor may still be up in it, and fenced.
+void prove(runner_self self, const std::string& worker) {
+  const auto& options = self->state.parts.options;
+  const auto front = self->state.zones.at(worker);
+  const auto done = [self, worker](const std::string& problem) {
+    tell_repair(self, worker, problem);
+  };
+  const auto failed = [done](const caf::error& e) { done(to_string(supervision::from_caf(e))); };
+  zone::boot_request boot;
+  boot.spec.limits = options.limits;
+  boot.spec.deadline = options.boot;
+  const auto end = [self, front, failed](std::function<void()> then) {
+    self->request(front, std::chrono::minutes{2}, zone::end_atom::value)
+        .then([then](caf::ok_atom) { then(); }, failed);
+  };
+  end([self, front, boot, end, done, failed] {
+    self->request(front, std::chrono::minutes{2}, boot)
+        .then([end, done](const zone::boot_answer&) { end([done] { done(""); }); }, failed);
+  });
 }
 
 }  // namespace
@@ -124,6 +164,7 @@ void carry_out(runner_self self, const runner_effects& todo) {
                                                                json::object(), false});
                  },
                  [&](const end_zone& e) { empty_zone(self, e.worker); },
+                 [&](const prove_zone& e) { prove(self, e.worker); },
                  [&](const forget_zone& e) {
                    if (s.zones.erase(e.worker) != 0)
                      self->send(s.parts.zone_sup, supervision::terminate_atom::value,
@@ -136,6 +177,8 @@ void carry_out(runner_self self, const runner_effects& todo) {
                  }},
         one);
   }
+  gauges::value("runner_workers_parked") =
+      static_cast<std::int64_t>(s.fsm->pool().count(zone_state::parked));
   gauges::value("runner_late_accepts") = static_cast<std::int64_t>(s.fsm->late_accepts());
 }
 

@@ -70,7 +70,10 @@ void enroll(runner_self self, const std::string& uuid, const caf::response_promi
                 to_caf({ec::bad_argument,
                         "\"" + uuid + "\" is not a zone's uuid; `ntrace zone list` shows them",
                         {}}));
-  if (const auto* known = s.fsm->pool().find(uuid); known && !known->is_leaving) return answer();
+  if (const auto* known = s.fsm->pool().find(uuid); known && !known->is_leaving) {
+    carry_out(self, s.fsm->on_enrolled(now_of(self), uuid, known->enrolled_ms));
+    return answer();
+  }
   const auto helper = s.parts.helper;
   const auto data = s.parts.data;
   auto enrolled = s.fsm->pool().list();

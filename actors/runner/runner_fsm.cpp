@@ -56,7 +56,8 @@ void runner_fsm::end_without_lease(time_point now, runner_effects& out) {
   }
 }
 
-void runner_fsm::wake_for_repair(runner_effects& out) const {
+void runner_fsm::prove_what_is_due(time_point now, runner_effects& out) {
+  for (auto& worker : pool_.on_tick(now)) out.push_back(prove_zone{std::move(worker)});
   if (const auto at = pool_.next_wake()) out.push_back(look_again{*at});
 }
 
@@ -162,7 +163,7 @@ runner_effects runner_fsm::on_attempt_done(const attempt_done& done) {
   if (mutated(mutation::failed_run_keeps_its_worker) && done.verdict == "script_failed") return out;
   ending_[worker] = {done.zone_is_broken, at->second.offer.value("run", "")};
   attempts_.erase(at);
-  if (!done.clean.is_null()) pool_.on_proved(worker, done.clean);
+  if (!done.clean.is_null()) pool_.on_receipt(worker, done.clean);
   // The zone is emptied first; only then is its worker free.
   out.push_back(end_zone{worker});
   return out;
@@ -183,7 +184,16 @@ runner_effects runner_fsm::on_zone_ended(time_point now, const std::string& work
   pool_.on_release(now, worker, at->second.is_broken || is_broken);
   ending_.erase(at);
   forget_if_left(worker, out);
-  wake_for_repair(out);
+  prove_what_is_due(now, out);
+  tell(now, out);
+  return out;
+}
+
+runner_effects runner_fsm::on_zone_proved(time_point now, const std::string& worker,
+                                          const std::string& problem) {
+  runner_effects out;
+  pool_.on_proved(now, worker, problem);
+  prove_what_is_due(now, out);
   tell(now, out);
   return out;
 }
@@ -191,7 +201,8 @@ runner_effects runner_fsm::on_zone_ended(time_point now, const std::string& work
 runner_effects runner_fsm::on_enrolled(time_point now, const std::string& worker,
                                        std::int64_t at_ms) {
   runner_effects out;
-  pool_.on_enroll(worker, at_ms);
+  pool_.on_enroll(now, worker, at_ms);
+  prove_what_is_due(now, out);
   tell(now, out);
   return out;
 }
@@ -225,15 +236,12 @@ runner_effects runner_fsm::on_room_changed(time_point now, bool has_room) {
 runner_effects runner_fsm::on_tick(time_point now) {
   runner_effects out;
   end_without_lease(now, out);
-  const auto before = pool_.free();
-  pool_.on_tick(now);
-  const bool beats = is_up_ && now >= beat_at_;
-  if (beats) {
+  prove_what_is_due(now, out);
+  if (is_up_ && now >= beat_at_) {
     beat_at_ = now + heartbeat_;
     out.push_back(look_again{beat_at_});
+    tell(now, out);
   }
-  if (beats || pool_.free() != before) tell(now, out);
-  if (pool_.free() != before) wake_for_repair(out);
   return out;
 }
 

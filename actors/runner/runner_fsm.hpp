@@ -40,6 +40,10 @@ struct lose_attempt {
 struct end_zone {
   std::string worker;
 };
+/// Boot the worker's zone, prove it clean and end it; answer by on_zone_proved.
+struct prove_zone {
+  std::string worker;
+};
 /// The worker is enrolled no more: its zone needs no actor.
 struct forget_zone {
   std::string worker;
@@ -54,9 +58,9 @@ struct send_heartbeat {
 struct look_again {
   time_point at;
 };
-using runner_effects =
-    std::vector<std::variant<accept_offer, refuse_offer, begin_attempt, cancel_attempt,
-                             lose_attempt, end_zone, forget_zone, send_heartbeat, look_again>>;
+using runner_effects = std::vector<
+    std::variant<accept_offer, refuse_offer, begin_attempt, cancel_attempt, lose_attempt, end_zone,
+                 prove_zone, forget_zone, send_heartbeat, look_again>>;
 
 class runner_fsm {
 public:
@@ -87,6 +91,10 @@ public:
   /// The attempt's actor is gone, and has perhaps left no verdict.
   runner_effects on_attempt_died(std::uint64_t token, const std::string& reason);
   runner_effects on_zone_ended(time_point now, const std::string& worker, bool is_broken);
+  /// `problem` is empty when it was proved clean.
+  runner_effects on_zone_proved(time_point now, const std::string& worker,
+                                const std::string& problem);
+  /// Of one that is enrolled already: its repair is tried at once.
   runner_effects on_enrolled(time_point now, const std::string& worker, std::int64_t at_ms);
   /// With `abort` what runs there is ended. ec::not_enrolled.
   result<runner_effects> on_expel(time_point now, const std::string& worker, bool abort);
@@ -119,7 +127,7 @@ private:
   milliseconds margin() const;
   void extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
   void end_without_lease(time_point now, runner_effects& out);
-  void wake_for_repair(runner_effects& out) const;
+  void prove_what_is_due(time_point now, runner_effects& out);
   void forget_if_left(const std::string& worker, runner_effects& out) const;
 
   std::string name_;

@@ -5,19 +5,17 @@
 #include "config/mutation.hpp"
 
 namespace ntrace::runner {
+namespace {
 
-std::string_view to_string(worker_state s) {
-  return s == worker_state::free ? "free" : s == worker_state::busy ? "busy" : "repairing";
-}
+constexpr std::size_t problem_bytes_max = 200;  // of a line for people
 
-bool zone_pool_fsm::on_enroll(const std::string& uuid, std::int64_t at_ms) {
-  const auto [at, is_new] = workers_.try_emplace(uuid);
-  if (is_new) {
-    at->second.uuid = uuid;
-    at->second.enrolled_ms = at_ms;
-  }
+}  // namespace
+
+void zone_pool_fsm::on_enroll(time_point now, const std::string& uuid, std::int64_t at_ms) {
+  auto [at, is_new] = workers_.try_emplace(uuid, worker{uuid, zone::zone_fsm{repair_}});
+  if (is_new) at->second.enrolled_ms = at_ms;
   at->second.is_leaving = false;
-  return is_new;
+  at->second.zone.on_retry(now);
 }
 
 result<void> zone_pool_fsm::on_expel(const std::string& uuid) {
@@ -25,7 +23,7 @@ result<void> zone_pool_fsm::on_expel(const std::string& uuid) {
   if (at == workers_.end())
     return fail(ec::not_enrolled,
                 "no worker " + uuid + " is enrolled; `ntrace workers` lists them");
-  if (at->second.state == worker_state::busy)
+  if (at->second.zone.state() == zone_state::busy)
     at->second.is_leaving = true;
   else
     workers_.erase(at);
@@ -34,8 +32,7 @@ result<void> zone_pool_fsm::on_expel(const std::string& uuid) {
 
 std::optional<std::string> zone_pool_fsm::on_acquire(const std::string& run) {
   for (auto& [uuid, w] : workers_) {
-    if (w.state != worker_state::free) continue;
-    w.state = worker_state::busy;
+    if (!w.zone.on_acquire()) continue;
     w.run = run;
     return uuid;
   }
@@ -44,36 +41,36 @@ std::optional<std::string> zone_pool_fsm::on_acquire(const std::string& run) {
 
 void zone_pool_fsm::on_release(time_point now, const std::string& uuid, bool broken) {
   const auto at = workers_.find(uuid);
-  if (at == workers_.end() || at->second.state != worker_state::busy) return;
-  auto& w = at->second;
-  w.run.clear();
-  if (w.is_leaving || (broken && mutated(mutation::broken_worker_is_put_away))) {
+  if (at == workers_.end() || at->second.zone.state() != zone_state::busy) return;
+  at->second.run.clear();
+  at->second.zone.on_release(now, broken, random_);
+  if (at->second.is_leaving || (broken && mutated(mutation::broken_worker_is_put_away)))
     workers_.erase(at);
-  } else if (broken) {
-    w.state = worker_state::repairing;
-    if (w.failures == 0) w.broken_at = now;
-    w.retry_at = now + backoff_wait(repair_, w.failures++, random_);
-    ++w.restarts;
-  } else {
-    w.state = worker_state::free;
-    w.failures = 0;
-  }
+  if (broken)
+    for (auto& [other, w] : workers_) w.zone.on_suspicion(now);
 }
 
-void zone_pool_fsm::on_proved(const std::string& uuid, nlohmann::json receipt) {
+void zone_pool_fsm::on_receipt(const std::string& uuid, nlohmann::json receipt) {
   if (const auto at = workers_.find(uuid); at != workers_.end())
     at->second.last_clean = std::move(receipt);
 }
 
-void zone_pool_fsm::on_tick(time_point now) {
+std::vector<std::string> zone_pool_fsm::on_tick(time_point now) {
+  std::vector<std::string> out;
   for (auto& [uuid, w] : workers_)
-    if (w.state == worker_state::repairing && now >= w.retry_at) w.state = worker_state::free;
+    if (w.zone.on_tick(now)) out.push_back(uuid);
+  return out;
+}
+
+void zone_pool_fsm::on_proved(time_point now, const std::string& uuid, const std::string& problem) {
+  if (const auto at = workers_.find(uuid); at != workers_.end())
+    at->second.zone.on_proved(now, problem, random_);
 }
 
 std::optional<time_point> zone_pool_fsm::next_wake() const {
   std::optional<time_point> out;
   for (const auto& [uuid, w] : workers_)
-    if (w.state == worker_state::repairing && (!out || w.retry_at < *out)) out = w.retry_at;
+    if (const auto at = w.zone.wake(); at && (!out || *at < *out)) out = at;
   return out;
 }
 
@@ -88,28 +85,39 @@ std::vector<worker> zone_pool_fsm::list() const {
   return out;
 }
 
-std::size_t zone_pool_fsm::count(worker_state s) const {
+std::size_t zone_pool_fsm::count(zone_state s) const {
   return static_cast<std::size_t>(std::count_if(
-      workers_.begin(), workers_.end(), [s](const auto& w) { return w.second.state == s; }));
+      workers_.begin(), workers_.end(), [s](const auto& w) { return w.second.zone.state() == s; }));
 }
 
 std::string zone_pool_fsm::text(time_point now) const {
   std::string out = std::to_string(size()) + " enrolled";
-  if (const auto n = count(worker_state::busy)) out += ", " + std::to_string(n) + " busy";
-  if (const auto n = count(worker_state::repairing)) {
-    auto since = now;
+  for (const auto s : {zone_state::busy, zone_state::proving})
+    if (const auto n = count(s))
+      out.append(", " + std::to_string(n) + " ").append(zone::to_string(s));
+  for (const auto s : {zone_state::repairing, zone_state::parked}) {
+    const worker* longest = nullptr;
     for (const auto& [uuid, w] : workers_)
-      if (w.state == worker_state::repairing) since = std::min(since, w.broken_at);
-    out += ", " + std::to_string(n) + " repairing for " +
-           std::to_string(std::chrono::duration_cast<std::chrono::seconds>(now - since).count()) +
-           " s";
+      if (w.zone.state() == s && (!longest || w.zone.broken_at() < longest->zone.broken_at()))
+        longest = &w;
+    if (!longest) continue;
+    const auto lasts =
+        std::chrono::duration_cast<std::chrono::seconds>(now - longest->zone.broken_at());
+    out.append(", " + std::to_string(count(s)) + " ").append(zone::to_string(s));
+    out += " for " + std::to_string(lasts.count()) +
+           " s: " + longest->zone.problem().substr(0, problem_bytes_max);
   }
   return out;
 }
 
 nlohmann::json to_json(const worker& w) {
-  return {{"uuid", w.uuid},         {"state", to_string(w.state)}, {"run", w.run},
-          {"restarts", w.restarts}, {"last_clean", w.last_clean},  {"enrolled_ms", w.enrolled_ms}};
+  return {{"uuid", w.uuid},
+          {"state", zone::to_string(w.zone.state())},
+          {"run", w.run},
+          {"restarts", w.zone.breaks()},
+          {"problem", w.zone.problem()},
+          {"last_clean", w.last_clean},
+          {"enrolled_ms", w.enrolled_ms}};
 }
 
 }  // namespace ntrace::runner

@@ -6,25 +6,20 @@
 #include <string>
 #include <vector>
 
-#include "config/backoff.hpp"
+#include "actors/zone/zone_fsm.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::runner {
 
-enum class worker_state { free, busy, repairing };
-std::string_view to_string(worker_state s);
+using zone::zone_state;
 
 struct worker {
   std::string uuid;
-  worker_state state = worker_state::free;
-  std::string run;             ///< While busy.
-  std::uint64_t restarts = 0;  ///< Repairs so far.
+  zone::zone_fsm zone{backoff_policy{}};
+  std::string run{};  ///< While busy.
   std::int64_t enrolled_ms = 0;
-  nlohmann::json last_clean;  ///< The last proof of clean; null before the first.
-  time_point retry_at{};      ///< While repairing.
-  time_point broken_at{};     ///< While repairing: when it last worked.
-  unsigned failures = 0;      ///< In a row.
-  bool is_leaving = false;    ///< Expelled while busy.
+  nlohmann::json last_clean{};  ///< The last proof of clean; null before the first.
+  bool is_leaving = false;      ///< Expelled while busy.
 };
 
 class zone_pool_fsm {
@@ -32,25 +27,29 @@ public:
   explicit zone_pool_fsm(backoff_policy repair, std::uint64_t seed)
       : repair_{repair}, random_{seed} {}
 
-  /// Adds a worker; the same answer again for one that is enrolled. True when it is new.
-  bool on_enroll(const std::string& uuid, std::int64_t at_ms);
-  /// Forgets a free worker at once, a busy one when its attempt ended. ec::not_enrolled.
+  /// Adds a worker, to be proved first; one that is enrolled and waits for its repair is tried now.
+  void on_enroll(time_point now, const std::string& uuid, std::int64_t at_ms);
+  /// Forgets an idle worker at once, a busy one when its attempt ended. ec::not_enrolled.
   result<void> on_expel(const std::string& uuid);
   /// A free worker for the run, or nothing.
   std::optional<std::string> on_acquire(const std::string& run);
-  /// The attempt on it ended; `broken` sends it to repair with growing waits.
+  /// The attempt on it ended. `broken` sends it to repair, and the free ones are proved before they
+  /// are used again: what broke it may be the machine's.
   void on_release(time_point now, const std::string& uuid, bool broken);
-  void on_proved(const std::string& uuid, nlohmann::json receipt);
-  /// Workers whose repair wait is over become free again, to be tried.
-  void on_tick(time_point now);
+  /// An attempt's proof of clean.
+  void on_receipt(const std::string& uuid, nlohmann::json receipt);
+  /// The workers whose zones are to be booted and proved now, each answered by on_proved().
+  std::vector<std::string> on_tick(time_point now);
+  /// `problem` is empty when the zone was proved clean.
+  void on_proved(time_point now, const std::string& uuid, const std::string& problem);
   std::optional<time_point> next_wake() const;
 
-  std::size_t count(worker_state s) const;
-  std::size_t free() const { return count(worker_state::free); }
+  std::size_t count(zone_state s) const;
+  std::size_t free() const { return count(zone_state::free); }
   std::size_t size() const { return workers_.size(); }
   const worker* find(const std::string& uuid) const;
   std::vector<worker> list() const;
-  /// "3 enrolled, 2 busy, 1 repairing for 12 s", for people; the longest of those.
+  /// "3 enrolled, 2 busy, 1 repairing for 12 s: …", for people; the longest of those, and why.
   std::string text(time_point now) const;
 
 private:

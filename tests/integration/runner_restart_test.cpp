@@ -125,6 +125,7 @@ public:
 
   void ready() {
     self_->request(runner, 30s, runner::ready_atom::value).receive([] {}, failed());
+    EXPECT_TRUE(eventually(30s, [&] { return has_free_worker(); }));
   }
   void link_up() {
     self_->send(runner, rpc::link_up{json{{"lease_ms", 30'000}, {"heartbeat_ms", 10'000}}});
@@ -150,6 +151,15 @@ public:
                 out |= c["id"] == child && c["incarnation"] > times && c["state"] == "running";
             },
             failed());
+    return out;
+  }
+
+  /// It was proved clean.
+  bool has_free_worker() {
+    bool out = false;
+    self_->request(runner, 30s, rpc::call{0, "workers", json::array()})
+        .receive([&](const rpc::served& a) { out = a.value.at(0).value("state", "") == "free"; },
+                 failed());
     return out;
   }
 

@@ -247,6 +247,9 @@ TEST(up, ends_at_its_hard_deadline_when_an_actor_hangs) {
   server uut{dir, {"up"}, {"--drain-ms", "300", "--stop-ms", "2000"}};
   const auto helpers = test::descendants(uut.pid(), "ntrace-helper");
   ASSERT_FALSE(helpers.empty());
+  // Not while the worker is proved: then it would not take the run.
+  test::eventually(
+      20s, [&] { return ok(uut.call("workers", json::array(), true)).at(0)["state"] == "free"; });
   ::kill(helpers.front(), SIGSTOP);  // A zone's actor now waits for its answer for ever.
   const auto run = ok(uut.call(
       "push",

@@ -205,7 +205,7 @@ void sim_runner::begin_job(const std::string& worker) {
     if (z.token != 0 && attempts_.count(z.token) == 0)
       world_.note(about(fact_kind::zone_ended, z.token, worker));
     z.token = job.token;
-    world_.note(about(fact_kind::zone_begun, job.token, worker));
+    if (z.token != 0) world_.note(about(fact_kind::zone_begun, job.token, worker));
   } else if (z.token != job.token) {
     job.outcome->failed = {ec::init_died, "the zone is down", {}};
     longest_us = 1000;
@@ -227,10 +227,10 @@ void sim_runner::end_job(const std::string& worker, std::uint64_t number) {
   z.number = 0;
   result<json> answer{json()};
   if (!job.what) {
-    world_.note(about(fact_kind::zone_ended, z.token, worker));
+    if (z.token != 0) world_.note(about(fact_kind::zone_ended, z.token, worker));
     z.token = 0;
     if (random_.below(50) == 0) answer = fail(ec::zone_failed, "its cgroup is not empty");
-  } else if (*job.what == step::rollback && job.outcome->failed.code == ec::none &&
+  } else if (z.token != 0 && *job.what == step::rollback && job.outcome->failed.code == ec::none &&
              job.outcome->receipt.value("ok", false)) {
     world_.note(about(fact_kind::zone_proved, job.token, worker));
   }

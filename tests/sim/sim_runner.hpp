@@ -43,8 +43,13 @@ public:
   std::size_t busy() const {
     return runner_ ? runner_->pool().size() - runner_->pool().free() - repairing() : workers_;
   }
+  /// Idle, and not to be had yet.
   std::size_t repairing() const {
-    return runner_ ? runner_->pool().count(runner::worker_state::repairing) : 0;
+    using zone::zone_state;
+    const auto count = [this](zone_state s) { return runner_->pool().count(s); };
+    return runner_ ? count(zone_state::proving) + count(zone_state::repairing) +
+                         count(zone_state::parked)
+                   : 0;
   }
 
 private:
@@ -61,7 +66,7 @@ private:
     std::shared_ptr<runner::step_outcome> outcome;
     reply answer;
   };
-  struct zone_state {
+  struct sim_zone {
     std::deque<zone_job> jobs;  ///< The first is under way.
     std::uint64_t token = 0;    ///< Whose it is.
     std::uint64_t number = 0;   ///< Of the job under way.
@@ -80,6 +85,8 @@ private:
   void begin(const runner::begin_attempt& e);
   void note_stale(std::uint64_t token);
   void stale(std::uint64_t token);
+  void prove(const std::string& worker);
+  void end_proof(const std::string& worker, const std::string& problem);
   void note_workers();
 
   // The outbox's actor.
@@ -126,7 +133,7 @@ private:
   time_point disk_full_until_{};
   std::uint64_t outbox_life_ = 0;
   std::map<std::uint64_t, attempt> attempts_;
-  std::map<std::string, zone_state> zones_;  ///< By worker.
+  std::map<std::string, sim_zone> zones_;  ///< By worker.
   std::uint64_t next_number_ = 1;
   sim_tunnel tunnel_;
   sim_link link_;

@@ -135,7 +135,7 @@ void sim_runner::perform(const runner_effects& todo) {
                               perform(runner_->on_zone_ended(now(), e.worker, !done));
                             }));
                  },
-                 [](const forget_zone&) {},
+                 [&](const prove_zone& e) { prove(e.worker); }, [](const forget_zone&) {},
                  [&](const send_heartbeat& e) {
                    call("heartbeat", e.state, by_runner([this, e](const auto& a) {
                           if (!a) return;
@@ -154,16 +154,33 @@ void sim_runner::perform(const runner_effects& todo) {
   note_workers();
 }
 
+void sim_runner::prove(const std::string& worker) {
+  const auto outcome = std::make_shared<step_outcome>();
+  const auto chance = random_.below(100);
+  if (chance < 10) outcome->failed = {ec::zone_dirty, "P3: a process of before", {}};
+  const auto by_runner = [this](auto what) { return tree_.only_for("runner", what); };
+  ask_zone(worker, {0, step::rollback, outcome, {}},
+           by_runner([this, worker, outcome, by_runner](const result<json>& booted) {
+             if (!booted) return end_proof(worker, booted.error().message);
+             if (outcome->failed.code != ec::none)
+               return end_proof(worker, outcome->failed.message);
+             ask_zone(worker, {}, by_runner([this, worker](const result<json>& done) {
+                        end_proof(worker, done ? "" : done.error().message);
+                      }));
+           }));
+}
+
+void sim_runner::end_proof(const std::string& worker, const std::string& problem) {
+  world_.met(problem.empty() ? "zone.proved" : "zone.proof_failed");
+  perform(runner_->on_zone_proved(now(), worker, problem));
+}
+
 void sim_runner::note_workers() {
   const auto& pool = runner_->pool();
-  std::uint64_t busy = 0, repairing = 0;
-  for (const auto& w : pool.list()) {
-    busy += w.state == worker_state::busy ? 1 : 0;
-    repairing += w.state == worker_state::repairing ? 1 : 0;
-    world_.met("worker." + std::string{to_string(w.state)});
-  }
-  std::vector<std::uint64_t> seen{pool.size(), pool.free(), busy, repairing,
-                                  runner_->attempts() + runner_->zones_ending()};
+  for (const auto& w : pool.list())
+    world_.met("worker." + std::string{zone::to_string(w.zone.state())});
+  std::vector<std::uint64_t> seen{pool.size(), pool.free(), pool.count(zone_state::busy),
+                                  repairing(), runner_->attempts() + runner_->zones_ending()};
   if (seen == last_workers_) return;
   last_workers_ = seen;
   auto f = about(fact_kind::workers, 0, "");

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,14 +157,38 @@ cgroup_layout parse_cgroup_layout(std::string_view mountinfo) {
   return out;
 }
 
+result<cgroup_parents> cgroup_parents::hold(const cgroup_layout& layout, bool in_all) {
+  cgroup_parents out;
+  for (const auto& base : in_all ? layout.all : bases(layout)) {
+    auto path = base + std::string{parent};
+    path.pop_back();
+    for (;;) {
+      if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
+        return fail(io_error("mkdir", path, errno));
+      unique_fd folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+      if (folder && ::flock(folder.get(), LOCK_SH) != 0) return fail(io_error("lock", path, errno));
+      // Another helper that ended may have removed it before we had the lock.
+      struct stat held = {}, there = {};
+      if (!folder || ::fstat(folder.get(), &held) != 0 || ::stat(path.c_str(), &there) != 0 ||
+          held.st_ino != there.st_ino)
+        continue;
+      out.held_.emplace(std::move(path), std::move(folder));
+      break;
+    }
+  }
+  return out;
+}
+
+cgroup_parents::~cgroup_parents() {
+  for (const auto& [path, folder] : held_)
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) ::rmdir(path.c_str());
+}
+
 result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::string& name,
                                       const cgroup_limits& limits) {
   zone_cgroup out;
   out.name_ = name;
   for (const auto& base : bases(layout)) {
-    const auto top = base + "/ntrace";
-    if (::mkdir(top.c_str(), 0755) != 0 && errno != EEXIST)
-      return fail(io_error("mkdir", top, errno));
     if (base == layout.v2) enable_v2_controllers(layout);
     const auto path = base + std::string{parent} + name;
     if (::mkdir(path.c_str(), 0755) != 0) {
@@ -240,11 +265,6 @@ result<void> zone_cgroup::reap(const cgroup_layout& layout, const std::string& p
     }
   }
   return {};
-}
-
-void zone_cgroup::remove_parents(const cgroup_layout& layout) {
-  // Not empty when another ntrace uses it: then it stays.
-  for (const auto& base : layout.all) ::rmdir((base + "/ntrace").c_str());
 }
 
 bool zone_cgroup::is_absent(const cgroup_layout& layout, const std::string& name) {

@@ -27,17 +27,31 @@ struct cgroup_limits {
   std::uint64_t cpu_percent = 0;
 };
 
+/// The groups `ntrace` that those of the zones are below. Several helpers share them: each holds a
+/// shared flock(2) on them while it lives, and only who gets the exclusive one removes them.
+class cgroup_parents {
+public:
+  /// Makes what is missing: where `in_all`, in every hierarchy, as an OCI runtime will.
+  static result<cgroup_parents> hold(const cgroup_layout& layout, bool in_all);
+  cgroup_parents(cgroup_parents&&) = default;
+  cgroup_parents& operator=(cgroup_parents&&) = default;
+  /// Removes those that nobody else holds.
+  ~cgroup_parents();
+
+private:
+  cgroup_parents() = default;
+  std::map<std::string, unique_fd> held_;  ///< By path.
+};
+
 /// The groups `ntrace/<name>` in each hierarchy that is used.
 class zone_cgroup {
 public:
   /// Makes the groups, writes the limits and reads them back; ec::zone_failed when one does not
-  /// hold. Groups of that name must not exist.
+  /// hold. The parents must be held, and groups of that name must not exist.
   static result<zone_cgroup> make(const cgroup_layout& layout, const std::string& name,
                                   const cgroup_limits& limits);
   /// Kills and removes every group `ntrace/<prefix>…` that an earlier life left; bounded waiting.
   static result<void> reap(const cgroup_layout& layout, const std::string& prefix);
-  /// Removes the empty parent groups `ntrace`.
-  static void remove_parents(const cgroup_layout& layout);
   /// True when no group of that exact name exists, in any hierarchy.
   static bool is_absent(const cgroup_layout& layout, const std::string& name);
   /// The group below the root of each hierarchy.

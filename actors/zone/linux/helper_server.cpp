@@ -63,7 +63,7 @@ result<zone_store*> helper_server::owned(const std::string& uuid) {
   if (auto facts = store.facts(); !facts) return fail(facts.error());
   if (auto locked = store.lock(); !locked) return fail(locked.error());
   // Reap, don't adopt: what an earlier life left running has lost its pipes and deadlines.
-  if (is_root())
+  if (is_root() && hold_parents())  // So that what a killed helper left of them goes with us.
     if (auto reaped = zone_cgroup::reap(layout_, uuid + "."); !reaped) return fail(reaped.error());
   // What a runtime noted of them is worth nothing without them.
   std::error_code ignored;
@@ -86,11 +86,23 @@ result<nlohmann::json> helper_server::create(const nlohmann::json& request) {
   return nlohmann::json{{"uuid", uuid}};
 }
 
+result<void> helper_server::hold_parents() {
+  if (parents_) return {};
+  auto held = cgroup_parents::hold(layout_, options_.backend == "oci");
+  if (!held) return fail(held.error());
+  parents_ = std::move(*held);
+  return {};
+}
+
 result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string& name,
                                                               clean_receipt& receipt) {
   const auto& limits = receipt.limits;
-  auto made = zone_cgroup::make(
-      layout_, name, {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent});
+  const auto make = [&]() -> result<zone_cgroup> {
+    if (auto held = hold_parents(); !held) return fail(held.error());
+    return zone_cgroup::make(
+        layout_, name, {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent});
+  };
+  auto made = make();
   if (made) return std::optional{std::move(*made)};
   if (!options_.allow_degraded)
     return fail(ec::zone_unsupported, "no limits on this machine (" + made.error().message +
@@ -387,7 +399,7 @@ void helper_server::run(int socket) {
   empty_trash(options_.data);
   while (::waitpid(-1, nullptr, 0) > 0) {  // The sweeper: an orphan would stay a zombie for ever.
   }
-  zone_cgroup::remove_parents(layout_);
+  parents_.reset();
 }
 
 }  // namespace ntrace::zone

@@ -53,6 +53,7 @@ private:
   result<nlohmann::json> end(const std::string& uuid);
   result<void> expect_down(const std::string& uuid);
   result<zone_store*> owned(const std::string& uuid);
+  result<void> hold_parents();
   result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
   result<booted> start_init(const boot_plan& plan, live_zone& zone);
   std::string runtime_state(const std::string& uuid) const;
@@ -69,6 +70,7 @@ private:
 
   helper_options options_;
   cgroup_layout layout_;
+  std::optional<cgroup_parents> parents_;            ///< Once there was a zone that needed them.
   int sweeper_ = -1;                                 ///< The child that deletes, if it still runs.
   std::map<std::string, prepared_root> spares_;      ///< Of zones, for their next boots.
   std::map<std::string, std::uint64_t> spares_due_;  ///< With their disk_bytes.

@@ -23,6 +23,7 @@ struct runner_world {
 
   runner_world() {
     uut.on_enrolled(now, "z", 0);
+    uut.on_zone_proved(now, "z", "");
     uut.on_link_up(now, 10s, lease);
   }
   bool is_offered() {
@@ -70,7 +71,9 @@ TEST(lost_pushes, p8_a_worker_whose_rollback_fails_three_times_is_repaired_and_w
     w.end("infrastructure", true);
     EXPECT_FALSE(w.is_offered()) << "a broken zone takes no work";
     EXPECT_EQ(w.uut.state(w.now)["workers"], 1) << "nor is it put away";
-    w.uut.on_tick(w.now += 2s);
+    EXPECT_EQ(only<prove_zone>(w.uut.on_tick(w.now += 2s)).size(), 1u);
+    EXPECT_FALSE(w.is_offered()) << "it is proved first";
+    w.uut.on_zone_proved(w.now, "z", "");
   }
   ASSERT_TRUE(w.is_offered());
   EXPECT_TRUE(w.begins());

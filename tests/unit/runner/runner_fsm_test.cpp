@@ -14,9 +14,14 @@ namespace {
 
 const time_point start{};
 
+void enroll(runner_fsm& uut, const std::string& worker) {
+  EXPECT_EQ(only<prove_zone>(uut.on_enrolled(start, worker, 0)).size(), 1u);
+  uut.on_zone_proved(start, worker, "");
+}
+
 runner_fsm with_worker() {
   runner_fsm out{"r", {100ms, 1s}, 1};
-  out.on_enrolled(start, "z", 0);
+  enroll(out, "z");
   out.on_link_up(start, 1s, 6s);
   return out;
 }
@@ -35,7 +40,7 @@ TEST(runner_fsm, begins_an_attempt_only_when_its_accept_was_answered) {
 
 TEST(runner_fsm, takes_an_offer_heard_twice_once) {
   auto uut = with_worker();
-  uut.on_enrolled(start, "z2", 0);
+  enroll(uut, "z2");
   uut.on_offer(start, offer_of(1));
   EXPECT_TRUE(uut.on_offer(start, offer_of(1)).empty());
   EXPECT_EQ(uut.pool().free(), 1u);
@@ -148,7 +153,7 @@ TEST(runner_fsm, begins_nothing_when_the_answer_to_its_accept_took_the_whole_lea
 
 TEST(runner_fsm, starts_no_attempt_of_a_run_before_the_zone_of_an_older_one_is_destroyed) {
   auto uut = with_worker();
-  uut.on_enrolled(start, "z2", 0);
+  enroll(uut, "z2");
   uut.on_offer(start, offer_of(1));
   uut.on_accepted(start, {1, start});
   const auto offered = uut.on_offer(start, offer_of(2));

@@ -1,6 +1,8 @@
 // The pool, the attempt.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "actors/runner/attempt_fsm.hpp"
 #include "actors/runner/zone_pool_fsm.hpp"
 #include "config/limits.hpp"
@@ -14,22 +16,38 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 using test::code_of;
 
-TEST(zone_pool_fsm, keeps_free_busy_and_repairing_in_balance) {
+namespace {
+
+/// Enrolled, proved, and free.
+void add_free(zone_pool_fsm& uut, const std::string& id, time_point now = {}) {
+  uut.on_enroll(now, id, 1);
+  EXPECT_EQ(uut.on_tick(now), std::vector<std::string>{id});
+  uut.on_proved(now, id, "");
+}
+
+}  // namespace
+
+TEST(zone_pool_fsm, loses_no_worker_whatever_happens_to_them) {
   test::seeded s;
   zone_pool_fsm uut{{1000ms, 8000ms}, 1};
   time_point now{};
   std::vector<std::string> busy;
+  std::set<std::string> trying;
   for (int step = 0; step < 5000; ++step) {
     const auto id = "z" + std::to_string(s.random.below(5));
-    switch (s.random.below(5)) {
+    switch (s.random.below(6)) {
       case 0:
-        uut.on_enroll(id, 1);
+        uut.on_enroll(now, id, 1);
         break;
       case 1:
-        (void)uut.on_expel(id).has_value();
+        // One whose proof is under way can be expelled and enrolled again; its answer is then old.
+        if (uut.on_expel(id) && uut.find(id) == nullptr) trying.erase(id);
         break;
       case 2:
-        if (const auto got = uut.on_acquire("r")) busy.push_back(*got);
+        if (const auto got = uut.on_acquire("r")) {
+          ASSERT_EQ(trying.count(*got), 0u);
+          busy.push_back(*got);
+        }
         break;
       case 3:
         if (!busy.empty()) {
@@ -38,41 +56,81 @@ TEST(zone_pool_fsm, keeps_free_busy_and_repairing_in_balance) {
         }
         break;
       case 4:
-        uut.on_tick(now += milliseconds{s.random.below(5000)});
+        for (const auto& due : uut.on_tick(now += milliseconds{s.random.below(5000)}))
+          ASSERT_TRUE(trying.insert(due).second) << "two proofs of one zone";
+        break;
+      case 5:
+        if (!trying.empty()) {
+          uut.on_proved(now, *trying.begin(), s.random.below(2) == 0 ? "broken" : "");
+          trying.erase(trying.begin());
+        }
         break;
     }
-    std::size_t counted_busy = 0, others = 0;
-    for (const auto& w : uut.list()) (w.state == worker_state::busy ? counted_busy : others) += 1;
-    ASSERT_EQ(counted_busy, busy.size());
-    ASSERT_EQ(counted_busy + others, uut.size());
+    std::size_t counted = 0;
+    for (const auto state : {zone_state::proving, zone_state::free, zone_state::busy,
+                             zone_state::repairing, zone_state::parked})
+      counted += uut.count(state);
+    ASSERT_EQ(counted, uut.size());
+    ASSERT_EQ(uut.count(zone_state::busy), busy.size());
+    // Each that is idle and not free has somebody who brings it back.
+    for (const auto& w : uut.list())
+      ASSERT_TRUE(w.zone.state() == zone_state::free || w.zone.state() == zone_state::busy ||
+                  w.zone.wake() || trying.count(w.uuid) != 0);
   }
 }
 
 TEST(zone_pool_fsm, repairs_a_broken_worker_instead_of_putting_it_away) {
   zone_pool_fsm uut{{1000ms, 1000ms}, 1};
   time_point now{};
-  uut.on_enroll("z", 1);
-  EXPECT_FALSE(uut.on_enroll("z", 2));
+  add_free(uut, "z");
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(uut.on_acquire("r"));
     uut.on_release(now, "z", true);
     EXPECT_FALSE(uut.on_acquire("r"));
     ASSERT_TRUE(uut.next_wake());
-    uut.on_tick(now = *uut.next_wake());
+    EXPECT_EQ(uut.on_tick(now = *uut.next_wake()), std::vector<std::string>{"z"});
+    EXPECT_FALSE(uut.on_acquire("r")) << "it is not proved yet";
+    uut.on_proved(now, "z", "");
   }
-  EXPECT_EQ(uut.find("z")->restarts, 10u);
+  EXPECT_EQ(uut.find("z")->zone.breaks(), 10u);
   EXPECT_EQ(uut.free(), 1u);
+}
+
+TEST(zone_pool_fsm, proves_the_free_ones_when_one_broke_so_that_a_broken_machine_takes_no_runs) {
+  zone_pool_fsm uut{{1000ms, 1000ms}, 1};
+  for (const char* id : {"a", "b", "c"}) add_free(uut, id);
+  ASSERT_EQ(uut.on_acquire("r1"), "a");
+  ASSERT_EQ(uut.on_acquire("r2"), "b");
+  uut.on_release({}, "a", true);
+  EXPECT_FALSE(uut.on_acquire("r3")) << "c is under suspicion";
+  EXPECT_EQ(uut.count(zone_state::proving), 1u);
+  EXPECT_EQ(uut.on_tick({}), std::vector<std::string>{"c"});
+  uut.on_proved({}, "c", "");
+  EXPECT_EQ(uut.on_acquire("r3"), "c");
+  EXPECT_EQ(uut.count(zone_state::busy), 2u) << "what runs goes on";
 }
 
 TEST(zone_pool_fsm, forgets_a_busy_worker_only_when_its_attempt_ended) {
   zone_pool_fsm uut{{1000ms, 1000ms}, 1};
-  uut.on_enroll("z", 1);
+  add_free(uut, "z");
   uut.on_acquire("r");
   EXPECT_TRUE(uut.on_expel("z"));
   EXPECT_EQ(uut.size(), 1u);
   uut.on_release({}, "z", false);
   EXPECT_EQ(uut.size(), 0u);
   EXPECT_EQ(code_of(uut.on_expel("z")), ec::not_enrolled);
+}
+
+TEST(zone_pool_fsm, tells_people_what_its_workers_wait_for) {
+  zone_pool_fsm uut{{1000ms, 1000ms}, 1};
+  for (const char* id : {"a", "b"}) add_free(uut, id);
+  uut.on_enroll({}, "c", 1);
+  EXPECT_EQ(uut.text({}), "3 enrolled, 1 proving");
+  uut.on_acquire("r");
+  EXPECT_EQ(uut.text({}), "3 enrolled, 1 busy, 1 proving");
+  uut.on_release(time_point{10s}, "a", true);
+  EXPECT_EQ(uut.text(time_point{22s}),
+            "3 enrolled, 2 proving, 1 repairing for 12 s: an attempt broke it");
 }
 
 namespace {
