@@ -138,6 +138,26 @@ public:
               v.value("what", "") + ", found " + moment(v.value("at_ms", std::int64_t{0})));
   }
 
+  /// What a runner that runs says of its workers.
+  void running_runner(const server_flags& server) {
+    const auto list = server.call("workers", json::array(), milliseconds{5'000});
+    if (!list && list.error().code == ec::unreachable)
+      return add("ok", "workers", "no runner runs at " + server.at);
+    if (!list) return add("FAIL", "workers", to_string(list.error()));
+    std::size_t broken = 0;
+    for (const auto& w : *list) {
+      const auto state = w.value("state", "");
+      if (state != "repairing" && state != "parked") continue;
+      ++broken;
+      add("degraded", "worker",
+          w.value("uuid", "") + " is " + state + ": " + w.value("problem", ""));
+    }
+    add(broken == 0 ? "ok" : "degraded", "workers",
+        std::to_string(list->size()) + " enrolled at " + server.at + ", " + std::to_string(broken) +
+            " of them broken" +
+            (broken == 0 ? "" : " → with the cause gone, `ntrace enroll UUID` tries one at once"));
+  }
+
   const std::vector<finding>& findings() const { return findings_; }
   bool can_run() const {
     return std::none_of(findings_.begin(), findings_.end(),
@@ -236,13 +256,14 @@ private:
   std::vector<finding> findings_;
 };
 
-int doctor(const std::string& role, const server_flags& server) {
+int doctor(const std::string& role, const server_flags& server, const server_flags& runner) {
   const bool as_json = server.as_json;
   examination all;
   const bool for_runner = role != "dispatcher";
   if (for_runner) {
     all.zones();
     all.oci_zones();
+    all.running_runner(runner);
   }
   if (role != "runner") {
     all.journal();
@@ -275,9 +296,12 @@ void add_doctor(CLI::App& app, outcome& out) {
   sub->add_option("ROLE", *role, "up, dispatcher or runner")
       ->check(CLI::IsMember({"up", "dispatcher", "runner"}))
       ->capture_default_str();
+  auto runner = std::make_shared<server_flags>();
   server->add(sub, "dispatcher", "127.0.0.1:9181");
-  sub->callback(
-      [&out, role, server] { out.run = [role, server] { return doctor(*role, *server); }; });
+  runner->add_address(sub, "runner", "127.0.0.1:9182");
+  sub->callback([&out, role, server, runner] {
+    out.run = [role, server, runner] { return doctor(*role, *server, *runner); };
+  });
 }
 
 }  // namespace ntrace::tools

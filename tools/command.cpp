@@ -62,12 +62,16 @@ int report(const error& e, bool as_json) {
 }
 
 void server_flags::add(CLI::App* sub, const char* server, const char* fallback) {
+  add_address(sub, server, fallback);
+  sub->add_flag("--json", as_json, "print JSON");
+}
+
+void server_flags::add_address(CLI::App* sub, const char* server, const char* fallback) {
   name = server;
   at = fallback;
   sub->add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
       ->envname(setting_variable(server))
       ->capture_default_str();
-  sub->add_flag("--json", as_json, "print JSON");
 }
 
 result<net::rpc_client> server_flags::connect() const {

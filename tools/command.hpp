@@ -58,6 +58,8 @@ struct server_flags {
   bool as_json = false;
   std::string name;
   void add(CLI::App* sub, const char* server, const char* fallback);
+  /// Without --json: the second server of a command.
+  void add_address(CLI::App* sub, const char* server, const char* fallback);
   result<net::rpc_client> connect() const;
   /// Connects, calls, gives the answer.
   result<json> call(std::string_view method, const json& args,

@@ -391,8 +391,9 @@ result<void> zone_linux::end() {
   pid_ = -1;
   cgroup_.clear();
   memory_path_.clear();
-  if (!answer) return fail(answer.error());
-  return {};
+  if (answer) return {};
+  ++gauges::value("zone_ends_failed");
+  return fail(answer.error());
 }
 
 }  // namespace ntrace::zone

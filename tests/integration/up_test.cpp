@@ -36,6 +36,9 @@ TEST(up, carries_a_push_of_a_git_mirror_to_a_flame_graph) {
   EXPECT_NE(run_ntrace({"runs", "--repo", "o/r", "--dispatcher", uut.dispatcher}).out.find(run),
             std::string::npos);
   EXPECT_NE(run_ntrace({"workers", "--runner", uut.runner}).out.find("clean"), std::string::npos);
+  const auto doctor = run_ntrace({"doctor", "runner", "--runner", uut.runner}).out;
+  EXPECT_NE(doctor.find("1 enrolled at " + uut.runner + ", 0 of them broken"), std::string::npos)
+      << doctor;
   const auto missing =
       run_ntrace({"push", "o", "r", sha, "--wait", "--dispatcher", uut.dispatcher});
   EXPECT_EQ(missing.exit_code, 4) << missing.out;

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "actors/zone/linux/survivors.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "config/crash_point.hpp"
 #include "config/ids.hpp"
@@ -229,13 +230,17 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
   auto& zone = at->second;
   zone.is_ending = true;
   const auto until = steady_clock::now() + kill_deadline;
+  const auto survives = [&] {
+    return fail(ec::zone_failed, "zone " + uuid + " survives SIGKILL, and is killed again later: " +
+                                     survivors(zone.name(), zone.pid));
+  };
   if (zone.pid > 0) {
     ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
     if (zone.cgroup) zone.cgroup->kill();
     pollfd dead{zone.pidfd.get(), POLLIN, 0};
     const int n =
         ::poll(&dead, 1, static_cast<int>(std::chrono::milliseconds{kill_deadline}.count()));
-    if (n <= 0) return fail(ec::zone_failed, "zone " + uuid + "'s init survives SIGKILL");
+    if (n <= 0) return survives();
     crash_point("zone.step");
     if (::waitpid(zone.pid, nullptr, 0) == zone.pid)
       unreaped_.erase(uuid);
@@ -248,8 +253,7 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
     if (auto gone = runtime_->forget(zone.name(), runtime_state(uuid)); !gone)
       return fail(gone.error());
   while (zone.cgroup && !zone.cgroup->remove()) {
-    if (steady_clock::now() > until)
-      return fail(ec::zone_failed, "processes of zone " + uuid + " survive SIGKILL");
+    if (steady_clock::now() > until) return survives();
     zone.cgroup->kill();
     ::poll(nullptr, 0, 1);  // The kernel has no event for "rmdir would work now" on v1.
   }
