@@ -1,5 +1,6 @@
-// Our zones beside runc, crun and bubblewrap: from a used root to a fresh one in which a program
-// has run. The peers have no rollback: theirs is a new overlay on the same layers.
+// Our zones, by either backend, beside runc, crun and bubblewrap: from a used root to a fresh one
+// in which a program has run. The peers have no rollback: theirs is a new overlay on the same
+// layers.
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -256,13 +257,21 @@ result<json> zone(const std::string& parent, unsigned rounds, unsigned rollbacks
   // Before there is any thread.
   auto helper = zone::privileged_helper::start({data, "", false});
   if (!helper) return fail(helper.error());
+  auto by_runtime = zone::privileged_helper::start({place.path + "/oci", "", false, "oci"});
+  if (!by_runtime) return fail(by_runtime.error());
   auto ours = make_zone(*helper);
   if (!ours) return fail(ours.error());
+  auto oci = make_zone(*by_runtime);
+  if (!oci) return fail(oci.error());
   json out{{"rounds", rounds}, {"missing", json::array()}, {"rows", json::array()}};
   peer_root root{place.path + "/peer",
                  data + "/zones/" + (*ours)->uuid() + "/snapshots/clean/layer"};
   auto sides = peers(root, out["missing"]);
   sides["ntrace"] = [&] { return use_once(**ours); };
+  if (auto works = use_once(**oci); works)
+    sides["ntrace, oci"] = [&] { return use_once(**oci); };
+  else
+    out["missing"].push_back({{"side", "ntrace, oci"}, {"why", works.error().message}});
   std::map<std::string, std::vector<double>> ms;
   // In turn, so that what else the machine does meets all.
   for (unsigned i = 0; i < rounds + warm_up; ++i)
@@ -280,7 +289,7 @@ result<json> zone(const std::string& parent, unsigned rounds, unsigned rollbacks
   };
   for (const auto& r : out["rows"]) {
     const auto side = r["side"].get<std::string>();
-    if (side == "ntrace") continue;
+    if (side.starts_with("ntrace")) continue;
     const double ratio = median("ntrace") / median(side);
     json one{{"peer", side}, {"ratio", ratio}};
     if (side == "runc") {
@@ -290,6 +299,7 @@ result<json> zone(const std::string& parent, unsigned rounds, unsigned rollbacks
     out["ratios"].push_back(std::move(one));
   }
   ours->reset();
+  oci->reset();
   auto flat = many(*helper, data, rollbacks);
   if (!flat) return fail(flat.error());
   out["many"] = std::move(*flat);
