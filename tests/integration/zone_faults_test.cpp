@@ -1,11 +1,8 @@
 // What breaks around a zone: the disk, its file system, descriptors, a freeze. Each is an error
 // that says so, nothing is half made, and the zone goes on once the cause is gone.
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 
-#include <cstring>
 #include <filesystem>
 
 #include "tests/support/zone_world.hpp"
@@ -26,7 +23,7 @@ protected:
   void SetUp() override {
     NTRACE_NEEDS_ZONES();
     if (::geteuid() != 0) GTEST_SKIP() << "mounts need root";
-    mount();
+    run({"mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir.path()});
     is_mounted = true;
     // After the mount: the helper's own mount namespace has it, too.
     helper = ok(privileged_helper::start({dir.path(), "", false}));
@@ -42,7 +39,6 @@ protected:
     if (is_mounted) run({"umount", dir.path()});
     EXPECT_EQ(test::leftovers(dir.path()), "");
   }
-  virtual void mount() { run({"mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir.path()}); }
   static void run(std::vector<std::string> command) {
     subprocess_spec spec;
     spec.argv = std::move(command);
@@ -73,47 +69,7 @@ protected:
   std::string gen;
 };
 
-/// One that can be frozen: who writes then waits, and no signal ends that.
-class zone_on_frozen_disk : public zone_on_small_disk {
-protected:
-  void mount() override {
-    const auto image = image_dir / "image";
-    run({"truncate", "-s", "64M", image});
-    run({"mkfs.ext4", "-q", image});
-    run({"mount", "-o", "loop", image, dir.path()});
-  }
-  void freeze(bool is_on) {
-    const unique_fd folder{::open(dir.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    ASSERT_EQ(::ioctl(folder.get(), is_on ? FIFREEZE : FITHAW, 0), 0) << std::strerror(errno);
-    is_frozen = is_on;
-  }
-  void TearDown() override {
-    if (is_frozen) freeze(false);
-    zone_on_small_disk::TearDown();
-  }
-
-  test::scratch image_dir;
-  bool is_frozen = false;
-};
-
 }  // namespace
-
-TEST_F(zone_on_frozen_disk, names_who_survives_a_kill_and_ends_it_later) {
-  expect_works();
-  freeze(true);
-  const auto stuck = ok(uut->exec(
-      {{"sh", "-c", "echo x > /job/x"}, {"PATH=/usr/bin"}, "/", 100ms}, {},
-      [](std::string_view, std::string_view) {}, nullptr, -1));
-  EXPECT_TRUE(stuck.timed_out);
-  EXPECT_TRUE(stuck.init_died) << "it could not end the program";
-  const auto refused = uut->boot({});
-  ASSERT_FALSE(refused.has_value()) << "its ids are still in use";
-  EXPECT_EQ(refused.error().code, ec::zone_failed);
-  const auto& words = refused.error().message;
-  EXPECT_NE(words.find("(sh) in an uninterruptible wait"), std::string::npos) << words;
-  freeze(false);
-  expect_works();
-}
 
 TEST_F(zone_on_small_disk, says_that_it_is_full_and_goes_on_when_there_is_room) {
   expect_works();
