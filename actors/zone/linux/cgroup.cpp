@@ -21,6 +21,7 @@ namespace ntrace::zone {
 namespace {
 
 constexpr std::string_view parent = "/ntrace/";
+constexpr int hold_tries_max = 16;  // each lost to a helper that ended in that very moment
 constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 
 std::string read_text(const std::string& path) { return read_file(path, 1u << 20).value_or(""); }
@@ -124,6 +125,24 @@ result<void> limit_pids_and_cpu(const cgroup_layout& layout, const std::string& 
   return {};
 }
 
+/// The folder at `path`, made when it is missing, with a shared lock.
+result<unique_fd> hold_folder(const std::string& path) {
+  for (int i = 0; i < hold_tries_max; ++i) {
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
+      return fail(io_error("mkdir", path, errno));
+    unique_fd folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!folder && errno == ENOENT) continue;  // Another helper that ended has just removed it.
+    if (!folder || ::flock(folder.get(), LOCK_SH) != 0)
+      return fail(io_error("open and lock", path, errno));
+    // Or before we had the lock.
+    struct stat held = {}, there = {};
+    if (::fstat(folder.get(), &held) == 0 && ::stat(path.c_str(), &there) == 0 &&
+        held.st_ino == there.st_ino)
+      return folder;
+  }
+  return fail(ec::zone_failed, "the cgroup " + path + " is removed whenever it is made");
+}
+
 }  // namespace
 
 bool cgroup_layout::in_v2(const std::string& controller) const {
@@ -162,19 +181,9 @@ result<cgroup_parents> cgroup_parents::hold(const cgroup_layout& layout, bool in
   for (const auto& base : in_all ? layout.all : bases(layout)) {
     auto path = base + std::string{parent};
     path.pop_back();
-    for (;;) {
-      if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
-        return fail(io_error("mkdir", path, errno));
-      unique_fd folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-      if (folder && ::flock(folder.get(), LOCK_SH) != 0) return fail(io_error("lock", path, errno));
-      // Another helper that ended may have removed it before we had the lock.
-      struct stat held = {}, there = {};
-      if (!folder || ::fstat(folder.get(), &held) != 0 || ::stat(path.c_str(), &there) != 0 ||
-          held.st_ino != there.st_ino)
-        continue;
-      out.held_.emplace(std::move(path), std::move(folder));
-      break;
-    }
+    auto folder = hold_folder(path);
+    if (!folder) return fail(folder.error());
+    out.held_.emplace(std::move(path), std::move(*folder));
   }
   return out;
 }

@@ -64,8 +64,11 @@ result<zone_store*> helper_server::owned(const std::string& uuid) {
   if (auto facts = store.facts(); !facts) return fail(facts.error());
   if (auto locked = store.lock(); !locked) return fail(locked.error());
   // Reap, don't adopt: what an earlier life left running has lost its pipes and deadlines.
-  if (is_root() && hold_parents())  // So that what a killed helper left of them goes with us.
+  if (is_root()) {
+    // So that the parents that a killed helper left go with us; what is wrong, the boot tells.
+    [[maybe_unused]] const auto held = hold_parents();
     if (auto reaped = zone_cgroup::reap(layout_, uuid + "."); !reaped) return fail(reaped.error());
+  }
   // What a runtime noted of them is worth nothing without them.
   std::error_code ignored;
   std::filesystem::remove_all(runtime_state(uuid), ignored);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <optional>
 #include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
@@ -71,6 +72,28 @@ TEST(cgroup_layout, reads_hybrid_pure_and_absent_hierarchies) {
           .v2,
       "/sys/fs/cgroup");
   EXPECT_EQ(parse_cgroup_layout("garbage\n\n - \n").v2, "");
+}
+
+TEST(cgroup_parents, stay_until_the_last_holder_goes) {
+  const test::scratch dir;
+  cgroup_layout layout;
+  layout.v2 = dir.path();
+  const auto is_there = [&] { return ::access((dir / "ntrace").c_str(), F_OK) == 0; };
+  std::optional first{test::ok(cgroup_parents::hold(layout, false))};
+  std::optional second{test::ok(cgroup_parents::hold(layout, false))};
+  EXPECT_TRUE(is_there());
+  first.reset();
+  EXPECT_TRUE(is_there()) << "the second holds it";
+  second.reset();
+  EXPECT_FALSE(is_there());
+}
+
+TEST(cgroup_parents, are_an_error_and_no_endless_loop_where_they_cannot_be_opened) {
+  const test::scratch dir;
+  dir.file("ntrace", "no folder");
+  cgroup_layout layout;
+  layout.v2 = dir.path();
+  EXPECT_EQ(test::code_of(cgroup_parents::hold(layout, false)), ec::io);
 }
 
 TEST(snapshot_name, follows_vmadm) {
