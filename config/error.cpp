@@ -51,6 +51,7 @@ constexpr std::array rows{
     row{ec::script_failed, "script_failed", 1},
     row{ec::timed_out, "timed_out", 5},
     row{ec::output_limit, "output_limit", 5},
+    row{ec::disk_full, "disk_full", 5},
     row{ec::out_of_memory, "out_of_memory", 5},
     row{ec::cancelled, "cancelled", 5},
     row{ec::profile_failed, "profile_failed", 5},

@@ -55,6 +55,7 @@ enum class ec : std::uint8_t {
   script_failed,   ///< The script ended with a non-zero status.
   timed_out,       ///< A deadline passed.
   output_limit,    ///< The run wrote more than output_hard_bytes.
+  disk_full,       ///< The run wrote more than zone_disk_bytes to its disk.
   out_of_memory,   ///< The zone's memory limit was hit.
   cancelled,       ///< A person, a drain or a stop ended it.
   profile_failed,  ///< The sampler broke; the script's own result stands.

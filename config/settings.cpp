@@ -82,9 +82,11 @@ constexpr std::array table{
     setting_spec{"zone_memory_bytes", bytes, "1GiB", "memory of a zone, tmpfs included", 16 << 20},
     setting_spec{"zone_pids", count, "512", "processes and threads of a zone", 16, 32768},
     setting_spec{"zone_cpu_percent", count, "100", "CPU time of a zone; 100 is one CPU", 1, 100000},
-    setting_spec{"zone_disk_bytes", bytes, "0",
-                 "writable layer of a zone, held in memory besides zone_memory_bytes; 0: on the "
-                 "disk, without a limit"},
+    setting_spec{"zone_disk_bytes", bytes, "2GiB",
+                 "what a run may write to its zone's disk; 0: no limit"},
+    setting_spec{"zone_disk", text, "disk",
+                 "where that lies: disk, and is watched; memory, besides zone_memory_bytes and "
+                 "exactly bounded (needs root)"},
     setting_spec{"zone_backend", text, "linux",
                  "who makes a zone's namespaces: linux, ntrace itself; oci, runc or crun"},
     setting_spec{"zone_allow_degraded", flag, "false",

@@ -8,6 +8,7 @@
 
 #include "actors/journal/journal_sqlite.hpp"
 #include "actors/profiler/sampler_perf.hpp"
+#include "actors/zone/linux/machine_probe.hpp"
 #include "actors/zone/linux/oci_runtime.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
@@ -24,8 +25,8 @@ struct finding {
 
 class examination {
 public:
-  examination() {
-    folder_ = std::string{std::filesystem::temp_directory_path()} + "/ntrace-doctor.XXXXXX";
+  /// It tries things in a folder of its own below `data`.
+  explicit examination(const std::string& data) : folder_{data + "/ntrace-doctor.XXXXXX"} {
     if (::mkdtemp(folder_.data()) == nullptr) folder_.clear();
   }
   ~examination() {
@@ -49,8 +50,7 @@ public:
   void journal() {
     auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite", sqlite::role::writer);
     if (db)
-      add("ok", "journal",
-          "SQLite with WAL works in " + std::string{std::filesystem::temp_directory_path()});
+      add("ok", "journal", "SQLite with WAL works below " + folder_.substr(0, folder_.rfind('/')));
     else
       add("FAIL", "journal", to_string(db.error()));
   }
@@ -60,6 +60,7 @@ public:
     if (!is_root)
       add("degraded", "rights",
           "not root: zones have one user id and no limits → run as root, e.g. under systemd");
+    parts(is_root);
     auto helper = zone::privileged_helper::start({folder_, "", !is_root});
     if (!helper) return add("FAIL", "helper", to_string(helper.error()));
     random_source random{random_seed()};
@@ -70,16 +71,15 @@ public:
     const auto began = steady_clock::now();
     const auto up = z.boot({});
     if (!up) {
-      add("FAIL", "zone",
-          to_string(up.error()) +
-              " → sysctl -w user.max_user_namespaces=15000; a kernel of 5.14 or later");
+      add("FAIL", "zone", to_string(up.error()) + " → a kernel of 5.14 or later");
     } else {
       add(up->ok() ? "ok" : "FAIL", "zone", "booted and proved clean in " + elapsed_since(began));
       for (const auto& what : up->degraded)
-        if (what != "disk") add("degraded", what, without(what));
+        if (!what.starts_with("disk")) add("degraded", what, without(what));
       node(z);
       sampler(z);
-      if (is_root) disk(z);
+      disk(z, false);
+      if (is_root) disk(z, true);
     }
     if (auto ended = z.end(); !ended) add("FAIL", "zone_end", to_string(ended.error()));
     if (auto gone = z.destroy(); !gone) add("FAIL", "zone_destroy", to_string(gone.error()));
@@ -174,6 +174,30 @@ private:
     findings_.push_back({std::move(verdict), std::move(id), std::move(text)});
   }
 
+  /// What a zone is made of, each by itself.
+  void parts(bool is_root) {
+    const auto cgroups = zone::try_cgroups();
+    if (cgroups)
+      add("ok", "cgroups", *cgroups);
+    else
+      add(is_root ? "FAIL" : "degraded", "cgroups",
+          "no limits of memory, processes and CPU: " + to_string(cgroups.error()) +
+              (is_root ? " → mount -t cgroup2 none /sys/fs/cgroup" : " → run as root"));
+    if (auto made = zone::try_namespaces(); made)
+      add("ok", "namespaces", "all kinds, with user namespaces");
+    else
+      add("FAIL", "namespaces",
+          to_string(made.error()) +
+              " → sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000, "
+              "kernel.unprivileged_userns_clone=1 where there is such a setting");
+    if (auto mounted = zone::try_overlay(folder_); mounted)
+      add("ok", "overlay", "over folders of " + folder_.substr(0, folder_.rfind('/')));
+    else
+      add("FAIL", "overlay",
+          to_string(mounted.error()) +
+              " → `modprobe overlay`; a data folder on ext4, xfs or btrfs");
+  }
+
   /// What a zone lacks, what that costs and what gives it.
   static std::string without(const std::string& feature) {
     if (feature == "uid_range")
@@ -187,22 +211,26 @@ private:
   }
 
   /// Fills a small one.
-  void disk(zone::zone& z) {
+  void disk(zone::zone& z, bool in_memory) {
     zone::boot_spec spec;
     spec.limits.disk_bytes = 4u << 20;
+    spec.limits.disk_in_memory = in_memory;
     const auto up = z.boot(spec);
-    const auto filled = up ? z.exec(
-                                 {{"dd", "if=/dev/zero", "of=/job/full", "bs=1M", "count=16"},
-                                  {"PATH=/usr/bin"},
-                                  "/",
-                                  milliseconds{20'000}},
-                                 {}, [](std::string_view, std::string_view) {}, nullptr, -1)
-                           : fail(up.error());
+    const auto filled =
+        up ? z.exec(
+                 {{"sh", "-c", "dd if=/dev/zero of=/job/full bs=1M count=16 && sleep 10"},
+                  {"PATH=/usr/bin"},
+                  "/",
+                  milliseconds{20'000}},
+                 {}, [](std::string_view, std::string_view) {}, nullptr, -1)
+           : fail(up.error());
+    const char* id = in_memory ? "disk_memory" : "disk";
     if (filled && filled->disk_full)
-      add("ok", "disk",
-          "`zone_disk_bytes` bounds what a run writes; without it the disk is the limit");
+      add("ok", id,
+          in_memory ? "zone_disk = memory bounds exactly what a run writes"
+                    : "a run that writes more than zone_disk_bytes is ended");
     else
-      add("degraded", "disk",
+      add("degraded", id,
           "what a run writes cannot be bounded: " +
               (filled ? std::string{"a bound did not hold"} : to_string(filled.error())));
   }
@@ -256,9 +284,10 @@ private:
   std::vector<finding> findings_;
 };
 
-int doctor(const std::string& role, const server_flags& server, const server_flags& runner) {
+int doctor(const std::string& role, const std::string& data, const server_flags& server,
+           const server_flags& runner) {
   const bool as_json = server.as_json;
-  examination all;
+  examination all{data};
   const bool for_runner = role != "dispatcher";
   if (for_runner) {
     all.zones();
@@ -292,6 +321,10 @@ int doctor(const std::string& role, const server_flags& server, const server_fla
 void add_doctor(CLI::App& app, outcome& out) {
   auto* sub = app.add_subcommand("doctor", "What this machine can do and what is missing");
   auto role = std::make_shared<std::string>("up");
+  auto data = std::make_shared<std::string>(std::filesystem::temp_directory_path());
+  sub->add_option("--data", *data, "where the data folder will lie; tried below it")
+      ->check(CLI::ExistingDirectory)
+      ->capture_default_str();
   auto server = std::make_shared<server_flags>();
   sub->add_option("ROLE", *role, "up, dispatcher or runner")
       ->check(CLI::IsMember({"up", "dispatcher", "runner"}))
@@ -299,8 +332,8 @@ void add_doctor(CLI::App& app, outcome& out) {
   auto runner = std::make_shared<server_flags>();
   server->add(sub, "dispatcher", "127.0.0.1:9181");
   runner->add_address(sub, "runner", "127.0.0.1:9182");
-  sub->callback([&out, role, server, runner] {
-    out.run = [role, server, runner] { return doctor(*role, *server, *runner); };
+  sub->callback([&out, role, data, server, runner] {
+    out.run = [role, data, server, runner] { return doctor(*role, *data, *server, *runner); };
   });
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <future>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "actors/profiler/fold.hpp"
@@ -89,6 +90,7 @@ wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privilege
 /// Runs it; the first signal cancels the run, a second one ends the process.
 result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>& helper,
                                   runner::solo_spec spec) {
+  std::optional<hard_deadline> stop;
   system_config config;
   caf::actor_system system{config};
   auto w = wire_solo(system, helper, std::move(spec));
@@ -114,7 +116,7 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
     caf::scoped_actor self{system};
     self->send(w.runner, runner::cancel_atom::value, "interrupted");
   }
-  end_process_after(milliseconds{20'000});
+  stop.emplace(milliseconds{20'000});
   stop_tree(system, root, w);
   asker.join();
   w = {};

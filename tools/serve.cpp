@@ -1,6 +1,5 @@
 #include "tools/serve.hpp"
 
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 #include <caf/event_based_actor.hpp>
@@ -8,7 +7,7 @@
 #include <caf/send.hpp>
 
 #include <iostream>
-#include <thread>
+#include <optional>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
@@ -130,12 +129,16 @@ int wait_signal(milliseconds wait) {
   return signal > 0 ? signal : 0;
 }
 
-void end_process_after(milliseconds deadline) {
-  std::thread{[deadline] {
-    ::poll(nullptr, 0, static_cast<int>(deadline.count()));
-    log::error("process.hard_exit", {{"after_ms", deadline.count()}});
-    ::_exit(70);
-  }}.detach();  // It outlives everything but the process: that is its purpose.
+hard_deadline::hard_deadline(milliseconds deadline)
+    : clock_{[deadline, met = met_.get_future()] {
+        if (met.wait_for(deadline) == std::future_status::ready) return;
+        log::error("process.hard_exit", {{"after_ms", deadline.count()}});
+        ::_exit(70);
+      }} {}
+
+hard_deadline::~hard_deadline() {
+  met_.set_value();
+  clock_.join();
 }
 
 caf::actor watch_root(caf::actor_system& system, const caf::actor& root) {
@@ -167,6 +170,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
   }
   block_signals();
   int code = 0;
+  std::optional<hard_deadline> stop;
   {
     system_config config;
     caf::actor_system system{config};
@@ -191,7 +195,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
         log::info("process.stopping", {{"idle", idle ? "yes" : "no"}});
       }
     }
-    end_process_after(s.duration("stop_ms"));
+    stop.emplace(s.duration("stop_ms"));
     stop_tree(system, root, *w);
     w->children.clear();
   }

@@ -1,7 +1,9 @@
 #pragma once
 // The life of a process that runs a tree: signals, drain, stop, and the hard deadline.
 #include <functional>
+#include <future>
 #include <string>
+#include <thread>
 
 #include "tools/wire.hpp"
 
@@ -14,9 +16,19 @@ void block_signals();
 /// the root gave up.
 int wait_signal(milliseconds wait);
 
-/// From now on the process ends at the latest after `deadline`, whatever hangs: CAF's
+/// The process ends with 70 when this lives longer than `deadline`, whatever hangs: CAF's
 /// actor_system waits for every actor that something still holds.
-void end_process_after(milliseconds deadline);
+class hard_deadline {
+public:
+  explicit hard_deadline(milliseconds deadline);
+  ~hard_deadline();
+  hard_deadline(const hard_deadline&) = delete;
+  hard_deadline& operator=(const hard_deadline&) = delete;
+
+private:
+  std::promise<void> met_;
+  std::thread clock_;
+};
 
 /// Runs the roles until SIGTERM or SIGINT; drains; a second signal stops at once. Exit code.
 int serve(const settings& s, role_set roles, bool as_json);

@@ -193,7 +193,12 @@ result<runner::attempt_options> attempt_options_from(const settings& s) {
   out.limits = {static_cast<std::uint64_t>(s.number("zone_memory_bytes")),
                 static_cast<std::uint64_t>(s.number("zone_pids")),
                 static_cast<std::uint64_t>(s.number("zone_cpu_percent")),
-                static_cast<std::uint64_t>(s.number("zone_disk_bytes"))};
+                static_cast<std::uint64_t>(s.number("zone_disk_bytes")),
+                s.text("zone_disk") == "memory"};
+  if (const auto where = s.text("zone_disk"); where != "disk" && where != "memory")
+    return fail(ec::bad_config, "zone_disk is \"" + where + "\"; it is disk or memory");
+  if (out.limits.disk_in_memory && out.limits.disk_bytes == 0)
+    return fail(ec::bad_config, "zone_disk = memory needs zone_disk_bytes above 0");
   out.output = {static_cast<std::uint64_t>(s.number("output_bytes")),
                 static_cast<std::uint64_t>(s.number("output_hard_bytes"))};
   out.boot = s.duration("boot_ms");

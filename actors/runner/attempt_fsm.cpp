@@ -22,6 +22,7 @@ bool is_users_error(ec code) {
     case ec::install_failed:
     case ec::script_failed:
     case ec::output_limit:
+    case ec::disk_full:
     case ec::out_of_memory:
       return true;
     default:

@@ -5,7 +5,6 @@ namespace ntrace::runner {
 step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
   step_outcome out;
   out.facts = {{"exit_code", e.exit_code}, {"signal", e.signal}};
-  if (e.disk_full) out.facts["disk_full"] = true;
   const auto failed = [&](ec code, std::string message) {
     out.failed = {code, std::move(message), {}};
   };
@@ -17,13 +16,16 @@ step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::str
     failed(ec::timed_out, what + " ran into its deadline");
   else if (e.output_limit)
     failed(ec::output_limit, what + " wrote more than output_hard_bytes");
+  else if (e.disk_full)
+    failed(ec::disk_full, what + " wrote more than zone_disk_bytes");
+  else if (e.no_reserve)
+    failed(ec::io, what + " was ended, for the disk of the runner's data folder is nearly full");
   else if (e.oom && !e.ok())
     failed(ec::out_of_memory, what + " hit the zone's memory limit");
   else if (!e.ok())
-    failed(on_failure, what +
-                           (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal)
-                                          : " ended with status " + std::to_string(e.exit_code)) +
-                           (e.disk_full ? "; the zone's disk is full (zone_disk_bytes)" : ""));
+    failed(on_failure,
+           what + (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal)
+                                 : " ended with status " + std::to_string(e.exit_code)));
   return out;
 }
 

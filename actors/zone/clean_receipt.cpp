@@ -20,7 +20,8 @@ nlohmann::json to_json(const clean_receipt& r) {
            {{"memory_bytes", r.limits.memory_bytes},
             {"pids", r.limits.pids},
             {"cpu_percent", r.limits.cpu_percent},
-            {"disk_bytes", r.limits.disk_bytes}}},
+            {"disk_bytes", r.limits.disk_bytes},
+            {"disk_in_memory", r.limits.disk_in_memory}}},
           {"checks", checks},
           {"degraded", r.degraded},
           {"ok", r.ok()}};
@@ -40,7 +41,8 @@ clean_receipt receipt_from_json(const nlohmann::json& value) {
   const auto limits = value.value("limits", nlohmann::json::object());
   out.limits = {
       limits.value("memory_bytes", std::uint64_t{0}), limits.value("pids", std::uint64_t{0}),
-      limits.value("cpu_percent", std::uint64_t{0}), limits.value("disk_bytes", std::uint64_t{0})};
+      limits.value("cpu_percent", std::uint64_t{0}), limits.value("disk_bytes", std::uint64_t{0}),
+      limits.value("disk_in_memory", false)};
   for (const auto& c : value.value("checks", nlohmann::json::array()))
     out.checks.push_back({c.value("id", ""), c.value("ok", false), c.value("seen", "")});
   return out;

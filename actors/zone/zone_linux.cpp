@@ -3,11 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,60 +11,11 @@
 #include <cerrno>
 #include <cstring>
 
-#include "actors/zone/linux/bundle_format.hpp"
 #include "actors/zone/linux/cgroup.hpp"
 #include "config/gauges.hpp"
-#include "config/limits.hpp"
 #include "config/log.hpp"
 
 namespace ntrace::zone {
-namespace {
-
-constexpr milliseconds last_words{1000};            // for output after the program's end
-constexpr milliseconds init_deadline{2000};         // for init to kill what it was told to
-constexpr std::uint64_t disk_room_min = 64u << 10;  // with less, a write has failed or soon does
-constexpr milliseconds kill_deadline{10'000};       // docs/zones.md, "Exec, and the end"
-
-struct pipe_ends {
-  unique_fd read, write;
-};
-
-result<pipe_ends> make_pipe() {
-  std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) != 0) return fail(io_error("pipe", "zone", errno));
-  // Ours must never block; the job's end keeps its ordinary, blocking nature.
-  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);
-  return pipe_ends{unique_fd{fds[0]}, unique_fd{fds[1]}};
-}
-
-}  // namespace
-
-/// The output of one exec on its way to the sink.
-struct zone_linux::pumped {
-  std::array<unique_fd, 2> pipes;
-  output_limits limits;
-  output_sink sink;
-  std::array<unique_fd, 2> job_ends{};  ///< Closed once sent, or the streams would never end.
-  std::array<std::uint64_t, 2> bytes{0, 0};
-
-  /// Reads what is there; closes at the end of the stream.
-  void read(std::size_t i) {
-    static constexpr std::array<std::string_view, 2> names{"stdout", "stderr"};
-    std::array<char, 65536> block;
-    const auto n = ::read(pipes[i].get(), block.data(), block.size());
-    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
-    if (n <= 0) return pipes[i].reset();
-    const auto got = static_cast<std::size_t>(n);
-    const auto room = limits.kept_bytes - std::min(limits.kept_bytes, bytes[i]);
-    bytes[i] += got;
-    const auto kept = static_cast<std::size_t>(std::min<std::uint64_t>(room, got));
-    if (kept < got)
-      gauges::value("zone_output_dropped_bytes") += static_cast<std::int64_t>(got - kept);
-    if (kept > 0) sink(names[i], {block.data(), kept});
-  }
-  bool over_hard_limit() const { return bytes[0] + bytes[1] > limits.hard_bytes; }
-  bool open() const { return pipes[0] || pipes[1]; }
-};
 
 zone_linux::~zone_linux() {
   if (pid_ >= 0) [[maybe_unused]]
@@ -85,7 +32,8 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
                                {"memory_bytes", spec.limits.memory_bytes},
                                {"pids", spec.limits.pids},
                                {"cpu_percent", spec.limits.cpu_percent},
-                               {"disk_bytes", spec.limits.disk_bytes}});
+                               {"disk_bytes", spec.limits.disk_bytes},
+                               {"disk_in_memory", spec.limits.disk_in_memory}});
   if (!answer) return fail(answer.error());
   if (answer->fds.size() != 2) return fail(ec::helper_lost, "the helper sent no control socket");
   control_ = std::move(answer->fds[0]);
@@ -100,7 +48,9 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   job_uid_ = value.value("uid", 0u);
   cgroup_ = value.value("cgroup", "");
   memory_path_ = value.value("memory_path", "");
-  has_disk_limit_ = spec.fresh && spec.limits.disk_bytes > 0;
+  upper_ = value.value("upper", "");
+  limits_.disk_bytes = value.value("disk_bytes", std::uint64_t{0});
+  limits_.disk_in_memory = value.value("disk_in_memory", false);
   clean_receipt receipt;
   auto up = await_ready(spec.deadline);
   if (up) {
@@ -196,190 +146,6 @@ void zone_linux::kill_all() {
   // When init does not take it, it is dead, and everything with it.
   [[maybe_unused]] const auto n =
       ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL);
-}
-
-void zone_linux::give_to_job(int fd) const {
-  // /dev/stdout opens the pipe anew, which needs its owner. Only root can give it away.
-  if (::geteuid() == 0) [[maybe_unused]]
-    const int ignored = ::fchown(fd, job_id_, job_id_);
-}
-
-result<exec_end> zone_linux::start_and_pump(init_record record, const std::array<int, 3>& stdio,
-                                            pumped& streams, milliseconds deadline,
-                                            const cancellation* stop) {
-  if (pid_ < 0) return fail(ec::invalid_state, "zone " + uuid_ + " is not up");
-  record.id = next_exec_++;
-  const auto oom_before = oom_kills(memory_path_);
-  if (auto sent = send(record, stdio); !sent) return fail(sent.error());
-  streams.job_ends = {};
-  exec_end out;
-  bool ended = false;
-  bool killing = false, is_last = false;
-  auto until = steady_clock::now() + deadline;
-  const auto kill = [&](bool& cause) {
-    cause = true;
-    killing = true;
-    until = steady_clock::now() + init_deadline;
-    kill_all();
-  };
-  while (!ended || streams.open()) {
-    std::array<pollfd, 5> fds{{{streams.pipes[0].get(), POLLIN, 0},
-                               {streams.pipes[1].get(), POLLIN, 0},
-                               {ended ? -1 : control_.get(), POLLIN, 0},
-                               {ended ? -1 : pidfd_.get(), POLLIN, 0},
-                               {stop && !killing && !ended ? stop->fd() : -1, POLLIN, 0}}};
-    const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now()).count();
-    const int n = ::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
-    if (n < 0 && errno != EINTR) return fail(io_error("poll", "zone", errno));
-    if (n == 0 && ended) break;
-    if (n == 0 && is_last)
-      return fail(ec::zone_failed, "a program in zone " + uuid_ + " survives SIGKILL");
-    if (n == 0 && killing) {
-      // Init does not do it: it is frozen, perhaps. With it everything in the zone dies.
-      is_last = true;
-      until = steady_clock::now() + kill_deadline;
-      ++gauges::value("zone_inits_killed");
-      ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
-      continue;
-    }
-    if (n == 0) kill(out.timed_out);
-    if (n <= 0) continue;
-    for (std::size_t i = 0; i < 2; ++i)
-      if (fds[i].revents != 0) streams.read(i);
-    if (fds[4].revents != 0) kill(out.cancelled);
-    if (streams.over_hard_limit() && !killing && !ended) kill(out.output_limit);
-    if (fds[2].revents != 0) {
-      if (auto answered = on_init_answer(record.id, out); !answered)
-        return fail(answered.error());
-      else
-        ended = *answered;
-    } else if (fds[3].revents != 0) {
-      out.init_died = ended = true;
-    }
-    if (ended && (fds[2].revents != 0 || fds[3].revents != 0))
-      until = steady_clock::now() + last_words;
-  }
-  out.oom = oom_kills(memory_path_) > oom_before;
-  out.disk_full = has_disk_limit_ && !out.ok() && is_disk_full();
-  return out;
-}
-
-/// Seen through init's root: an overlay tells of the file system of its writable layer.
-bool zone_linux::is_disk_full() const {
-  struct statvfs facts {};
-  if (::statvfs(("/proc/" + std::to_string(pid_) + "/root").c_str(), &facts) != 0) return false;
-  return facts.f_bavail * facts.f_frsize < disk_room_min || facts.f_favail == 0;
-}
-
-/// One record of init while exec `id` runs: true when that is over.
-result<bool> zone_linux::on_init_answer(std::uint32_t id, exec_end& out) {
-  const auto got = receive();
-  if (!got) {
-    out.init_died = true;
-    return true;
-  }
-  if (got->id != id) return false;
-  if (got->op == init_op::refused)
-    return fail(ec::zone_failed,
-                std::string{"zone init cannot start it: "} + std::strerror(got->status));
-  if (got->op != init_op::exited) return false;
-  if (WIFEXITED(got->status)) out.exit_code = WEXITSTATUS(got->status);
-  if (WIFSIGNALED(got->status)) out.signal = WTERMSIG(got->status);
-  kill_all();  // What it left running must not hold up or bend what comes next.
-  return true;
-}
-
-init_record zone_linux::record_of(init_op op, const exec_spec& spec) const {
-  init_record out;
-  out.op = op;
-  out.uid = spec.as_root ? 0 : job_uid_;
-  out.cwd = spec.cwd;
-  out.argv = spec.argv;
-  out.env = spec.env;
-  return out;
-}
-
-result<exec_end> zone_linux::attend(const exec_spec& spec, unique_fd terminal) {
-  if (!spec.as_root) give_to_job(terminal.get());
-  pumped streams{{}, {}, {}};
-  const int fd = terminal.get();
-  streams.job_ends[0] = std::move(terminal);
-  return start_and_pump(record_of(init_op::attend, spec), {fd, fd, fd}, streams, spec.deadline,
-                        nullptr);
-}
-
-result<exec_end> zone_linux::exec(const exec_spec& spec, const output_limits& limits,
-                                  const output_sink& sink, const cancellation* stop, int stdin_fd) {
-  auto out = make_pipe();
-  auto err = make_pipe();
-  const unique_fd null{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
-  if (!out || !err || !null) return fail(ec::io, "no descriptors left for the zone's output");
-  give_to_job(out->write.get());
-  give_to_job(err->write.get());
-  pumped streams{{std::move(out->read), std::move(err->read)}, limits, sink};
-  streams.job_ends = {std::move(out->write), std::move(err->write)};
-  const std::array<int, 3> stdio{stdin_fd >= 0 ? stdin_fd : null.get(), streams.job_ends[0].get(),
-                                 streams.job_ends[1].get()};
-  return start_and_pump(record_of(init_op::exec, spec), stdio, streams, spec.deadline, stop);
-}
-
-result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
-                                const cancellation* stop) {
-  auto err = make_pipe();
-  const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-  if (!err || !null) return fail(ec::io, "no descriptors left for unpacking");
-  init_record record;
-  record.op = init_op::unpack;
-  record.uid = job_uid_;
-  record.cwd = folder;
-  std::string words;
-  pumped streams{{unique_fd{}, std::move(err->read)},
-                 {4096, 1u << 20},
-                 [&words](std::string_view, std::string_view data) { words.append(data); }};
-  streams.job_ends[1] = std::move(err->write);
-  const auto ended =
-      start_and_pump(std::move(record), {bundle_fd, null.get(), streams.job_ends[1].get()}, streams,
-                     deadline, stop);
-  if (!ended) return fail(ended.error());
-  if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
-  if (ended->cancelled) return fail(ec::cancelled, "unpacking was cancelled");
-  if (ended->timed_out) return fail(ec::timed_out, "unpacking took too long");
-  if (!ended->ok()) return fail(ec::source_failed, "the source cannot be unpacked: " + words);
-  return {};
-}
-
-result<std::map<std::string, std::string>> zone_linux::collect(const std::string& folder,
-                                                               const std::string& prefix) {
-  const unique_fd file{::memfd_create("collected", MFD_CLOEXEC)};
-  const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-  if (!file || !null) return fail(ec::io, "no descriptors left for collecting");
-  init_record record;
-  record.op = init_op::collect;
-  record.uid = job_uid_;
-  record.cwd = folder;
-  record.argv = {prefix};
-  pumped streams{{}, {}, {}};
-  const auto ended = start_and_pump(std::move(record), {null.get(), file.get(), null.get()},
-                                    streams, milliseconds{60'000}, nullptr);
-  if (!ended) return fail(ended.error());
-  if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
-  std::map<std::string, std::string> out;
-  std::size_t total = 0;
-  ::lseek(file.get(), 0, SEEK_SET);
-  bundle_header head{};
-  while (out.size() < limits::perf_maps_max && read_all(file.get(), &head, sizeof head) &&
-         head.magic == bundle_magic && head.kind == bundle_kind::file && head.path_bytes <= 255 &&
-         head.size <= limits::perf_map_bytes_max &&
-         total + head.size <= limits::perf_maps_bytes_max) {
-    std::string name(head.path_bytes, '\0');
-    std::string content(head.size, '\0');
-    if (!read_all(file.get(), name.data(), name.size()) ||
-        !read_all(file.get(), content.data(), content.size()))
-      break;
-    total += content.size();
-    out.emplace(std::move(name), std::move(content));
-  }
-  return out;
 }
 
 result<void> zone_linux::end() {

@@ -56,7 +56,8 @@ private:
   unique_fd control_, pidfd_, listener_;
   std::string cgroup_, memory_path_;
   boot_spec last_boot_;
-  bool has_disk_limit_ = false;
+  zone_limits limits_;  ///< As the helper set them.
+  std::string upper_;   ///< The writable layer.
   int pid_ = -1;
   std::uint32_t job_id_ = 0;   ///< On the host.
   std::uint32_t job_uid_ = 0;  ///< In the zone.

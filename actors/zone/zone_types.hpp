@@ -14,9 +14,11 @@ struct zone_limits {
   std::uint64_t memory_bytes = 1ull << 30;
   std::uint64_t pids = 512;
   std::uint64_t cpu_percent = 100;  ///< 100 is one CPU.
-  /// The writable layer, then in memory and on top of memory_bytes; 0: on the disk, without a
-  /// limit.
-  std::uint64_t disk_bytes = 0;
+  /// The writable layer; 0: no limit. On the disk it is watched, and who goes beyond is ended.
+  std::uint64_t disk_bytes = 2ull << 30;
+  /// The layer lies in memory, on top of memory_bytes, in a file system of disk_bytes.
+  bool disk_in_memory = false;
+  std::uint64_t tmpfs_bytes() const { return disk_in_memory ? disk_bytes : 0; }
 };
 
 /// One check of the proof of clean.
@@ -65,11 +67,13 @@ struct exec_end {
   bool timed_out = false;
   bool cancelled = false;
   bool oom = false;           ///< The memory limit struck meanwhile.
-  bool disk_full = false;     ///< It failed, and the zone's disk limit is reached.
+  bool disk_full = false;     ///< It wrote more than disk_bytes, and failed or was ended for it.
+  bool no_reserve = false;    ///< It was ended, for the machine's own disk was nearly full.
   bool output_limit = false;  ///< It wrote more than output_hard_bytes.
   bool init_died = false;     ///< The zone is gone.
   bool ok() const {
-    return exit_code == 0 && !timed_out && !cancelled && !output_limit && !init_died;
+    return exit_code == 0 && !timed_out && !cancelled && !output_limit && !disk_full &&
+           !no_reserve && !init_died;
   }
 };
 

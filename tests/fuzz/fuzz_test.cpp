@@ -194,7 +194,7 @@ TEST(fuzz, proxy_heads_and_hellos) {
 }
 
 TEST(fuzz, init_records) {
-  fuzz("init", {zone::encode({zone::init_op::exec, 1, 0, 0, "/", {"a"}, {"B=1"}})},
+  fuzz("init", {zone::encode({zone::init_op::exec, 1, 0, 0, 0, "/", {"a"}, {"B=1"}})},
        [](const std::string& input) {
          if (const auto r = zone::decode(input)) {
            ASSERT_EQ(zone::decode(zone::encode(*r))->argv, r->argv);

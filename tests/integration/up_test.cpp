@@ -154,6 +154,37 @@ TEST(up, retries_a_run_whose_zone_init_was_killed) {
   EXPECT_EQ(ok(uut.call("show", json::array({run})))["attempts"].size(), 2u);
 }
 
+TEST(up, goes_on_while_the_wall_clock_is_set) {
+  NTRACE_NEEDS_ZONES();
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "its runtime must be loaded first";
+#endif
+  const scratch dir;
+  const auto clock = dir.file("clock", "+0");
+  const auto wrapper = dir.file(
+      "ntrace-by-another-clock",
+      "#!/bin/sh\nexport LD_PRELOAD=/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1 "
+      "DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE=" +
+          clock + "\nexec " + program_path() + " \"$@\"\n");
+  std::filesystem::permissions(wrapper, std::filesystem::perms::owner_all);
+  ::setenv("NTRACE_PROGRAM", wrapper.c_str(), 1);
+  server uut{dir, {"up"}, {"--lease-ms", "1000"}};
+  ::unsetenv("NTRACE_PROGRAM");
+  const auto mapped = read_file("/proc/" + std::to_string(uut.pid()) + "/maps").value();
+  ASSERT_NE(mapped.find("libfaketime"), std::string::npos) << "else this tests nothing";
+  for (const std::string jump : {"-3d", "+3d", "+0"}) {
+    const auto run = ok(uut.call(
+        "push",
+        json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 1500)}}})))["run"];
+    const auto shown = [&] { return ok(uut.call("show", json::array({run}))); };
+    test::eventually(20s, [&] { return shown()["state"] == "running"; });
+    dir.file("clock", jump);
+    EXPECT_EQ(uut.wait_for_end(run), "done") << jump;
+    EXPECT_EQ(shown()["attempts"].size(), 1u) << jump << "\n" << uut.log();
+  }
+  EXPECT_EQ(uut.stop(), 0);
+}
+
 TEST(up, enrolls_and_expels_and_remembers) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;

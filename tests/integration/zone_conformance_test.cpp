@@ -150,7 +150,9 @@ TEST_P(zone_conformance, gives_a_job_no_way_to_signal_or_trace_init) {
 }
 
 TEST_P(zone_conformance, collects_regular_files_only) {
-  ok(uut->boot({}));
+  boot_spec spec;
+  spec.limits.disk_bytes = 0;
+  ok(uut->boot(spec));
   run("echo good > /tmp/perf-1.map; ln -s /etc/passwd /tmp/perf-2.map; mkfifo /tmp/perf-3.map; "
       "mkdir /tmp/perf-4.map; truncate -s 1T /tmp/perf-5.map; echo no > /tmp/other");
   const auto files = ok(uut->collect("/tmp", "perf-"));
@@ -160,14 +162,45 @@ TEST_P(zone_conformance, collects_regular_files_only) {
             0u);
 }
 
-TEST_P(zone_conformance, has_no_more_disk_than_its_limit_and_leaves_nothing_of_it) {
-  if (!is_root()) GTEST_SKIP() << "a limit of the disk needs root";
+TEST_P(zone_conformance, ends_who_writes_more_to_the_disk_than_the_limit) {
   boot_spec spec;
+  spec.limits.disk_bytes = 16u << 20;
+  const auto receipt = ok(uut->boot(spec));
+  EXPECT_EQ(std::count(receipt.degraded.begin(), receipt.degraded.end(), "disk:watched"), 1);
+  const std::vector<std::string> beyond{
+      "dd if=/dev/zero of=/job/big bs=1M count=40",
+      // Deleted, and kept open.
+      "exec 5>/job/big; rm /job/big; dd if=/dev/zero bs=1M count=40 >&5",
+      "for i in $(seq 6000); do : > /job/f$i; done"};
+  for (const auto& script : beyond) {
+    if (script.starts_with("exec") && !is_root()) continue;  // No cgroup lists who has it open.
+    ok(uut->boot(spec));
+    const auto end = run(script + "; sleep 15");
+    EXPECT_TRUE(end.disk_full) << script << "\n" << out;
+    EXPECT_FALSE(end.timed_out || end.ok());
+    EXPECT_FALSE(end.init_died) << "the zone itself goes on";
+  }
+  ok(uut->boot(spec));
+  const auto failed = run(beyond.front());
+  EXPECT_TRUE(failed.disk_full) << "one file cannot be larger; " << out;
+  EXPECT_EQ(run("stat -c %s /job/big").exit_code, 0);
+  EXPECT_EQ(out, std::to_string(spec.limits.disk_bytes) + "\n");
+  ok(uut->boot(spec));
+  const auto within =
+      run("truncate -s 15M /job/sparse; dd if=/dev/zero of=/job/a bs=1M count=8; "
+          "for i in $(seq 20); do ln /job/a /job/a$i; done; ln -s / /job/all; sleep 3");
+  EXPECT_TRUE(within.ok()) << out;
+}
+
+TEST_P(zone_conformance, has_no_more_disk_than_its_limit_and_leaves_nothing_of_it) {
+  if (!is_root()) GTEST_SKIP() << "a disk in memory needs root";
+  boot_spec spec;
+  spec.limits.disk_in_memory = true;
   spec.limits.disk_bytes = 8u << 20;
   for (int i = 0; i < 3; ++i) {  // The second and third on a root that was made ahead.
     const auto receipt = ok(uut->boot(spec));
     EXPECT_EQ(receipt.limits.disk_bytes, spec.limits.disk_bytes);
-    EXPECT_EQ(std::count(receipt.degraded.begin(), receipt.degraded.end(), "disk"), 0);
+    EXPECT_EQ(std::count(receipt.degraded.begin(), receipt.degraded.end(), "disk:watched"), 0);
     EXPECT_EQ(run("ls /job").exit_code, 0);
     EXPECT_EQ(out, "") << "of an earlier generation";
     const auto full = run("dd if=/dev/zero of=/job/big bs=1M count=100");
@@ -181,7 +214,9 @@ TEST_P(zone_conformance, has_no_more_disk_than_its_limit_and_leaves_nothing_of_i
   }
   // Files count, too.
   EXPECT_TRUE(run("for i in $(seq 2000); do : > /job/f$i || exit 1; done").disk_full);
-  const auto without = ok(uut->boot({}));
+  boot_spec no_limit;
+  no_limit.limits.disk_bytes = 0;
+  const auto without = ok(uut->boot(no_limit));
   EXPECT_EQ(std::count(without.degraded.begin(), without.degraded.end(), "disk"), 1);
   EXPECT_EQ(run("dd if=/dev/zero of=/job/big bs=1M count=20").exit_code, 0);
 }

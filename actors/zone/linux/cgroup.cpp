@@ -121,6 +121,8 @@ result<void> limit_pids_and_cpu(const cgroup_layout& layout, const std::string& 
     held.emplace_back(v2 + "/cpu.max", read_text(v2 + "/cpu.max"));
   } else if (layout.v1.count("cpu") != 0) {
     return set_limit(v1_path("cpu") + "/cpu.cfs_quota_us", quota_us, held);
+  } else {
+    return fail(ec::zone_failed, "this machine has no cpu controller");
   }
   return {};
 }

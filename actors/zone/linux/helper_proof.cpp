@@ -54,7 +54,7 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
   check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
   if (auto kept = zone.store.keep_receipt(receipt); !kept) return fail(kept.error());
-  if (!zone.keep && is_root()) spares_due_.emplace(uuid, receipt.limits.disk_bytes);
+  if (!zone.keep && is_root()) spares_due_.emplace(uuid, receipt.limits.tmpfs_bytes());
   return to_json(receipt);
 }
 

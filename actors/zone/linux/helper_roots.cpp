@@ -17,11 +17,11 @@ constexpr std::uint64_t bytes_per_inode = 10u << 10;  // docs/zones.md, "Limits"
 result<helper_server::prepared_root> helper_server::prepare(const zone_store& store,
                                                             zone_store::root_plan plan,
                                                             bool is_volatile,
-                                                            std::uint64_t disk_bytes) const {
-  prepared_root out{std::move(plan), disk_bytes};
+                                                            std::uint64_t tmpfs_bytes) const {
+  prepared_root out{std::move(plan), tmpfs_bytes};
   bounded_folder bounded;
-  if (disk_bytes > 0) {
-    auto made = bounded.cover(out.plan.folder, disk_bytes, disk_bytes / bytes_per_inode);
+  if (tmpfs_bytes > 0) {
+    auto made = bounded.cover(out.plan.folder, tmpfs_bytes, tmpfs_bytes / bytes_per_inode);
     if (made) made = store.make_writable(out.plan);
     if (!made) return fail(made.error());
   }
@@ -37,22 +37,22 @@ result<helper_server::prepared_root> helper_server::prepare(const zone_store& st
 }
 
 result<helper_server::prepared_root> helper_server::take_root(zone_store& store, bool fresh,
-                                                              std::uint64_t disk_bytes) {
+                                                              std::uint64_t tmpfs_bytes) {
   spares_due_.erase(store.uuid());
   auto spare = spares_.extract(store.uuid());
-  if (spare && fresh && spare.mapped().disk_bytes == disk_bytes) return std::move(spare.mapped());
+  if (spare && fresh && spare.mapped().tmpfs_bytes == tmpfs_bytes) return std::move(spare.mapped());
   plan_sweep();  // What a failed boot left goes to the trash here.
   auto plan = store.open_generation(fresh);
   if (!plan) return fail(plan.error());
-  return prepare(store, std::move(*plan), fresh, disk_bytes);
+  return prepare(store, std::move(*plan), fresh, tmpfs_bytes);
 }
 
 /// The next generation's root, made while this one runs: it is half of the time of a boot.
-void helper_server::make_spare(const std::string& uuid, std::uint64_t disk_bytes) {
+void helper_server::make_spare(const std::string& uuid, std::uint64_t tmpfs_bytes) {
   const auto at = stores_.find(uuid);
   if (at == stores_.end() || spares_.count(uuid) != 0) return;
   auto plan = at->second.next_generation();
-  auto made = plan ? prepare(at->second, std::move(*plan), true, disk_bytes) : fail(plan.error());
+  auto made = plan ? prepare(at->second, std::move(*plan), true, tmpfs_bytes) : fail(plan.error());
   if (made)
     spares_.emplace(uuid, std::move(*made));
   else

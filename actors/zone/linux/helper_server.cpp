@@ -19,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "actors/zone/disk_usage.hpp"
 #include "actors/zone/linux/survivors.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "config/crash_point.hpp"
@@ -104,10 +105,13 @@ result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string&
   const auto make = [&]() -> result<zone_cgroup> {
     if (auto held = hold_parents(); !held) return fail(held.error());
     return zone_cgroup::make(
-        layout_, name, {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent});
+        layout_, name,
+        {limits.memory_bytes + limits.tmpfs_bytes(), limits.pids, limits.cpu_percent});
   };
   auto made = make();
   if (made) return std::optional{std::move(*made)};
+  // What hinders one zone, but not all, passes; it is no reason to be without limits.
+  if (parents_ && made.error().code == ec::io) return fail(made.error());
   if (!options_.allow_degraded)
     return fail(ec::zone_unsupported, "no limits on this machine (" + made.error().message +
                                           "); run as root, or set zone_allow_degraded");
@@ -131,6 +135,21 @@ result<booted> helper_server::start_init(const boot_plan& plan, live_zone& zone)
   return up;
 }
 
+/// Above the reserve, when need be by deleting what is dead.
+result<void> helper_server::expect_room() const {
+  auto room = room_on_disk_of(options_.data);
+  if (room && room->is_below_reserve()) {
+    empty_trash(options_.data);
+    room = room_on_disk_of(options_.data);
+  }
+  if (!room || !room->is_below_reserve()) return {};
+  return fail(ec::io,
+              "No space left for zones on the disk of " + options_.data + ": " +
+                  std::to_string(room->bytes) + " bytes and " + std::to_string(room->files) +
+                  " files are free, and " + std::to_string(room->bytes_reserve) + " and " +
+                  std::to_string(room->files_reserve) + " are kept for the rest of the machine");
+}
+
 result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& pass) {
   const auto uuid = request.value("uuid", "");
   auto store = owned(uuid);
@@ -145,10 +164,17 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   const bool fresh = request.value("fresh", true);
   // What is thrown away faster than it is deleted must not fill the disk.
   if ((*store)->trash_entries() > trash_max) empty_trash(options_.data);
-  // What is kept for the next boot must be on the disk, and only root can bound it.
-  const auto disk_bytes =
-      fresh && !(*store)->ids().is_shared ? request.value("disk_bytes", std::uint64_t{0}) : 0;
-  auto root = take_root(**store, fresh, disk_bytes);
+  if (auto room = expect_room(); !room) return fail(room.error());
+  const zone_limits usual;
+  zone_limits limits{
+      request.value("memory_bytes", usual.memory_bytes), request.value("pids", usual.pids),
+      request.value("cpu_percent", usual.cpu_percent),
+      request.value("disk_bytes", usual.disk_bytes), request.value("disk_in_memory", false)};
+  // What is kept for the next boot must be on the disk, and only root can mount another one. A
+  // person who prepares a snapshot is not bounded.
+  if (!fresh || (*store)->ids().is_shared) limits.disk_in_memory = false;
+  if (!fresh) limits.disk_bytes = 0;
+  auto root = take_root(**store, fresh, limits.tmpfs_bytes());
   if (!root) return fail(root.error());
   crash_point("zone.step");
   const auto& plan = root->plan;
@@ -163,27 +189,25 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   receipt.snapshot = plan.snapshot;
   receipt.backend = options_.backend;
   receipt.kernel = kernel_release();
-  const zone_limits usual;
-  receipt.limits = {request.value("memory_bytes", usual.memory_bytes),
-                    request.value("pids", usual.pids),
-                    request.value("cpu_percent", usual.cpu_percent), disk_bytes};
-  if (disk_bytes == 0) receipt.degraded.emplace_back("disk");
+  receipt.limits = limits;
+  if (!limits.disk_in_memory)
+    receipt.degraded.emplace_back(limits.disk_bytes == 0 ? "disk" : "disk:watched");
   if ((*store)->ids().is_shared) receipt.degraded.emplace_back("uid_range");
   auto group = make_cgroup(name, receipt);
   if (!group) return fail(group.error());
   zone.cgroup = std::move(*group);
-  const auto& limits = receipt.limits;
-  auto up = start_init({plan,
-                        fresh,
-                        request.value("network", false),
-                        (*store)->ids(),
-                        zone.cgroup ? &*zone.cgroup : nullptr,
-                        {limits.memory_bytes + limits.disk_bytes, limits.pids, limits.cpu_percent},
-                        init_image_.get(),
-                        &filter_,
-                        limits.memory_bytes / 2,
-                        root->overlay.get()},
-                       zone);
+  auto up =
+      start_init({plan,
+                  fresh,
+                  request.value("network", false),
+                  (*store)->ids(),
+                  zone.cgroup ? &*zone.cgroup : nullptr,
+                  {limits.memory_bytes + limits.tmpfs_bytes(), limits.pids, limits.cpu_percent},
+                  init_image_.get(),
+                  &filter_,
+                  limits.memory_bytes / 2,
+                  root->overlay.get()},
+                 zone);
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
     if (auto ended = (*store)->end_generation(plan.generation, !fresh); !ended)
@@ -205,7 +229,10 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                         {"id_job", (*store)->ids().job},
                         {"uid", (*store)->ids().is_shared ? 0 : 1000},
                         {"cgroup", zone.cgroup ? zone.cgroup->v2_path() : ""},
-                        {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""}};
+                        {"memory_path", zone.cgroup ? zone.cgroup->memory_path() : ""},
+                        {"upper", plan.upper},
+                        {"disk_bytes", limits.disk_bytes},
+                        {"disk_in_memory", limits.disk_in_memory}};
   if (const auto problem = spare_problems_.extract(uuid)) answer["spare_failed"] = problem.mapped();
   const int pidfd = ::fcntl(zone.pidfd.get(), F_DUPFD_CLOEXEC, 0);
   live_.emplace(uuid, std::move(zone));

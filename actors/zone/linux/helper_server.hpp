@@ -41,7 +41,7 @@ private:
   /// A generation that is ready to be booted.
   struct prepared_root {
     zone_store::root_plan plan;
-    std::uint64_t disk_bytes = 0;
+    std::uint64_t tmpfs_bytes = 0;
     unique_fd upper{};    ///< Its writable layer, wherever that is.
     unique_fd overlay{};  ///< Detached; none when ids are shared: the zone mounts it itself.
   };
@@ -54,14 +54,15 @@ private:
   result<void> expect_down(const std::string& uuid);
   result<zone_store*> owned(const std::string& uuid);
   result<void> hold_parents();
+  result<void> expect_room() const;
   result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
   result<booted> start_init(const boot_plan& plan, live_zone& zone);
   std::string runtime_state(const std::string& uuid) const;
   result<nlohmann::json> prove(const std::string& uuid);
   result<prepared_root> prepare(const zone_store& store, zone_store::root_plan plan,
-                                bool is_volatile, std::uint64_t disk_bytes) const;
-  result<prepared_root> take_root(zone_store& store, bool fresh, std::uint64_t disk_bytes);
-  void make_spare(const std::string& uuid, std::uint64_t disk_bytes);
+                                bool is_volatile, std::uint64_t tmpfs_bytes) const;
+  result<prepared_root> take_root(zone_store& store, bool fresh, std::uint64_t tmpfs_bytes);
+  void make_spare(const std::string& uuid, std::uint64_t tmpfs_bytes);
   void drop_spare(const std::string& uuid);
   void await_request(int socket);
   void plan_sweep();
@@ -73,7 +74,7 @@ private:
   std::optional<cgroup_parents> parents_;            ///< Once there was a zone that needed them.
   int sweeper_ = -1;                                 ///< The child that deletes, if it still runs.
   std::map<std::string, prepared_root> spares_;      ///< Of zones, for their next boots.
-  std::map<std::string, std::uint64_t> spares_due_;  ///< With their disk_bytes.
+  std::map<std::string, std::uint64_t> spares_due_;  ///< With their tmpfs_bytes.
   std::map<std::string, std::string> spare_problems_;  ///< To be told by the next boot.
   std::optional<time_point> sweep_at_;  ///< When what lies in the trash is to be deleted.
   unique_fd init_image_;

@@ -32,7 +32,8 @@ struct init_record {
   init_op op{};
   std::uint32_t id = 0;  ///< Chosen by the runner; names the exec in answers.
   std::int32_t status = 0;
-  std::uint32_t uid = 0;  ///< Inside the zone; also the gid.
+  std::uint32_t uid = 0;           ///< Inside the zone; also the gid.
+  std::uint32_t file_mib_max = 0;  ///< Of one file that it writes, setrlimit(2); 0: no limit.
   std::string cwd;
   std::vector<std::string> argv, env;
 };
@@ -41,7 +42,7 @@ namespace detail {
 struct init_header {
   std::uint32_t magic, op, id;
   std::int32_t status;
-  std::uint32_t uid, argc, envc;
+  std::uint32_t uid, file_mib_max, argc, envc;
 };
 inline constexpr std::uint32_t init_magic = 0x7a74726eu;
 }  // namespace detail
@@ -53,6 +54,7 @@ inline std::string encode(const init_record& r) {
                                  r.id,
                                  r.status,
                                  r.uid,
+                                 r.file_mib_max,
                                  static_cast<std::uint32_t>(r.argv.size()),
                                  static_cast<std::uint32_t>(r.env.size())};
   std::string out(sizeof head, '\0');
@@ -77,6 +79,7 @@ inline std::optional<init_record> decode(std::string_view packet) {
   out.id = head.id;
   out.status = head.status;
   out.uid = head.uid;
+  out.file_mib_max = head.file_mib_max;
   for (std::uint32_t i = 0; i < 1 + head.argc + head.envc; ++i) {
     const auto end = packet.find('\0');
     if (end == std::string_view::npos) return {};

@@ -32,6 +32,25 @@ constexpr int mounts_max = 2;
 
 [[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
 
+/// Why there is no new zone, which may pass: clone(2), namespaces(7).
+error clone_error(int code) {
+  const std::string what = std::string{"clone3 of the zone's namespaces: "} + std::strerror(code);
+  if (code == EAGAIN)
+    return {ec::zone_failed,
+            what +
+                "; no process is left: see pids.max of the runner's cgroup and "
+                "kernel.pid_max",
+            {}};
+  if (code == ENOSPC)
+    return {ec::zone_failed,
+            what +
+                "; no namespace is left: see user.max_net_namespaces and its "
+                "like",
+            {}};
+  if (code == ENOMEM) return {ec::zone_failed, what, {}};
+  return {ec::zone_unsupported, what + "; see `ntrace doctor`", {}};
+}
+
 void tell_refused(int fd, const std::string& step) {
   init_record r;
   r.op = init_op::refused;
@@ -182,7 +201,7 @@ result<unique_fd> make_user_namespace(const zone_ids& ids) {
   const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
   if (pid == 0)
     for (;;) ::pause();
-  if (pid < 0) return fail(io_error("clone3 of a user namespace", "zone", errno));
+  if (pid < 0) return fail(clone_error(errno));
   auto out = open_user_namespace(pid);
   if (out)
     if (auto mapped = map_ids(pid, ids); !mapped) out = fail(mapped.error());
@@ -224,9 +243,7 @@ result<booted> boot_zone(const boot_plan& plan) {
     args.cgroup = static_cast<std::uint64_t>(group.get());
   }
   const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
-  if (pid < 0)
-    return fail(ec::zone_unsupported, std::string{"clone3 of the zone's namespaces: "} +
-                                          std::strerror(errno) + "; see `ntrace doctor`");
+  if (pid < 0) return fail(clone_error(errno));
   if (pid == 0) {
     go_ours.reset();
     out.control.reset();

@@ -165,11 +165,15 @@ void put(const bundle_header& head, const char* path) {
   _exit(0);
 }
 
-void drop_rights(std::uint32_t uid) {
+void drop_rights(std::uint32_t uid, std::uint32_t file_mib_max) {
   const rlimit files{4096, 4096}, core{0, 0}, locked{65536, 65536};
   ::setrlimit(RLIMIT_NOFILE, &files);
   ::setrlimit(RLIMIT_CORE, &core);
   ::setrlimit(RLIMIT_MEMLOCK, &locked);
+  if (file_mib_max > 0) {
+    const rlimit file{rlim_t{file_mib_max} << 20, rlim_t{file_mib_max} << 20};
+    ::setrlimit(RLIMIT_FSIZE, &file);
+  }
   // The bounding set goes first: dropping from it needs a right that the id change takes away.
   // It ends with the first that the kernel does not know: capabilities(7).
   for (int cap = 0; ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; ++cap) {
@@ -200,7 +204,7 @@ void drop_rights(std::uint32_t uid) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // The helper ignores some, and what is ignored stays so over an exec.
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  drop_rights(r.uid);
+  drop_rights(r.uid, r.file_mib_max);
   if (r.op == init_op::unpack) unpack(r.cwd.c_str());
   if (r.op == init_op::collect) collect(r.cwd.c_str(), r.argv.empty() ? "" : r.argv[0]);
   if (::chdir(r.cwd.c_str()) != 0) die("enter", r.cwd.c_str());

@@ -185,7 +185,8 @@ TEST(attempt_fsm, makes_the_flame_graph_also_when_the_script_fails) {
   for (const auto& [code, verdict] : {std::pair{ec::script_failed, "script_failed"},
                                       {ec::timed_out, "timed_out"},
                                       {ec::out_of_memory, "script_failed"},
-                                      {ec::output_limit, "script_failed"}}) {
+                                      {ec::output_limit, "script_failed"},
+                                      {ec::disk_full, "script_failed"}}) {
     walk uut;
     uut.plan["run"] = {code, "x", {}};
     uut.run();

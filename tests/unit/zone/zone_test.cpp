@@ -29,27 +29,28 @@ const std::string id = "00000000-0000-4000-8000-000000000001";
 }
 
 TEST(init_wire, carries_a_record_and_back) {
-  init_record r{init_op::exec, 7, -1, 1000, "/job", {"node", "", "a b"}, {"A=1"}};
+  init_record r{init_op::exec, 7, -1, 1000, 2048, "/job", {"node", "", "a b"}, {"A=1"}};
   const auto back = decode(encode(r));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->argv, r.argv);
   EXPECT_EQ(back->env, r.env);
   EXPECT_EQ(back->cwd, r.cwd);
   EXPECT_EQ(back->uid, 1000u);
+  EXPECT_EQ(back->file_mib_max, 2048u);
 }
 
 TEST(init_wire, refuses_every_cut_and_every_surplus) {
-  const auto packet = encode({init_op::exec, 7, 0, 0, "/", {"x"}, {"A=1"}});
+  const auto packet = encode({init_op::exec, 7, 0, 0, 0, "/", {"x"}, {"A=1"}});
   for (std::size_t n = 0; n < packet.size(); ++n) EXPECT_FALSE(decode(packet.substr(0, n))) << n;
   EXPECT_FALSE(decode(packet + "x"));
   EXPECT_FALSE(decode(std::string(init_packet_bytes_max + 1, 'x')));
   EXPECT_TRUE(
-      encode({init_op::exec, 1, 0, 0, std::string(init_packet_bytes_max, 'x'), {}, {}}).empty());
+      encode({init_op::exec, 1, 0, 0, 0, std::string(init_packet_bytes_max, 'x'), {}, {}}).empty());
 }
 
 TEST(init_wire, survives_random_packets) {
   test::seeded s;
-  const auto good = encode({init_op::exec, 7, 0, 0, "/", {"x", "y"}, {"A=1"}});
+  const auto good = encode({init_op::exec, 7, 0, 0, 0, "/", {"x", "y"}, {"A=1"}});
   for (int i = 0; i < 20'000; ++i) {
     auto packet = good;
     for (std::uint64_t n = 0; n < 1 + s.random.below(4); ++n)
