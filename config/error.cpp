@@ -38,6 +38,7 @@ constexpr std::array rows{
     row{ec::no_clean, "no_clean", 4},
     row{ec::zone_busy, "zone_busy", 4},
     row{ec::no_worker, "no_worker", 4},
+    row{ec::forbidden, "forbidden", 4},
     row{ec::zone_unsupported, "zone_unsupported", 4},
     row{ec::zone_failed, "zone_failed", 5},
     row{ec::zone_dirty, "zone_dirty", 5},

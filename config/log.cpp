@@ -3,9 +3,15 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <optional>
+
 namespace ntrace::log {
 namespace {
 
+constexpr std::size_t components_max = 64;
 constexpr std::size_t value_bytes_max = 256;  // A peer's text must not fill the log.
 
 spdlog::logger& logger() {
@@ -64,21 +70,58 @@ void append_value(std::string& out, std::string_view value) {
   if (cut) out.append("…");
 }
 
-}  // namespace
-
-bool set_level(std::string_view name) {
+std::optional<spdlog::level::level_enum> level_of(std::string_view name) {
   constexpr std::pair<std::string_view, level> names[] = {{"debug", level::debug},
                                                           {"info", level::info},
                                                           {"warn", level::warn},
                                                           {"error", level::error},
                                                           {"off", level::off}};
-  for (const auto& [word, value] : names) {
-    if (word == name) {
-      logger().set_level(to_spdlog(value));
-      return true;
-    }
+  for (const auto& [word, value] : names)
+    if (word == name) return to_spdlog(value);
+  return std::nullopt;
+}
+
+/// Levels of components that differ from the others.
+struct component_levels {
+  std::mutex mutex;
+  std::map<std::string, spdlog::level::level_enum, std::less<>> by_component;
+  std::atomic<std::size_t> count{0};  ///< So that the usual case, none, takes no lock.
+};
+component_levels& own_levels() {
+  static component_levels all;
+  return all;
+}
+
+bool is_written(spdlog::level::level_enum at, std::string_view event) {
+  auto& own = own_levels();
+  if (own.count == 0) return logger().should_log(at);
+  const std::lock_guard held{own.mutex};
+  const auto one = own.by_component.find(event.substr(0, event.find('.')));
+  return one == own.by_component.end() ? logger().should_log(at) : at >= one->second;
+}
+
+}  // namespace
+
+bool set_level(std::string_view name) {
+  const auto found = level_of(name);
+  if (found) logger().set_level(*found);
+  return found.has_value();
+}
+
+bool set_level(std::string_view component, std::string_view name) {
+  const auto found = level_of(name);
+  auto& own = own_levels();
+  const std::lock_guard held{own.mutex};
+  if (name == "default") {
+    own.by_component.erase(std::string{component});
+  } else {
+    const bool has_room =
+        own.by_component.size() < components_max || own.by_component.contains(component);
+    if (!found || !has_room) return false;
+    own.by_component.insert_or_assign(std::string{component}, *found);
   }
-  return false;
+  own.count = own.by_component.size();
+  return true;
 }
 
 std::string format(std::string_view event, std::initializer_list<field> fields) {
@@ -92,7 +135,11 @@ std::string format(std::string_view event, std::initializer_list<field> fields) 
 
 void write(level l, std::string_view event, std::initializer_list<field> fields) {
   const auto at = to_spdlog(l);
-  if (logger().should_log(at)) logger().log(at, spdlog::string_view_t{format(event, fields)});
+  if (!is_written(at, event)) return;
+  // Past the logger's own level, which has been asked already.
+  const auto text = format(event, fields);
+  logger().sinks().front()->log(
+      spdlog::details::log_msg{logger().name(), at, spdlog::string_view_t{text}});
 }
 
 }  // namespace ntrace::log

@@ -22,6 +22,9 @@ struct field {
 
 /// The least level that is written; `name` is debug, info, warn, error or off. False if unknown.
 bool set_level(std::string_view name);
+/// The same for events COMPONENT.* only; "default" takes that back. At most 64 components: false
+/// beyond them.
+bool set_level(std::string_view component, std::string_view name);
 
 /// Writes one line. Values with blanks, quotes or control bytes are quoted and escaped, and every
 /// value is cut at 256 bytes, because most of them come from peers.

@@ -6,7 +6,10 @@
 #include <caf/message.hpp>
 #include <caf/uniform_type_info_map.hpp>
 
+#include <chrono>
 #include <cstdlib>
+#include <stdexcept>
+#include <thread>
 
 #include "config/gauges.hpp"
 #include "config/log.hpp"
@@ -39,6 +42,14 @@ std::string kind_of(const caf::uniform_type_info_map& types, const caf::mailbox_
       out += types.portable_name(content.type(i).first, nullptr);
   }
   return "(" + out + ")";
+}
+
+constexpr std::chrono::seconds hang{10};
+
+/// What a bug or a slow disk would do: a hang holds up all that shares its thread.
+void fail_as_told(const std::string& how) {
+  if (how == "throw") throw std::runtime_error("an injected fault");
+  std::this_thread::sleep_for(hang);
 }
 
 }  // namespace
@@ -109,6 +120,18 @@ exit_reason exit_reason_of(const caf::error& e) {
 }
 
 void guard(caf::scheduled_actor* self, const char* name) {
+  self->set_default_handler(
+      [name](caf::scheduled_actor* me, caf::message_view& view) -> caf::result<caf::message> {
+        const auto& content = view.content();
+        if (content.match_elements<fault_atom, std::string>())
+          fail_as_told(content.get_as<std::string>(1));
+        static auto& unexpected = gauges::value("actor_messages_unexpected");
+        ++unexpected;
+        log::warn("actor.message_unexpected",
+                  {{"actor", name},
+                   {"message", kind_of(me->system().types(), me->current_mailbox_element())}});
+        return caf::sec::unexpected_message;
+      });
   self->set_exception_handler(
       [name](caf::scheduled_actor* me, std::exception_ptr& x) -> caf::error {
         std::string text = "an exception of unknown type";

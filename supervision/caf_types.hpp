@@ -27,8 +27,12 @@ exit_reason exit_reason_of(const caf::error& e);
 /// "type: text" of an exception.
 std::string exception_text(const std::exception& e);
 
+/// (fault, "throw" or "hang"): what guard() answers to it with, for fault injection.
+using fault_atom = caf::atom_constant<caf::atom("fault")>;
+
 /// Keeps an exception's type, its text and the message being handled in the exit reason instead of
-/// dropping them, which CAF's own handler does. Call it first in every actor.
+/// dropping them, which CAF's own handler does; logs and counts messages that no handler takes; and
+/// fails when it is told to. Call it first in every actor.
 void guard(caf::scheduled_actor* self, const char* name);
 
 /// What the system's clock says: virtual in tests.

@@ -180,18 +180,6 @@ void on_down(self_ptr self, const caf::down_msg& down) {
   perform(self, state.fsm->on_exit(now_of(self), id, incarnation, reason));
 }
 
-caf::result<bool> kill_by_path(self_ptr self, const std::string& path) {
-  const auto slash = path.find('/');
-  const auto at = self->state.running.find(path.substr(0, slash));
-  if (at == self->state.running.end()) return false;
-  if (slash != std::string::npos) {
-    auto promise = self->make_response_promise<bool>();
-    return promise.delegate(at->second.address, kill_atom::value, path.substr(slash + 1));
-  }
-  self->send_exit(at->second.address, caf::exit_reason::kill);
-  return true;
-}
-
 /// Registers the caller's promise and asks the machine.
 template <class Ask>
 caf::result<std::string> begin_call(self_ptr self, Ask ask) {
@@ -277,14 +265,13 @@ caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_fla
       [self](delete_atom, const std::string& id) {
         return by_id(self, &supervisor_fsm::on_delete_child, id);
       },
-      [self](kill_atom, const std::string& path) { return kill_by_path(self, path); },
       [self](tick) {
         auto& s = self->state;
         const auto now = now_of(self);
         s.wakes.erase(s.wakes.begin(), s.wakes.upper_bound(now));
         perform(self, s.fsm->on_tick(now));
       }};
-  return calls.or_else(supervisor_queries(self));
+  return calls.or_else(supervisor_queries(self)).or_else(supervisor_acts(self));
 }
 
 }  // namespace

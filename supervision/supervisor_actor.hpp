@@ -35,7 +35,7 @@ using spec_atom = caf::atom_constant<caf::atom("spec")>;
 using ref_atom = caf::atom_constant<caf::atom("ref")>;
 using tree_atom = caf::atom_constant<caf::atom("tree")>;
 using wait_atom = caf::atom_constant<caf::atom("wait")>;
-using kill_atom = caf::atom_constant<caf::atom("killchild")>;
+using act_atom = caf::atom_constant<caf::atom("act")>;
 
 /// Answer of (which): the children in order, each with its living process.
 struct which_children {
@@ -50,7 +50,8 @@ struct which_children {
 ///   (which), (count), (spec, string) → which_children, child_counts, child_spec
 ///   (ref, string)               → actor, the child's façade; valid as long as its spec is there
 ///   (tree)                      → string, describe()'s JSON with the trees of supervisor children
-///   (killchild, string)         → bool; kills a child by its path "a/b/c": for fault injection
+///   (act, string, string)       → string, the child's id: does the verb to the child at the path
+///                               "a/b/c": stop, start, restart; kill, throw, hang (fault_atom)
 /// It stops at an exit message: all children in reverse order, then itself.
 /// `of`: the template of a simple_one_for_one.
 caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,

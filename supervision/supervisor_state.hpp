@@ -59,5 +59,7 @@ using supervisor_self = caf::stateful_actor<supervisor_state>*;
 caf::actor front_of(supervisor_self self, const std::string& id);
 /// Handlers of which, count, spec, ref and tree.
 caf::message_handler supervisor_queries(supervisor_self self);
+/// Handler of act.
+caf::message_handler supervisor_acts(supervisor_self self);
 
 }  // namespace ntrace::supervision

@@ -34,6 +34,7 @@ void add_bench(CLI::App& app, outcome& out);
 void add_sim(CLI::App& app, outcome& out);
 void add_tunnel(CLI::App& app, outcome& out);
 void add_provision(CLI::App& app, outcome& out);
+void add_shell(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {
@@ -68,6 +69,10 @@ struct server_flags {
   int print(const result<json>& answer, const std::function<void(const json&)>& print) const;
 };
 
+/// "ntrace VERSION (COMMIT)".
+const char* program_version();
+/// A supervision tree as a table: see supervision/tree.hpp.
+std::string show_tree(const json& root);
 /// Aligned columns; the first row is the head.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 /// A moment for people: "2026-01-31 12:00:00".

@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   // A peer or pager that went away is an error of a write, not the end of the program.
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Profiles each pushed commit in a clean zone and keeps its flame graph.", "ntrace"};
-  app.set_version_flag("--version", "ntrace " NTRACE_VERSION " (" NTRACE_COMMIT ")");
+  app.set_version_flag("--version", program_version());
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
   outcome out;
@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_sim(app, out);
   add_tunnel(app, out);
   add_provision(app, out);
+  add_shell(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -58,6 +58,20 @@ std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
   return out;
 }
 
+/// The viewers' and the operators'.
+std::pair<std::uint16_t, std::uint16_t> shell_ports(caf::scoped_actor& self,
+                                                    const caf::actor& shell) {
+  std::pair<std::uint16_t, std::uint16_t> out{0, 0};
+  if (shell)
+    self->request(shell, std::chrono::seconds{5}, rpc::port_atom::value)
+        .receive(
+            [&](std::uint16_t view, std::uint16_t act) {
+              out = {view, act};
+            },
+            [](const caf::error&) {});
+  return out;
+}
+
 /// A failed start names each supervisor on the way; what an operator needs is the first cause.
 error first_cause(error e) {
   for (const std::string_view way : {"did not start: ", "child_failed: "})
@@ -94,11 +108,14 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
   const auto dispatcher_port = port_of(self, w.dispatcher_server);
   const auto runner_port = port_of(self, w.runner_server);
   const auto webhook_port = port_of(self, w.webhook);
+  const auto [shell_port, operator_port] = shell_ports(self, w.shell);
   if (as_json) {
     std::cout << json{{"ready", true},
                       {"dispatcher_port", dispatcher_port},
                       {"runner_port", runner_port},
                       {"webhook_port", webhook_port},
+                      {"shell_port", shell_port},
+                      {"shell_operator_port", operator_port},
                       {"data", s.text("data")}}
                      .dump()
               << std::endl;
@@ -112,6 +129,11 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
     std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
   if (webhook_port != 0)
     std::cout << " webhook=" << parse_host_port(s.text("webhook"))->host << ":" << webhook_port;
+  if (shell_port != 0)
+    std::cout << " shell=" << parse_host_port(s.text("shell"))->host << ":" << shell_port;
+  if (operator_port != 0)
+    std::cout << " shell_operator=" << parse_host_port(s.text("shell_operator"))->host << ":"
+              << operator_port;
   std::cout << " data=" << s.text("data") << std::endl;
 }
 
@@ -129,11 +151,11 @@ int wait_signal(milliseconds wait) {
   return signal > 0 ? signal : 0;
 }
 
-hard_deadline::hard_deadline(milliseconds deadline)
-    : clock_{[deadline, met = met_.get_future()] {
+hard_deadline::hard_deadline(milliseconds deadline, int code)
+    : clock_{[deadline, code, met = met_.get_future()] {
         if (met.wait_for(deadline) == std::future_status::ready) return;
         log::error("process.hard_exit", {{"after_ms", deadline.count()}});
-        ::_exit(70);
+        ::_exit(code);
       }} {}
 
 hard_deadline::~hard_deadline() {

@@ -16,11 +16,11 @@ void block_signals();
 /// the root gave up.
 int wait_signal(milliseconds wait);
 
-/// The process ends with 70 when this lives longer than `deadline`, whatever hangs: CAF's
+/// The process ends with `code` when this lives longer than `deadline`, whatever hangs: CAF's
 /// actor_system waits for every actor that something still holds.
 class hard_deadline {
 public:
-  explicit hard_deadline(milliseconds deadline);
+  explicit hard_deadline(milliseconds deadline, int code = 70);
   ~hard_deadline();
   hard_deadline(const hard_deadline&) = delete;
   hard_deadline& operator=(const hard_deadline&) = delete;

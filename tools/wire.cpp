@@ -9,8 +9,10 @@
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
 #include "actors/runner/outbox_actor.hpp"
+#include "actors/shell/shell_actor.hpp"
 #include "actors/tunnel/tunnel_actor.hpp"
 #include "actors/tunnel/tunnel_settings.hpp"
+#include "tools/command.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -173,6 +175,18 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
   return builder::supervisor("runner_sup", nullptr, role_flags, children);
 }
 
+/// The last of all, so that the first to stop: it asks the others.
+result<child> shell_child(const settings& s, builder& make, wired& out) {
+  auto options = shell::shell_options_from(s);
+  if (!options) return fail(options.error());
+  options->program = program_version();
+  const shell::shell_doors doors{out.root, out.dispatcher, out.runner};
+  out.shell = make.front();
+  return builder::worker("shell", out.shell, [options = *options, doors](caf::local_actor* by) {
+    return shell::spawn_shell(by->system(), options, doors);
+  });
+}
+
 }  // namespace
 
 system_config::system_config() {
@@ -240,6 +254,8 @@ result<wired> wire(caf::actor_system& system, const settings& s, role_set roles,
     if (auto added = add(dispatcher_role(s, make, out)); !added) return fail(added.error());
   if (roles.runner)
     if (auto added = add(runner_role(s, make, out, helper)); !added) return fail(added.error());
+  if (!s.text("shell").empty() || !s.text("shell_operator").empty())
+    if (auto added = add(shell_child(s, make, out)); !added) return fail(added.error());
   return out;
 }
 

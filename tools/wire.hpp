@@ -23,7 +23,7 @@ struct wired {
   std::vector<supervision::child> children;  ///< Of the root.
   std::vector<caf::actor> fronts;            ///< All façades, to be ended last.
   caf::actor dispatcher, dispatcher_server;  ///< Façades; null without the role.
-  caf::actor webhook;
+  caf::actor webhook, shell;
   caf::actor runner, runner_server;
   caf::actor root;  ///< To be pointed at the root supervisor.
 };

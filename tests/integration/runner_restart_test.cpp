@@ -136,8 +136,8 @@ public:
         .receive([](const rpc::served&) {}, failed());
   }
   void kill(const std::string& path) {
-    self_->request(root_, 5s, kill_atom::value, path)
-        .receive([&](bool done) { EXPECT_TRUE(done) << path; }, failed());
+    self_->request(root_, 5s, act_atom::value, "kill", path)
+        .receive([](const std::string&) {}, failed());
   }
 
   /// The child runs again after `times`: what is sent from here on reaches that incarnation.

@@ -192,7 +192,7 @@ TEST(supervisor_F4, keeps_the_facade_of_a_grandchild_valid_over_its_supervisors_
   w.settle();
   const auto inner = ok(w.ask<caf::actor>(root, ref_atom::value, "inner"));
   const auto front = ok(w.ask<caf::actor>(inner, ref_atom::value, "c"));
-  EXPECT_TRUE(ok(w.ask<bool>(root, kill_atom::value, "inner")));
+  EXPECT_EQ(ok(w.ask<std::string>(root, act_atom::value, "kill", "inner")), "inner");
   w.settle();
   EXPECT_EQ(w.ask<int>(front, ping::value, 1), 201);
   w.stop(root);
