@@ -8,6 +8,7 @@
 
 #include "config/settings.hpp"
 #include "net/rpc_client.hpp"
+#include "tools/text.hpp"
 
 namespace ntrace::tools {
 
@@ -35,6 +36,7 @@ void add_sim(CLI::App& app, outcome& out);
 void add_tunnel(CLI::App& app, outcome& out);
 void add_provision(CLI::App& app, outcome& out);
 void add_shell(CLI::App& app, outcome& out);
+void add_top(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {
@@ -73,12 +75,6 @@ struct server_flags {
 const char* program_version();
 /// A supervision tree as a table: see supervision/tree.hpp.
 std::string show_tree(const json& root);
-/// Aligned columns; the first row is the head.
-std::string table(const std::vector<std::vector<std::string>>& rows);
-/// A moment for people: "2026-01-31 12:00:00".
-std::string moment(std::int64_t ms);
-/// Text of a job for a terminal: control bytes but newline and tab made visible.
-std::string for_terminal(std::string_view text);
 /// The exit code of a run: 0 passed, else by the reason's code ("code: message").
 int run_exit_code(const std::string& state, const std::string& reason);
 /// The data of a chunk from `logs`; what cannot be unpacked gives an error text.

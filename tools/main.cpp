@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   add_tunnel(app, out);
   add_provision(app, out);
   add_shell(app, out);
+  add_top(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

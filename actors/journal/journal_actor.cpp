@@ -78,6 +78,14 @@ void reopen(writer_self self) {
                      reopen_atom::value);
 }
 
+void note_commit_time(steady_clock::duration took) {
+  static auto &sum = gauges::value("journal_commit_us_sum"),
+              &longest = gauges::value("journal_commit_us_max");
+  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(took).count();
+  sum += us;
+  longest = std::max<std::int64_t>(longest, us);
+}
+
 void retain(writer_self self) {
   auto& state = self->state;
   static auto &runs = gauges::value("journal_runs_deleted"),
@@ -118,7 +126,9 @@ void perform(writer_self self, group_effects todo) {
                         [&](const flush_soon&) { self->send(self, flush_atom::value); },
                         [&](const write_batches& e) {
                           static auto& commits = gauges::value("journal_commits");
+                          const auto began = steady_clock::now();
                           auto done = commit(state, e.batches);
+                          note_commit_time(steady_clock::now() - began);
                           if (!done) {
                             ++gauges::value("journal_commit_failures");
                             log::error("journal.commit_failed",

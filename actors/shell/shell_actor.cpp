@@ -39,7 +39,7 @@ struct tls_files {
 struct listener_config : caf::actor_system_config {
   explicit listener_config(const std::optional<tls_files>& tls) {
     set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-threads", std::size_t{1});
+    set("scheduler.max-threads", std::size_t{2});
     set("middleman.enable-automatic-connections", false);
     load<caf::io::middleman>();
     if (!tls) return;
@@ -50,7 +50,9 @@ struct listener_config : caf::actor_system_config {
   }
 };
 
-/// The actor that peers speak to; alone on its thread, for what it asks blocks.
+/// The actor that peers speak to. What it asks blocks: it has the system's workers for itself. It is
+/// not detached, because a system waits at its end until nobody refers to its detached actors any
+/// more, and CAF's middleman sometimes does for ever.
 caf::behavior serve(caf::event_based_actor* self, const commands& all) {
   supervision::guard(self, "shell");
   return {[all](const std::string& request) {
@@ -96,7 +98,7 @@ public:
       : is_encrypted_{tls.has_value()},
         config_{tls},
         system_{config_},
-        front_{system_.spawn<caf::detached>(serve, commands{std::move(process), of})} {}
+        front_{system_.spawn(serve, commands{std::move(process), of})} {}
   listener(const listener&) = delete;
   listener& operator=(const listener&) = delete;
   ~listener() { caf::anon_send_exit(front_, caf::exit_reason::kill); }

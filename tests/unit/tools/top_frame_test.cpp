@@ -1,0 +1,112 @@
+// One screen of `ntrace top`.
+#include "tools/top_frame.hpp"
+
+#include <gtest/gtest.h>
+
+using namespace ntrace;
+using namespace ntrace::tools;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+top_sample fleet(int runners, int leases, int runs) {
+  top_sample out;
+  out.at = time_point{} + 100s;
+  out.wall_ms = 1'700'000'000'000;
+  out.address = "127.0.0.1:9181";
+  out.status = {{"waiting", 3},
+                {"draining", false},
+                {"runs", {{"done", 40}, {"failed", 2}}},
+                {"invariants", {{"violations", 0}}},
+                {"gauges", {{"journal_commits", 10}, {"journal_commit_us_sum", 25'000}}},
+                {"runners", json::array()},
+                {"leases", json::array()}};
+  for (int i = 0; i < runners; ++i)
+    out.status["runners"].push_back(
+        {{"name", "runner" + std::to_string(i)}, {"workers", 4}, {"free", 1}});
+  for (int i = 0; i < leases; ++i)
+    out.status["leases"].push_back({{"run", "L" + std::to_string(i)},
+                                    {"attempt", 1},
+                                    {"token", i},
+                                    {"expires_in_ms", 29'000}});
+  out.runs = json::array();
+  for (int i = 0; i < runs; ++i)
+    out.runs.push_back({{"run", "R" + std::to_string(i)},
+                        {"state", "done"},
+                        {"owner", "o"},
+                        {"repo", "r"},
+                        {"sha", std::string(40, 'a')},
+                        {"created_ms", out.wall_ms - 5000}});
+  out.tree = {{"children",
+               {{{"id", "sup"},
+                 {"state", "running"},
+                 {"restarts", 2},
+                 {"tree", {{"children", {{{"id", "leaf"}, {"state", "running"}}}}}}}}}};
+  return out;
+}
+
+std::string text(const std::vector<top_line>& lines) {
+  std::string out;
+  for (const auto& line : lines) out += line.text + "\n";
+  return out;
+}
+
+}  // namespace
+
+TEST(top_frame, fits_the_smallest_terminal_whatever_there_is_to_show) {
+  for (const auto& s : {fleet(0, 0, 0), fleet(3, 2, 50), fleet(100, 100, 50)}) {
+    const auto lines = top_frame(s, nullptr, 80, 23);
+    EXPECT_LE(lines.size(), 23u);
+    for (const auto& line : lines) EXPECT_LE(line.text.size(), 80u) << line.text;
+  }
+  EXPECT_LE(top_frame(fleet(3, 3, 3), nullptr, 1, 1).size(), 1u);
+}
+
+TEST(top_frame, shows_counts_load_leases_and_runs) {
+  const auto seen = text(top_frame(fleet(3, 2, 5), nullptr, 80, 23));
+  for (const char* part : {"3 waiting", "40 done", "0 violations  2 restarts", "runner2",
+                           "###############.....", "L1", "29 s", "R4", "o/r", "2.5 ms a commit"})
+    EXPECT_NE(seen.find(part), std::string::npos) << part << "\n" << seen;
+}
+
+TEST(top_frame, says_how_many_it_leaves_out) {
+  const auto seen = text(top_frame(fleet(100, 0, 0), nullptr, 80, 23));
+  EXPECT_NE(seen.find(" more"), std::string::npos) << seen;
+  EXPECT_NE(seen.find("LATEST RUN"), std::string::npos) << "each section has its room";
+}
+
+TEST(top_frame, gives_rates_between_two_looks) {
+  const auto before = fleet(1, 0, 0);
+  auto now = before;
+  now.at += 30s;
+  now.status["runs"]["done"] = 50;
+  EXPECT_NE(text(top_frame(now, &before, 80, 23)).find("20.0 verdicts/min"), std::string::npos);
+}
+
+TEST(top_frame, shows_trouble_as_trouble) {
+  const auto style = [](const top_sample& s) { return top_frame(s, nullptr, 200, 23)[3]; };
+  EXPECT_EQ(style(fleet(1, 0, 0)).style, top_style::good);
+  auto broken = fleet(1, 0, 0);
+  broken.tree["children"][0]["tree"]["children"][0]["state"] = "restarting";
+  EXPECT_EQ(style(broken).style, top_style::bad);
+  EXPECT_NE(style(broken).text.find("sup/leaf restarting"), std::string::npos);
+  auto violated = fleet(1, 0, 0);
+  violated.status["invariants"]["violations"] = 1;
+  EXPECT_EQ(style(violated).style, top_style::bad);
+}
+
+TEST(top_frame, lets_no_control_bytes_of_a_push_through) {
+  auto s = fleet(1, 0, 1);
+  s.runs[0]["repo"] = "\x1b[2J\xff";
+  for (const auto& line : top_frame(s, nullptr, 80, 23))
+    for (const char c : line.text) EXPECT_TRUE(c >= 0x20 && c < 0x7f) << line.text;
+}
+
+TEST(top_frame, takes_answers_that_lack_what_it_looks_for) {
+  top_sample empty;
+  empty.status = json::object();
+  empty.runs = json::array();
+  empty.tree = json::object();
+  EXPECT_FALSE(top_frame(empty, nullptr, 80, 24).empty());
+}

@@ -1,0 +1,187 @@
+#include "tools/top_frame.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "tools/text.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+using nlohmann::json;
+using rows = std::vector<std::vector<std::string>>;
+
+constexpr std::size_t cell_max = 100;
+
+std::int64_t number(const json& in, const char* name) {
+  return in.is_object() ? in.value(name, std::int64_t{0}) : 0;
+}
+
+std::string span(std::int64_t ms) {
+  const auto s = ms / 1000;
+  if (s < 120) return std::to_string(s) + " s";
+  if (s < 7200) return std::to_string(s / 60) + " min";
+  if (s < 172'800) return std::to_string(s / 3600) + " h";
+  return std::to_string(s / 86'400) + " d";
+}
+
+std::string decimal(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f", value);
+  return text.data();
+}
+
+/// Blanks to columns; what is too long is cut, and shown to be.
+std::string fit(std::string text, std::size_t width) {
+  for (auto& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+  if (text.size() > width) text = width > 1 ? text.substr(0, width - 1) + "~" : "";
+  return text;
+}
+
+std::int64_t restarts_in(const json& tree) {
+  std::int64_t out = 0;
+  for (const auto& child : tree.value("children", json::array())) {
+    out += number(child, "restarts");
+    if (child.contains("tree")) out += restarts_in(child["tree"]);
+  }
+  return out;
+}
+
+std::string down_in(const json& tree, const std::string& above = "") {
+  std::string out;
+  for (const auto& child : tree.value("children", json::array())) {
+    const auto path = above + child.value("id", "");
+    if (const auto state = child.value("state", ""); state != "running")
+      out += (out.empty() ? "" : ", ") + path + " " + state;
+    if (!child.contains("tree")) continue;
+    if (const auto below = down_in(child["tree"], path + "/"); !below.empty())
+      out += (out.empty() ? "" : ", ") + below;
+  }
+  return out;
+}
+
+std::string counts(const top_sample& s) {
+  std::string out = "runs     " + std::to_string(number(s.status, "waiting")) + " waiting";
+  const auto runs = s.status.value("runs", json::object());
+  for (const char* state : {"leased", "running", "done", "failed", "cancelled", "quarantined"})
+    out += "  " + std::to_string(number(runs, state)) + " " + state;
+  return out;
+}
+
+std::int64_t ended(const top_sample& s) {
+  const auto runs = s.status.value("runs", json::object());
+  return number(runs, "done") + number(runs, "failed") + number(runs, "quarantined");
+}
+
+std::string rates(const top_sample& now, const top_sample* before) {
+  const auto gauges = now.status.value("gauges", json::object());
+  const auto commits = number(gauges, "journal_commits");
+  std::string out = "rates    ";
+  const auto passed = before ? std::chrono::duration<double>(now.at - before->at).count() : 0;
+  if (passed > 0)
+    out +=
+        decimal(static_cast<double>(ended(now) - ended(*before)) * 60 / passed) + " verdicts/min  ";
+  out += "journal " + std::to_string(number(gauges, "journal_queued")) + " queued";
+  if (commits > 0)
+    out += ", " +
+           decimal(static_cast<double>(number(gauges, "journal_commit_us_sum")) /
+                   static_cast<double>(commits) / 1000) +
+           " ms a commit, worst " +
+           decimal(static_cast<double>(number(gauges, "journal_commit_us_max")) / 1000);
+  return out;
+}
+
+top_line health(const top_sample& s) {
+  const auto violations = number(s.status.value("invariants", json::object()), "violations");
+  const auto down = down_in(s.tree);
+  const bool is_draining = s.status.value("draining", false);
+  std::string text = "health   " + std::to_string(violations) + " violations  " +
+                     std::to_string(restarts_in(s.tree)) + " restarts  " +
+                     std::to_string(number(s.status, "pushes_refused")) + " pushes refused";
+  if (!down.empty()) text += "  down: " + down;
+  if (is_draining) text += "  DRAINING";
+  return {text, violations == 0 && down.empty() && !is_draining ? top_style::good : top_style::bad};
+}
+
+/// A head and as many rows as there is room for.
+void add_section(std::vector<top_line>& out, const rows& all, std::size_t room) {
+  if (room < 2) return;
+  const auto shown = std::min(all.size() - 1, room - 1);
+  const bool is_cut = shown < all.size() - 1;
+  rows part{all.begin(), all.begin() + static_cast<std::ptrdiff_t>(1 + shown - is_cut)};
+  for (auto& row : part)  // What a push says must not begin a line of its own.
+    for (auto& cell : row) cell = fit(std::move(cell), cell_max);
+  const auto text = table(part);
+  std::size_t at = 0;
+  for (bool is_head = true; at < text.size(); is_head = false) {
+    const auto end = std::min(text.find('\n', at), text.size());
+    out.push_back({text.substr(at, end - at), is_head ? top_style::head : top_style::plain});
+    at = end + 1;
+  }
+  if (is_cut) out.push_back({"... and " + std::to_string(all.size() - shown) + " more"});
+}
+
+rows runner_rows(const top_sample& s) {
+  rows out{{"RUNNER", "WORKERS", "BUSY", "LOAD"}};
+  for (const auto& r : s.status.value("runners", json::array())) {
+    const auto workers = number(r, "workers"), busy = workers - number(r, "free");
+    const auto filled = workers > 0 ? static_cast<std::size_t>(20 * busy / workers) : 0;
+    out.push_back({r.value("name", ""), std::to_string(workers), std::to_string(busy),
+                   std::string(filled, '#') + std::string(20 - filled, '.')});
+  }
+  return out;
+}
+
+std::string repo_of(const json& run) {
+  return run.value("owner", "") + "/" + run.value("repo", "");
+}
+
+rows lease_rows(const top_sample& s) {
+  rows out{{"LEASED RUN", "REPO", "ATTEMPT", "TOKEN", "LEASE LEFT"}};
+  for (const auto& lease : s.status.value("leases", json::array())) {
+    const auto id = lease.value("run", "");
+    std::string repo = "-";
+    for (const auto& run : s.runs)
+      if (run.value("run", "") == id) repo = repo_of(run);
+    out.push_back({id, repo, std::to_string(number(lease, "attempt")),
+                   std::to_string(number(lease, "token")), span(number(lease, "expires_in_ms"))});
+  }
+  return out;
+}
+
+rows latest_rows(const top_sample& s) {
+  rows out{{"LATEST RUN", "STATE", "REPO", "SHA", "AGE", "REASON"}};
+  for (const auto& run : s.runs)
+    out.push_back({run.value("run", ""), run.value("state", ""), repo_of(run),
+                   run.value("sha", "").substr(0, 8),
+                   span(std::max<std::int64_t>(s.wall_ms - number(run, "created_ms"), 0)),
+                   run.value("reason", "").empty() ? "-" : run.value("reason", "")});
+  return out;
+}
+
+}  // namespace
+
+std::vector<top_line> top_frame(const top_sample& now, const top_sample* before, std::size_t width,
+                                std::size_t height) {
+  std::vector<top_line> out{
+      {"ntrace top  " + now.address + "  " + moment(now.wall_ms) + " UTC", top_style::head},
+      {counts(now)},
+      {rates(now, before)},
+      health(now),
+      {""}};
+  const auto runners = runner_rows(now), leases = lease_rows(now), latest = latest_rows(now);
+  const auto left = [&] { return height > out.size() ? height - out.size() : 0; };
+  // A third for each, and what one does not need for those below.
+  add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)));
+  out.push_back({""});
+  add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)));
+  out.push_back({""});
+  add_section(out, latest, left());
+  if (out.size() > height) out.resize(height);
+  for (auto& line : out) line.text = fit(std::move(line.text), width);
+  return out;
+}
+
+}  // namespace ntrace::tools
