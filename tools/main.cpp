@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   add_provision(app, out);
   add_shell(app, out);
   add_top(app, out);
+  add_chaos(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -50,9 +50,9 @@ struct listener_config : caf::actor_system_config {
   }
 };
 
-/// The actor that peers speak to. What it asks blocks: it has the system's workers for itself. It is
-/// not detached, because a system waits at its end until nobody refers to its detached actors any
-/// more, and CAF's middleman sometimes does for ever.
+/// The actor that peers speak to. What it asks blocks: it has the system's workers for itself. It
+/// is not detached, because a system waits at its end until nobody refers to its detached actors
+/// any more, and CAF's middleman sometimes does for ever.
 caf::behavior serve(caf::event_based_actor* self, const commands& all) {
   supervision::guard(self, "shell");
   return {[all](const std::string& request) {

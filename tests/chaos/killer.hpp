@@ -1,0 +1,64 @@
+#pragma once
+// The seeded killer: which fault strikes whom, for how long, and when all is well again.
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "config/random.hpp"
+#include "tests/chaos/fleet.hpp"
+
+namespace ntrace::chaos {
+
+struct struck {
+  std::string kind;
+  std::size_t node = 0;
+  milliseconds at{0}, lasted{0};  ///< Since the start of the run.
+  milliseconds recovered{
+      -1};  ///< From the end of the fault until it was well and stayed so; -1: never.
+};
+
+class killer {
+public:
+  killer(fleet& victims, std::uint64_t seed, time_point began);
+  ~killer();
+  killer(const killer&) = delete;
+  killer& operator=(const killer&) = delete;
+
+  /// Strikes one node that has no fault now, if there is one; returns at once.
+  void strike();
+  /// Waits until every fault is over, and all that it broke is well again or given up.
+  void wait();
+
+  /// What happened so far; complete after wait().
+  std::vector<struck> log() const;
+  /// Faults that could not be caused, and why.
+  std::vector<std::pair<std::string, std::string>> failed() const;
+  /// Processes that ended though nobody had ended them.
+  std::vector<std::string> deaths() const;
+  /// Kinds that this machine lacks something for.
+  std::vector<std::pair<std::string, std::string>> skipped() const { return skipped_; }
+
+private:
+  struct kind;
+  struct job;
+  static const std::vector<kind>& kinds();
+  void carry_out(const kind& what, std::size_t node, std::uint64_t seed);
+  void begin(const kind& what, std::size_t node);
+  std::optional<std::size_t> free_node(const std::vector<std::size_t>& of);
+
+  fleet& victims_;
+  random_source random_;
+  time_point began_;
+  std::vector<const kind*> usable_;
+  std::vector<const kind*> round_;  ///< Those that are still to come before any comes again.
+  std::vector<std::pair<std::string, std::string>> skipped_;
+  mutable std::mutex mutex_;
+  std::vector<bool> is_struck_;
+  std::vector<struck> log_;
+  std::vector<std::pair<std::string, std::string>> failed_;
+  std::vector<std::string> deaths_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace ntrace::chaos

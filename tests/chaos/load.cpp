@@ -1,0 +1,89 @@
+#include "tests/chaos/load.hpp"
+
+#include <poll.h>
+
+#include "net/rpc_client.hpp"
+
+namespace ntrace::chaos {
+namespace {
+
+using nlohmann::json;
+
+constexpr milliseconds between_pushes{500}, between_tries{100}, answer_max{3'000};
+constexpr milliseconds between_meals{2'000}, last_tries{60'000};
+const host_port dispatcher_at{"127.0.0.1", 9181};
+
+void wait(milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())); }
+
+result<json> call(const char* method, const json& args) {
+  auto client = net::rpc_client::connect(dispatcher_at, answer_max);
+  if (!client) return fail(client.error());
+  return client->call(method, args, answer_max);
+}
+
+}  // namespace
+
+load::load(fleet& of) : fleet_{of}, pusher_{[this] { push(); }}, consumer_{[this] { consume(); }} {}
+
+void load::finish() {
+  is_over_ = true;
+  if (pusher_.joinable()) pusher_.join();
+  if (consumer_.joinable()) consumer_.join();
+}
+
+void load::push() {
+  if (!fleet_.network().enter(0)) return;
+  for (int n = 0; !is_over_; ++n) {
+    const auto key = "key" + std::to_string(n);
+    const json args{
+        "chaos", "spin", std::string(40, 'c'), {{"key", key}, {"source", fleet_.package()}}};
+    // Again until it is answered: the same key gives the same run.
+    auto end = time_point::max();
+    for (;;) {
+      const auto got = call("push", args);
+      if (got) {
+        acked_.emplace_back(got->value("run", ""), key);
+        break;
+      }
+      ++refused_;
+      if (is_over_ && end == time_point::max()) end = steady_clock::now() + last_tries;
+      if (steady_clock::now() > end) {
+        unanswered_.push_back(key);
+        break;
+      }
+      wait(between_tries);
+    }
+    wait(between_pushes);
+  }
+}
+
+void load::consume() {
+  if (!fleet_.network().enter(0)) return;
+  while (!is_over_) {
+    wait(between_meals);
+    auto client = net::rpc_client::connect(dispatcher_at, answer_max);
+    if (!client) continue;
+    // Its connection is its lease: it ends with the client, whatever the consumer still holds.
+    const auto job = client->call("next", json::array(), answer_max);
+    if (!job || !job->is_object()) continue;
+    const auto say = [&](const std::string& what, const std::string& stream, const json& data) {
+      const auto id = job->value("id", "");
+      const json doc{{"id", id + what},
+                     {"run_id", "run-" + id},
+                     {"when", 1},
+                     {"repo", job->value("owner", "") + "/" + job->value("repo", "")},
+                     {"commit", job->value("commit", json())},
+                     {"stream", stream},
+                     {"data", data}};
+      return client->call("result", json::array({doc}), answer_max).has_value();
+    };
+    bool is_told = say("start", "events", {{"level", "info"}, {"code", "start"}}) &&
+                   say("out", "stdout", "consumed");
+    for (const char* stream : {"stdout", "stderr", "events", "result"})
+      is_told = is_told &&
+                say(std::string{"end"} + stream, "control", {{"event", "end"}, {"stream", stream}});
+    if (is_told) ++consumed_;
+  }
+}
+
+}  // namespace ntrace::chaos

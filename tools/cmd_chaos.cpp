@@ -1,0 +1,86 @@
+// chaos: a fleet of real processes under a seeded killer, judged.
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+
+#include "config/file.hpp"
+#include "config/subprocess.hpp"
+#include "tests/chaos/chaos.hpp"
+#include "tools/command.hpp"
+
+namespace ntrace::tools {
+namespace {
+
+struct chaos_args {
+  double minutes = 3;
+  std::int64_t seconds = 0;
+  std::uint64_t seed = 1;
+  std::string folder = "/var/tmp", report;
+  bool as_json = false;
+};
+
+/// The whole evidence as one archive; its path, or why there is none.
+std::string keep_evidence(const std::string& folder, std::uint64_t seed) {
+  const auto archive =
+      std::filesystem::current_path() / ("ntrace-chaos-" + std::to_string(seed) + ".tar.gz");
+  subprocess_spec spec;
+  spec.argv = {"tar", "-czf", archive, "--exclude=zones", "-C", folder, "."};
+  const auto done = run_subprocess(spec);
+  return done && done->ok() ? "evidence: " + archive.string()
+                            : "the evidence could not be kept: " + (done ? done->err : "no tar");
+}
+
+int chaos(const chaos_args& a) {
+  auto folder = a.folder + "/ntrace-chaos.XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr)
+    return report(io_error("make a folder below", a.folder, errno), a.as_json);
+  std::filesystem::permissions(folder, std::filesystem::perms{0711});
+  ntrace::chaos::chaos_options o;
+  o.lasts = milliseconds{a.seconds > 0 ? a.seconds * 1000
+                                       : static_cast<std::int64_t>(a.minutes * 60'000)};
+  o.seed = a.seed;
+  o.folder = folder;
+  o.program = "/proc/" + std::to_string(::getpid()) + "/exe";
+  std::error_code unread;
+  if (const auto self = std::filesystem::read_symlink("/proc/self/exe", unread); !unread)
+    o.program = self;
+  o.progress = [](const std::string& line) { std::cerr << line << std::endl; };
+  const auto done = ntrace::chaos::run(o);
+  if (!done) return report(done.error(), a.as_json);
+  std::cout << (a.as_json ? done->dump() + "\n" : ntrace::chaos::report_text(*done));
+  if (!a.report.empty())
+    if (auto written = write_file_durably(a.report, ntrace::chaos::report_html(*done), 0644);
+        !written)
+      return report(written.error(), a.as_json);
+  const bool is_fine = (*done)["violations"].empty();
+  if (!is_fine) std::cerr << keep_evidence(folder, a.seed) << "\n";
+  // Its disks are mounts of this process: they go with it, and so may the folder.
+  for (const auto& entry : std::filesystem::directory_iterator{folder, unread}) {
+    std::error_code busy;
+    ntrace::chaos::unmount(entry.path());
+    std::filesystem::remove_all(entry.path(), busy);
+  }
+  std::filesystem::remove(folder, unread);
+  return is_fine ? 0 : 1;
+}
+
+}  // namespace
+
+void add_chaos(CLI::App& app, outcome& out) {
+  auto* sub = app.add_subcommand(
+      "chaos", "A fleet of real processes under faults, held against every invariant; as root");
+  auto a = std::make_shared<chaos_args>();
+  sub->add_option("--minutes", a->minutes, "of faults")
+      ->check(CLI::Range(0.1, 10'000.0))
+      ->capture_default_str();
+  sub->add_option("--seconds", a->seconds, "the same in seconds")->check(CLI::Range(1, 600'000));
+  sub->add_option("--seed", a->seed, "which faults come when")->capture_default_str();
+  sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
+      ->capture_default_str();
+  sub->add_option("--report", a->report, "an HTML page of what happened");
+  sub->add_flag("--json", a->as_json, "print the figures as JSON");
+  sub->callback([&out, a] { out.run = [a] { return chaos(*a); }; });
+}
+
+}  // namespace ntrace::tools
