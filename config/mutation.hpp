@@ -1,6 +1,6 @@
 #pragma once
-// Planted bugs, to show that the simulator finds them. Only a build with NTRACE_MUTATIONS has them;
-// in all others mutated() is false at compile time and nothing of them is left.
+// Planted bugs, to show that the simulator and chaos find them. As config/crash_point.hpp's, they
+// are for tests: in a release build mutated() is false at compile time and nothing of them is left.
 
 namespace ntrace {
 
@@ -41,8 +41,9 @@ enum class mutation {
   work_begins_before_boot = 41,
 };
 
-#ifdef NTRACE_MUTATIONS
-inline mutation planted = mutation::none;  ///< Set once, before anything runs.
+#ifdef NTRACE_CRASH_POINTS
+/// Set once, before anything runs; at first what NTRACE_PLANT=NUMBER in the environment says.
+extern mutation planted;
 inline bool mutated(mutation m) { return planted == m; }
 #else
 constexpr bool mutated(mutation) { return false; }

@@ -17,6 +17,7 @@ struct chaos_args {
   std::int64_t seconds = 0;
   std::uint64_t seed = 1;
   std::string folder = "/var/tmp", report;
+  int plant = 0;
   bool as_json = false;
 };
 
@@ -40,6 +41,7 @@ int chaos(const chaos_args& a) {
   o.lasts = milliseconds{a.seconds > 0 ? a.seconds * 1000
                                        : static_cast<std::int64_t>(a.minutes * 60'000)};
   o.seed = a.seed;
+  o.plant = a.plant;
   o.folder = folder;
   o.program = "/proc/" + std::to_string(::getpid()) + "/exe";
   std::error_code unread;
@@ -79,6 +81,9 @@ void add_chaos(CLI::App& app, outcome& out) {
   sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
       ->capture_default_str();
   sub->add_option("--report", a->report, "an HTML page of what happened");
+#ifdef NTRACE_CRASH_POINTS
+  sub->add_option("--plant", a->plant, "a bug for it to find: docs/simulator.md, \"Planted bugs\"");
+#endif
   sub->add_flag("--json", a->as_json, "print the figures as JSON");
   sub->callback([&out, a] { out.run = [a] { return chaos(*a); }; });
 }

@@ -150,6 +150,11 @@ public:
       told.text = key;
       checker.on(told);
     }
+    told.kind = test::fact_kind::cancel_acked;
+    for (const auto& run : pushes.cancelled()) {
+      told.run = run;
+      checker.on(told);
+    }
     told.kind = test::fact_kind::finished;
     std::uint64_t held = 0;
     for (std::size_t i = 1; i < fleet::nodes; ++i)
@@ -158,8 +163,9 @@ public:
     checker.on(told);
     for (const auto& v : checker.violations()) add(v.invariant, v.what);
     figures["met"] = checker.met();
-    const auto verdicts =
-        count(journal, "select count(*) from run where state in ('done','failed','quarantined')");
+    const auto verdicts = count(journal,
+                                "select count(*) from run where state in "
+                                "('done','failed','quarantined','cancelled')");
     const auto attempts = count(journal, "select count(*) from attempt");
     if (!verdicts || !attempts) return add("journal", "it cannot be counted");
     figures["verdicts"] = *verdicts;

@@ -16,6 +16,7 @@ struct chaos_options {
   std::uint64_t seed = 1;
   std::string folder;   ///< An empty one for everything that the run writes.
   std::string program;  ///< The ntrace to try.
+  int plant = 0;        ///< A bug of config/mutation.hpp, where the program is built for tests.
   std::function<void(const std::string&)> progress{};  ///< A line now and then; may be null.
 };
 

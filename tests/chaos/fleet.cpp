@@ -199,6 +199,9 @@ result<void> fleet::set_up() {
       << "function spin(n) { return n < 2 ? n : spin(n - 1) + spin(n - 2); }\n"
          "const end = Date.now() + 100;\nlet x = 0;\nwhile (Date.now() < end) x += spin(15);\n"
          "console.log(x > 0);\n";
+  std::filesystem::create_directories(failing_package());
+  std::ofstream{failing_package() + "/package.json"}
+      << R"({"name":"fails","version":"1.0.0","scripts":{"benchmark":"exit 3"}})";
   sshd_ = std::make_unique<process>("sshd", network_->name(0), ssh_.argv(),
                                     std::vector<std::string>{}, folder_ + "/sshd.log");
   for (std::size_t i = 0; i < nodes; ++i) {
@@ -212,6 +215,7 @@ result<void> fleet::set_up() {
       env = {"LD_PRELOAD=" + faketime_, "DONT_FAKE_MONOTONIC=1", "FAKETIME_NO_CACHE=1",
              "FAKETIME_TIMESTAMP_FILE=" + folder_ + "/clock" + std::to_string(i)};
     }
+    if (plant_ != 0) env.push_back("NTRACE_PLANT=" + std::to_string(plant_));
     servers_.push_back(std::make_unique<process>(
         i == 0 ? "dispatcher" : "runner" + std::to_string(i), network_->name(i), words_of(i), env,
         folder_ + "/node" + std::to_string(i) + ".log"));

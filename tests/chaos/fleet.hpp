@@ -60,8 +60,9 @@ public:
   process& server(std::size_t node) { return *servers_.at(node); }
   process& sshd() { return *sshd_; }
   std::string data(std::size_t node) const;
-  /// What pushes are made of.
+  /// What pushes are made of: one whose script succeeds, and one whose script fails.
   std::string package() const { return folder_ + "/package"; }
+  std::string failing_package() const { return folder_ + "/failing"; }
 
   /// One call of the node's server, within 2 s.
   result<nlohmann::json> ask(std::size_t node, const char* method,
@@ -81,12 +82,13 @@ public:
 
 private:
   explicit fleet(const chaos_options& options)
-      : folder_{options.folder}, program_{options.program} {}
+      : folder_{options.folder}, program_{options.program}, plant_{options.plant} {}
   result<void> set_up();
   result<void> make_certificates() const;
   std::vector<std::string> words_of(std::size_t node) const;
 
   std::string folder_, program_, faketime_;
+  int plant_;
   std::unique_ptr<star_network> network_;
   test::sshd_setup ssh_{};
   std::vector<std::unique_ptr<process>> servers_;

@@ -36,7 +36,10 @@ void load::push() {
   for (int n = 0; !is_over_; ++n) {
     const auto key = "key" + std::to_string(n);
     const json args{
-        "chaos", "spin", std::string(40, 'c'), {{"key", key}, {"source", fleet_.package()}}};
+        "chaos",
+        "spin",
+        std::string(40, 'c'),
+        {{"key", key}, {"source", n % 7 == 3 ? fleet_.failing_package() : fleet_.package()}}};
     // Again until it is answered: the same key gives the same run.
     auto end = time_point::max();
     for (;;) {
@@ -53,6 +56,9 @@ void load::push() {
       }
       wait(between_tries);
     }
+    if (n % 5 == 2 && !acked_.empty())
+      if (const auto& run = acked_.back().first; call("cancel", json::array({run})))
+        cancelled_.push_back(run);
     wait(between_pushes);
   }
 }

@@ -22,6 +22,8 @@ public:
   void finish();
   /// Run and key of each push that was acknowledged.
   const std::vector<std::pair<std::string, std::string>>& acknowledged() const { return acked_; }
+  /// Runs whose wish to be cancelled was acknowledged.
+  const std::vector<std::string>& cancelled() const { return cancelled_; }
   std::uint64_t refused() const { return refused_; }
   std::uint64_t consumed() const { return consumed_; }
   /// Keys that were sent and never acknowledged.
@@ -35,7 +37,7 @@ private:
   std::atomic<bool> is_over_{false};
   std::atomic<std::uint64_t> refused_{0}, consumed_{0};
   std::vector<std::pair<std::string, std::string>> acked_;  ///< Of the pusher's thread.
-  std::vector<std::string> unanswered_;
+  std::vector<std::string> cancelled_, unanswered_;
   std::thread pusher_, consumer_;
 };
 

@@ -1,91 +1,14 @@
 // The remote shell of a real server: CAF's protocol, OpenSSL, certificates of the test's own.
 #include <gtest/gtest.h>
 
-#include "tests/support/program_parts.hpp"
+#include "tests/support/shell_world.hpp"
 
 using namespace ntrace;
 using namespace ntrace::test;
 using namespace std::chrono_literals;
+using remote_shell = test::shell_world;
 
 namespace {
-
-/// Certificates: a server, an operator and a viewer, and one that somebody else has signed.
-class shell : public ::testing::Test {
-protected:
-  static void SetUpTestSuite() {
-    files = std::make_unique<scratch>();
-    for (const char* ca : {"operators", "viewers", "others"}) make_authority(ca);
-    sign("server", "operators");
-    sign("operator", "operators");
-    sign("viewer", "viewers");
-    sign("other", "others");
-    // A viewer's shell checks the server by the same authority as an operator's.
-    std::ofstream{*files / "all.pem"} << read_file(*files / "operators.pem").value()
-                                      << read_file(*files / "viewers.pem").value();
-  }
-  static void TearDownTestSuite() { files.reset(); }
-
-  static void openssl(std::vector<std::string> words) {
-    subprocess_spec spec;
-    spec.argv = {"openssl"};
-    spec.argv.insert(spec.argv.end(), words.begin(), words.end());
-    spec.cwd = files->path();
-    const auto done = ok(run_subprocess(spec));
-    ASSERT_TRUE(done.ok()) << done.err;
-  }
-  static void make_authority(const std::string& name) {
-    openssl({"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-keyout", name + ".key", "-out", name + ".pem", "-subj", "/CN=" + name, "-days",
-             "2"});
-  }
-  static void sign(const std::string& name, const std::string& by) {
-    openssl({"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-             name + ".key", "-out", name + ".csr", "-subj", "/CN=" + name});
-    openssl({"x509", "-req", "-in", name + ".csr", "-CA", by + ".pem", "-CAkey", by + ".key",
-             "-CAcreateserial", "-out", name + ".pem", "-days", "2"});
-  }
-
-  static std::vector<std::string> listening(const std::string& more = "") {
-    std::vector<std::string> out{"--workers",
-                                 "0",
-                                 "--shell",
-                                 "127.0.0.1:" + std::to_string(view_port),
-                                 "--shell-operator",
-                                 "127.0.0.1:" + std::to_string(act_port),
-                                 "--shell-cert-file",
-                                 *files / "server.pem",
-                                 "--shell-key-file",
-                                 *files / "server.key",
-                                 "--shell-operator-ca-file",
-                                 *files / "operators.pem"};
-    if (!more.empty()) out.push_back(more);
-    return out;
-  }
-  static subprocess_result as_viewer(std::vector<std::string> words) {
-    words.insert(words.begin(), {"shell", "127.0.0.1:" + std::to_string(view_port)});
-    return run_ntrace(std::move(words));
-  }
-  static subprocess_result with(const std::string& who, std::vector<std::string> words) {
-    words.insert(words.begin(), {"shell", "127.0.0.1:" + std::to_string(act_port), "--cert",
-                                 *files / (who + ".pem"), "--key", *files / (who + ".key"), "--ca",
-                                 *files / "operators.pem"});
-    return run_ntrace(std::move(words));
-  }
-  static json actor(const json& rows, const std::string& path) {
-    for (const auto& row : rows)
-      if (row["actor"] == path) return row;
-    return {};
-  }
-
-  static std::unique_ptr<scratch> files;
-  static inline int view_port = 0, act_port = 0;
-  void SetUp() override {
-    view_port = server::free_port();
-    act_port = server::free_port();
-  }
-  scratch dir;
-};
-std::unique_ptr<scratch> shell::files;
 
 /// What does not change from one moment to the next.
 json lasting(json tree) {
@@ -99,7 +22,7 @@ json lasting(json tree) {
 
 }  // namespace
 
-TEST_F(shell, shows_the_tree_that_runs) {
+TEST_F(remote_shell, shows_the_tree_that_runs) {
   server uut{dir, {"up"}, listening()};
   const auto shown = as_viewer({"--json", "tree"});
   EXPECT_EQ(shown.exit_code, 0) << shown.err << uut.log();
@@ -109,7 +32,7 @@ TEST_F(shell, shows_the_tree_that_runs) {
   EXPECT_EQ(uut.stop(), 0);
 }
 
-TEST_F(shell, acts_for_an_operator_and_notes_it) {
+TEST_F(remote_shell, acts_for_an_operator_and_notes_it) {
   server uut{dir, {"up"}, listening()};
   const auto incarnation = [&] {
     return actor(json::parse(as_viewer({"--json", "actors"}).out),
@@ -132,7 +55,7 @@ TEST_F(shell, acts_for_an_operator_and_notes_it) {
   EXPECT_EQ(uut.stop(), 0);
 }
 
-TEST_F(shell, lets_a_viewer_only_look) {
+TEST_F(remote_shell, lets_a_viewer_only_look) {
   server uut{dir, {"up"}, listening()};
   const auto refused = as_viewer({"--json", "drain"});
   EXPECT_EQ(refused.exit_code, 4);
@@ -141,7 +64,7 @@ TEST_F(shell, lets_a_viewer_only_look) {
   EXPECT_FALSE(read_file(dir / "data/shell_audit.jsonl").has_value());
 }
 
-TEST_F(shell, tells_nothing_to_who_has_no_certificate_of_ours) {
+TEST_F(remote_shell, tells_nothing_to_who_has_no_certificate_of_ours) {
   server uut{dir, {"up"}, listening()};
   for (const char* who : {"other", "viewer"}) {
     const auto refused = with(who, {"tree"});
@@ -160,7 +83,7 @@ TEST_F(shell, tells_nothing_to_who_has_no_certificate_of_ours) {
   EXPECT_EQ(with("operator", {"tree"}).exit_code, 0) << "and it goes on; " << uut.log();
 }
 
-TEST_F(shell, keeps_viewers_by_certificate_where_it_is_told_to) {
+TEST_F(remote_shell, keeps_viewers_by_certificate_where_it_is_told_to) {
   auto flags = listening();
   flags.insert(flags.end(), {"--shell-viewer-ca-file", *files / "viewers.pem"});
   server uut{dir, {"up"}, flags};
@@ -174,7 +97,7 @@ TEST_F(shell, keeps_viewers_by_certificate_where_it_is_told_to) {
   EXPECT_EQ(by("other", "operators.pem").exit_code, 3);
 }
 
-TEST_F(shell, reads_a_script_and_fails_with_its_first_error) {
+TEST_F(remote_shell, reads_a_script_and_fails_with_its_first_error) {
   server uut{dir, {"up"}, listening()};
   subprocess_spec spec;
   spec.argv = {"sh", "-c",
@@ -186,7 +109,7 @@ TEST_F(shell, reads_a_script_and_fails_with_its_first_error) {
   EXPECT_NE(done.out.find("{\"journal_queued\":0}"), std::string::npos) << "it goes on";
 }
 
-TEST_F(shell, comes_back_when_its_actor_is_killed_and_disturbs_nobody) {
+TEST_F(remote_shell, comes_back_when_its_actor_is_killed_and_disturbs_nobody) {
   auto flags = listening();
   flags.insert(flags.end(), {"--faults", "true"});
   server uut{dir, {"up"}, flags};
@@ -202,7 +125,7 @@ TEST_F(shell, comes_back_when_its_actor_is_killed_and_disturbs_nobody) {
   EXPECT_NE(reader["last_reason"].get<std::string>().find("an injected fault"), std::string::npos);
 }
 
-TEST_F(shell, does_not_start_without_what_it_needs) {
+TEST_F(remote_shell, does_not_start_without_what_it_needs) {
   const auto code = [&](std::vector<std::string> flags) {
     flags.insert(flags.begin(), {"up", "--data", dir / "data", "--workers", "0", "--dispatcher",
                                  "127.0.0.1:0", "--runner", "127.0.0.1:0"});
