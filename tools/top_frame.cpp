@@ -66,7 +66,7 @@ std::string counts(const top_sample& s) {
   std::string out = "runs     " + std::to_string(number(s.status, "waiting")) + " waiting";
   const auto runs = s.status.value("runs", json::object());
   for (const char* state : {"leased", "running", "done", "failed", "cancelled", "quarantined"})
-    out += "  " + std::to_string(number(runs, state)) + " " + state;
+    if (const auto n = number(runs, state); n > 0) out += "  " + std::to_string(n) + " " + state;
   return out;
 }
 

@@ -279,7 +279,7 @@ void killer::carry_out(const kind& what, std::size_t node, std::uint64_t seed) {
   auto well_since = healed;
   while (done && since_start() - healed < well_max) {
     const auto now = since_start();
-    if (!victims_.is_well(node)) well_since = since_start();
+    if (!is_well_after(node)) well_since = since_start();
     if (now - well_since >= well_for) {
       one.recovered = well_since - healed;
       break;
@@ -297,6 +297,20 @@ void killer::carry_out(const kind& what, std::size_t node, std::uint64_t seed) {
     log_.push_back(one);
   else
     failed_.emplace_back(one.kind, to_string(done.error()));
+}
+
+bool killer::is_well_after(std::size_t node) const {
+  if (!victims_.is_well(node)) return false;
+  if (node != 0) return true;
+  // What strikes the dispatcher's machine, sshd with it, strikes all runners.
+  for (std::size_t i = 1; i < fleet::nodes; ++i) {
+    const bool has_its_own = [&] {
+      const std::lock_guard held{mutex_};
+      return is_struck_[i];
+    }();
+    if (!has_its_own && !victims_.is_well(i)) return false;
+  }
+  return true;
 }
 
 void killer::wait() {

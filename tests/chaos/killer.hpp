@@ -41,10 +41,9 @@ public:
 
 private:
   struct kind;
-  struct job;
   static const std::vector<kind>& kinds();
   void carry_out(const kind& what, std::size_t node, std::uint64_t seed);
-  void begin(const kind& what, std::size_t node);
+  bool is_well_after(std::size_t node) const;
   std::optional<std::size_t> free_node(const std::vector<std::size_t>& of);
 
   fleet& victims_;
