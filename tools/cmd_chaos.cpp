@@ -14,10 +14,11 @@ namespace {
 
 struct chaos_args {
   double minutes = 3;
-  std::int64_t seconds = 0;
+  std::int64_t seconds = 0, heal_seconds = 180;
   std::uint64_t seed = 1;
   std::string folder = "/var/tmp", report;
   int plant = 0;
+  std::vector<std::string> only;
   bool as_json = false;
 };
 
@@ -41,7 +42,9 @@ int chaos(const chaos_args& a) {
   o.lasts = milliseconds{a.seconds > 0 ? a.seconds * 1000
                                        : static_cast<std::int64_t>(a.minutes * 60'000)};
   o.seed = a.seed;
+  o.heals = milliseconds{a.heal_seconds * 1000};
   o.plant = a.plant;
+  o.only = a.only;
   o.folder = folder;
   o.program = "/proc/" + std::to_string(::getpid()) + "/exe";
   std::error_code unread;
@@ -77,9 +80,14 @@ void add_chaos(CLI::App& app, outcome& out) {
       ->check(CLI::Range(0.1, 10'000.0))
       ->capture_default_str();
   sub->add_option("--seconds", a->seconds, "the same in seconds")->check(CLI::Range(1, 600'000));
+  sub->add_option("--heal-seconds", a->heal_seconds, "the longest until everything has ended then")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   sub->add_option("--seed", a->seed, "which faults come when")->capture_default_str();
   sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
       ->capture_default_str();
+  sub->add_option("--only", a->only, "kinds of faults, with commas; all when it is not given")
+      ->delimiter(',');
   sub->add_option("--report", a->report, "an HTML page of what happened");
 #ifdef NTRACE_CRASH_POINTS
   sub->add_option("--plant", a->plant, "a bug for it to find: docs/simulator.md, \"Planted bugs\"");

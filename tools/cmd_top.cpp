@@ -107,7 +107,8 @@ private:
       case top_style::good:
         return COLOR_PAIR(1);
       case top_style::bad:
-        return A_BOLD | COLOR_PAIR(2);
+        return static_cast<int>(static_cast<unsigned>(A_BOLD) |
+                                static_cast<unsigned>(COLOR_PAIR(2)));
       case top_style::plain:
         break;
     }

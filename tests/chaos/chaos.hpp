@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "config/clock.hpp"
 #include "config/result.hpp"
@@ -13,10 +14,12 @@ namespace ntrace::chaos {
 
 struct chaos_options {
   milliseconds lasts{180'000};  ///< Of the faults; then all is healed and judged.
+  milliseconds heals{180'000};  ///< The longest until everything has ended then.
   std::uint64_t seed = 1;
-  std::string folder;   ///< An empty one for everything that the run writes.
-  std::string program;  ///< The ntrace to try.
-  int plant = 0;        ///< A bug of config/mutation.hpp, where the program is built for tests.
+  std::string folder;               ///< An empty one for everything that the run writes.
+  std::string program;              ///< The ntrace to try.
+  std::vector<std::string> only{};  ///< Kinds of faults; empty: all. ec::bad_argument when unknown.
+  int plant = 0;  ///< A bug of config/mutation.hpp, where the program is built for tests.
   std::function<void(const std::string&)> progress{};  ///< A line now and then; may be null.
 };
 

@@ -222,13 +222,23 @@ const std::vector<killer::kind>& killer::kinds() {
   return all;
 }
 
-killer::killer(fleet& victims, std::uint64_t seed, time_point began)
+killer::killer(fleet& victims, std::uint64_t seed, time_point began,
+               const std::vector<std::string>& only)
     : victims_{victims}, random_{seed}, began_{began}, is_struck_(fleet::nodes, false) {
-  for (const auto& k : kinds())
+  for (const auto& k : kinds()) {
+    if (!only.empty() && std::find(only.begin(), only.end(), k.name) == only.end()) continue;
     if (std::string_view{k.name} == "clock_jump" && !victims.has_clocks())
       skipped_.emplace_back(k.name, "libfaketime is not installed");
     else
       usable_.push_back(&k);
+  }
+}
+
+std::string killer::unknown(const std::vector<std::string>& names) {
+  for (const auto& name : names)
+    if (std::none_of(kinds().begin(), kinds().end(), [&](const kind& k) { return name == k.name; }))
+      return name;
+  return "";
 }
 
 killer::~killer() { wait(); }

@@ -20,7 +20,9 @@ struct struck {
 
 class killer {
 public:
-  killer(fleet& victims, std::uint64_t seed, time_point began);
+  /// `only`: names of kinds; empty: all.
+  killer(fleet& victims, std::uint64_t seed, time_point began,
+         const std::vector<std::string>& only);
   ~killer();
   killer(const killer&) = delete;
   killer& operator=(const killer&) = delete;
@@ -38,6 +40,9 @@ public:
   std::vector<std::string> deaths() const;
   /// Kinds that this machine lacks something for.
   std::vector<std::pair<std::string, std::string>> skipped() const { return skipped_; }
+
+  /// Empty, or the first of `names` that is no kind.
+  static std::string unknown(const std::vector<std::string>& names);
 
 private:
   struct kind;

@@ -8,10 +8,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-json chaos(const std::string& seconds, const std::string& seed, const std::string& plant) {
+json chaos(const std::string& seed, std::vector<std::string> more) {
   const scratch dir;
-  std::vector<std::string> words{"chaos", "--seconds", seconds,  "--seed",  seed,
-                                 "--dir", dir.path(),  "--json", "--plant", plant};
+  std::vector<std::string> words{"chaos", "--seed", seed, "--dir", dir.path(), "--json"};
+  words.insert(words.end(), more.begin(), more.end());
   subprocess_spec spec;
   spec.argv = {program_path()};
   spec.argv.insert(spec.argv.end(), words.begin(), words.end());
@@ -36,7 +36,7 @@ json chaos(const std::string& seconds, const std::string& seed, const std::strin
 TEST(chaos, finds_nothing_wrong_and_repairs_everything) {
   NTRACE_NEEDS_ZONES();
   NTRACE_NEEDS_NETWORKS();
-  const auto seen = chaos("45", "7", "0");
+  const auto seen = chaos("7", {"--seconds", "45"});
   EXPECT_EQ(seen["violations"], json::array());
   EXPECT_GE(seen["faults"].size(), 25u);
   EXPECT_GE(seen["kinds"].size(), 12u);
@@ -46,14 +46,34 @@ TEST(chaos, finds_nothing_wrong_and_repairs_everything) {
     EXPECT_TRUE(seen["met"].contains(needed)) << needed << " was not put to the test";
 }
 
-class chaos_with_a_bug : public ::testing::TestWithParam<int> {};
-// As numbered in config/mutation.hpp.
-INSTANTIATE_TEST_SUITE_P(planted, chaos_with_a_bug, ::testing::Values(2, 8, 11, 18, 35));
+namespace {
+
+struct planted_bug {
+  const char *number, *name;  ///< As in config/mutation.hpp.
+  const char *faults, *seconds;
+};
+void PrintTo(const planted_bug& bug, std::ostream* out) { *out << bug.name; }
+
+class chaos_with_a_bug : public ::testing::TestWithParam<planted_bug> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    planted, chaos_with_a_bug,
+    ::testing::Values(planted_bug{"8", "outbox_deletes_on_send", "link_down,link_drop,tunnel_kill",
+                                  "30"},
+                      planted_bug{"10", "cancel_in_memory", "dispatcher_kill", "15"},
+                      planted_bug{"18", "script_failure_retried", "zone_kill", "15"},
+                      planted_bug{"35", "failed_run_keeps_its_worker", "zone_kill", "15"},
+                      planted_bug{"39", "restart_forgets_who_had_what", "dispatcher_kill", "15"}),
+    [](const ::testing::TestParamInfo<planted_bug>& bug) { return std::string{bug.param.name}; });
+
+}  // namespace
 
 TEST_P(chaos_with_a_bug, finds_it) {
   NTRACE_NEEDS_ZONES();
   NTRACE_NEEDS_NETWORKS();
-  const auto seen = chaos("30", "1", std::to_string(GetParam()));
+  const auto& bug = GetParam();
+  const auto seen = chaos("1", {"--plant", bug.number, "--only", bug.faults, "--seconds",
+                                bug.seconds, "--heal-seconds", "25"});
   EXPECT_FALSE(seen["violations"].empty());
   if (!seen["violations"].empty()) std::cout << seen["violations"][0].dump() << "\n";
 }
