@@ -65,6 +65,23 @@ public:
     return out;
   }
 
+  /// What grew over a long life; empty when nothing did.
+  std::string growth() const {
+    constexpr std::size_t long_life = 600;  // samples, one a second
+    constexpr std::array<std::pair<const char*, std::int64_t>, 3> slack{
+        {{"KiB of memory", 16 << 10}, {"descriptors", 32}, {"threads", 16}}};
+    if (all_.size() < long_life) return "";
+    std::string out;
+    for (std::size_t what = 0; what < 3; ++what) {
+      const auto first = median(what, 0, all_.size() / 4 + 1);
+      const auto last = median(what, all_.size() - all_.size() / 4 - 1, all_.size());
+      if (last > first + first / 5 + slack[what].second)
+        out += std::to_string(first) + " became " + std::to_string(last) + " " + slack[what].first +
+               "; ";
+    }
+    return out;
+  }
+
 private:
   std::int64_t median(std::size_t what, std::size_t from, std::size_t to) const {
     std::vector<std::int64_t> part;
@@ -302,8 +319,11 @@ result<json> run(const chaos_options& options) {
   std::map<std::string, std::uint64_t> missed;
   for (const auto& [kind, why] : chaos.failed()) ++missed[kind + ": " + why];
   auto processes = json::array();
-  for (std::size_t i = 0; i < fleet::nodes; ++i)
+  for (std::size_t i = 0; i < fleet::nodes; ++i) {
     processes.push_back(used[i].summary(all.server(i).name()));
+    if (const auto grown = used[i].growth(); !grown.empty())
+      judgement.add("resources", all.server(i).name() + ": " + grown);
+  }
   figures["lasted_ms"] = options.lasts.count();
   figures["faults"] = std::move(faults);
   figures["kinds"] = by_kind(chaos.log());

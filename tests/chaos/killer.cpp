@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <functional>
 
+#include "actors/zone/linux/cgroup.hpp"
 #include "net/socket.hpp"
 
 namespace ntrace::chaos {
@@ -93,6 +95,33 @@ result<void> flood(scene& s) {
     }
   });
   return out;
+}
+
+/// The memory cgroup that a node's server is put into, to be starved.
+std::string starving_group(const scene& s) {
+  const auto layout = zone::parse_cgroup_layout(read_file("/proc/self/mountinfo").value_or(""));
+  const auto v1 = layout.v1.find("memory");
+  return (v1 == layout.v1.end() ? layout.v2 : v1->second) + "/" + s.all.network().name(s.node);
+}
+
+/// What it has it keeps; the next page that it needs ends it.
+result<void> starve(scene& s) {
+  const auto group = starving_group(s);
+  if (::mkdir(group.c_str(), 0755) != 0) return fail(io_error("mkdir", group, errno));
+  const auto put = [&](const char* file, const std::string& text) {
+    const unique_fd fd{::open((group + file).c_str(), O_WRONLY | O_CLOEXEC)};
+    return fd && write_all(fd.get(), text);
+  };
+  const bool is_limited = put("/memory.limit_in_bytes", "65536") || put("/memory.max", "65536");
+  if (!is_limited || !put("/cgroup.procs", std::to_string(s.all.server(s.node).pid())))
+    return fail(ec::io, "no memory cgroup takes it");
+  return {};
+}
+
+result<void> feed(scene& s) {
+  s.all.server(s.node).kill();  // When nothing needed a page meanwhile.
+  ::rmdir(starving_group(s).c_str());
+  return s.all.server(s.node).start();
 }
 
 std::string filler(const scene& s) { return s.all.data(s.node) + "/filler"; }
@@ -200,6 +229,7 @@ const std::vector<killer::kind>& killer::kinds() {
       {"link_slow", runners, milliseconds{500}, milliseconds{3000},
        [](scene& s) { return s.all.network().slow_down(s.node, "256kbit"); }, heal},
       {"runner_kill", runners, {}, milliseconds{500}, kill, start},
+      {"runner_oom", runners, milliseconds{500}, milliseconds{1500}, starve, feed},
       {"runner_stop", runners, milliseconds{200}, milliseconds{5000}, stop, go_on},
       {"dispatcher_kill", dispatcher, {}, milliseconds{500}, kill, start},
       {"dispatcher_stop", dispatcher, milliseconds{200}, milliseconds{2000}, stop, go_on},

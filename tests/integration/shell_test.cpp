@@ -109,6 +109,26 @@ TEST_F(remote_shell, reads_a_script_and_fails_with_its_first_error) {
   EXPECT_NE(done.out.find("{\"journal_queued\":0}"), std::string::npos) << "it goes on";
 }
 
+TEST_F(remote_shell, completes_and_remembers_at_a_prompt) {
+  server uut{dir, {"up"}, listening()};
+  subprocess_spec spec;
+  // A terminal by script(1), typed into once the prompt is there.
+  spec.argv = {
+      "sh", "-c",
+      "mkfifo typed; (script -qec '" + program_path() +
+          " shell 127.0.0.1:" + std::to_string(view_port) +
+          "' /dev/null < typed > shown) & exec 3> typed; until grep -q 'ntrace>' shown; do "
+          ":; done; printf 'gau\\t journal_que\\nquit\\n' >&3; wait; cat shown"};
+  spec.env = {"HOME=" + dir.path(), "TERM=xterm"};
+  spec.cwd = dir.path();
+  const auto done = ok(run_subprocess(spec));
+  EXPECT_NE(done.out.find("you are a viewer"), std::string::npos) << done.out << done.err;
+  EXPECT_NE(done.out.find("journal_queued  0"), std::string::npos)
+      << "gau + tab is gauges; " << done.out;
+  const auto history = read_file(dir / ".ntrace_history").value_or("");
+  EXPECT_NE(history.find("gauges"), std::string::npos) << history;
+}
+
 TEST_F(remote_shell, comes_back_when_its_actor_is_killed_and_disturbs_nobody) {
   auto flags = listening();
   flags.insert(flags.end(), {"--faults", "true"});

@@ -222,3 +222,25 @@ TEST(tunnel_program, provisions_a_user_that_reaches_the_dispatcher_and_nothing_e
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
 }
+
+TEST(tunnel_program, lends_a_runners_shell_to_the_dispatchers_machine) {
+  scratch dispatcher_dir, runner_dir;
+  const auto target = at_free_port(), shell = at_free_port(), lent = at_free_port();
+  server dispatcher{dispatcher_dir, {"dispatcher"}, {"--dispatcher", target.text()}};
+  real_sshd sshd{dispatcher_dir, target, "AllowTcpForwarding yes", {{lent, shell}}};
+  server runner{runner_dir,
+                {"runner"},
+                std::vector<std::string>{
+                    "--tunnel", sshd.url(), "--tunnel-listen", at_free_port().text(),
+                    "--tunnel-key-file", sshd.key_file(), "--tunnel-known-hosts-file",
+                    sshd.known_hosts_file(), "--dispatcher", target.text(), "--shell", shell.text(),
+                    "--tunnel-reverse", lent.text() + "->" + shell.text(), "--workers", "0"}};
+  subprocess_result seen;
+  eventually(
+      20s,
+      [&] {
+        return (seen = run_ntrace({"shell", lent.text(), "tunnel"})).exit_code == 0;
+      },
+      [&] { return seen.err + runner.log(); });
+  EXPECT_NE(seen.out.find("state"), std::string::npos) << seen.out;
+}

@@ -191,6 +191,27 @@ TEST_P(zone_faults, names_who_survives_a_kill_and_goes_on_once_it_is_gone) {
   EXPECT_EQ(::rmdir(ice.c_str()), 0);
 }
 
+TEST_P(zone_faults, a_mount_that_somebody_holds_delays_no_boot_and_is_gone_with_its_holder) {
+  if (!is_root()) GTEST_SKIP() << "the root of another's process needs root";
+  ok(uut->boot({}));
+  EXPECT_TRUE(run("echo mine > /job/mine").ok());
+  // What a shell of root or a backup in there would do: its root cannot be unmounted.
+  const auto root = "/proc/" + std::to_string(uut->init_pid()) + "/root/job";
+  unique_fd held{::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  ASSERT_TRUE(held) << root;
+  for (int i = 0; i < 3; ++i) {
+    ok(uut->boot({}));
+    EXPECT_TRUE(run("test ! -e /job/mine").ok()) << "another generation's";
+  }
+  EXPECT_EQ(::faccessat(held.get(), "mine", F_OK, 0), 0) << "it is still mounted there";
+  held.reset();
+  ok(uut->end());
+  test::eventually(30s, [&] {
+    ok(helper->call({{"op", "facts"}, {"uuid", uuid}}));
+    return zone_store{dir.path(), uuid}.trash_entries() == 0;
+  });
+}
+
 TEST_P(zone_faults, an_init_that_is_stopped_is_ended_in_time) {
   if (!is_root()) GTEST_SKIP() << "signals to it need root";
   ok(uut->boot({}));
