@@ -13,6 +13,7 @@
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
+#include "actors/shell/shell_commands.hpp"
 #include "actors/tunnel/remote_command.hpp"
 #include "actors/tunnel/tunnel_settings.hpp"
 #include "actors/zone/linux/init_wire.hpp"
@@ -199,6 +200,26 @@ TEST(fuzz, init_records) {
          if (const auto r = zone::decode(input)) {
            ASSERT_EQ(zone::decode(zone::encode(*r))->argv, r->argv);
          }
+       });
+}
+
+TEST(fuzz, shell_requests) {
+  shell::faces process;
+  process.dispatcher = process.runner = [](std::string_view, const nlohmann::json& args) {
+    return nlohmann::json{{"args", args}};
+  };
+  process.tree = [] { return nlohmann::json::object(); };
+  process.child = [](std::string_view, const std::string&) { return result<void>{}; };
+  process.audit = [](const nlohmann::json&) { return result<void>{}; };
+  process.may_inject = true;
+  const shell::commands uut{process, shell::role::operator_};
+  fuzz("shell",
+       {R"({"versions":[1],"command":"hello"})",
+        R"({"versions":[1],"command":"why","args":["R"],"by":"me"})",
+        R"({"versions":[2,1],"command":"inject","args":["kill","a/b"],"by":"me","new":{}})"},
+       [&](const std::string& input) {
+         const auto answer = uut.answer(input);
+         ASSERT_NE(answer.contains("value"), answer.contains("error")) << answer.dump();
        });
 }
 
