@@ -1,6 +1,5 @@
 #include "supervision/caf_types.hpp"
 
-#include <cxxabi.h>
 #include <caf/actor_system.hpp>
 #include <caf/exit_reason.hpp>
 #include <caf/message.hpp>
@@ -13,19 +12,13 @@
 
 #include "config/gauges.hpp"
 #include "config/log.hpp"
+#include "supervision/type_name.hpp"
 
 namespace ntrace::supervision {
 namespace {
 
 const auto category = caf::atom("ntrace");
 using fact_list = std::vector<std::string>;  // name, value, name, value …
-
-std::string demangled(const char* name) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> readable{
-      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free};
-  return status == 0 ? readable.get() : name;
-}
 
 /// What kind of message an actor was handling: its leading atom, else the types of its parts.
 std::string kind_of(const caf::uniform_type_info_map& types, const caf::mailbox_element* m) {

@@ -1,5 +1,6 @@
 #include "supervision/facade.hpp"
 
+#include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_config.hpp>
 #include <caf/actor_control_block.hpp>
@@ -13,6 +14,8 @@
 #include "config/gauges.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/facade_view.hpp"
+#include "supervision/type_name.hpp"
 
 namespace ntrace::supervision {
 namespace {
@@ -70,12 +73,36 @@ public:
     const std::lock_guard lock{guard_};
     return fsm_.held();
   }
+  facade_doing doing() {
+    const std::lock_guard lock{guard_};
+    const auto oldest =
+        std::min_element(letters_.begin(), letters_.end(),
+                         [](const auto& a, const auto& b) { return a.first < b.first; });
+    if (oldest == letters_.end()) return {};
+    const auto& [atom, type] = oldest->second.kind;
+    const auto what = type                        ? demangled(type->name())
+                      : atom == caf::atom_value{} ? std::string{"a message"}
+                                                  : caf::to_string(atom);
+    return {what, std::chrono::duration_cast<milliseconds>(now() - oldest->second.came)};
+  }
 
 private:
+  /// What a message is, also when its content is moved from: an atom, or a type.
+  struct message_kind {
+    caf::atom_value atom{};
+    const std::type_info* type = nullptr;
+  };
+  static message_kind kind_of(const caf::message& content) {
+    if (content.empty()) return {};
+    if (content.match_element<caf::atom_value>(0)) return {content.get_as<caf::atom_value>(0), {}};
+    return {{}, content.type(0).second};
+  }
   struct letter {
     caf::strong_actor_ptr sender;
     caf::message_id mid;
     caf::message content;
+    message_kind kind{};
+    time_point came{};
   };
   struct delivery {
     caf::strong_actor_ptr to, from;
@@ -112,6 +139,8 @@ private:
     locked(context, [&] {
       const auto id = next_id_++;
       const auto bytes = bytes_of(l.content);
+      l.kind = kind_of(l.content);
+      l.came = now();
       const bool is_request = l.mid.is_request();
       hold(id, std::move(l));
       return fsm_.on_message(now(), id, bytes, is_request, deadline);
@@ -212,6 +241,11 @@ void clear_facade(const caf::actor& f, const std::string& reason) {
 void end_facade(const caf::actor& f) {
   if (auto* at = cast(f)) at->end();
 }
+facade_doing doing_of_facade(const caf::actor& front) {
+  auto* one = cast(front);
+  return one ? one->doing() : facade_doing{};
+}
+
 std::size_t held_by_facade(const caf::actor& f) {
   auto* at = cast(f);
   return at ? at->held() : 0;

@@ -1,6 +1,7 @@
 // What a supervisor tells about its children.
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/facade_view.hpp"
 #include "supervision/supervisor_state.hpp"
 #include "supervision/tree.hpp"
 
@@ -18,6 +19,10 @@ void collect_tree(self_ptr self, const caf::response_promise& promise, nlohmann:
     const auto front = front_of(self, id);
     children[i]["mailbox_size"] =
         front ? nlohmann::json(held_by_facade(front)) : nlohmann::json(nullptr);
+    if (const auto doing = front ? doing_of_facade(front) : facade_doing{}; !doing.what.empty()) {
+      children[i]["doing"] = doing.what;
+      children[i]["doing_ms"] = doing.since.count();
+    }
     if (children[i]["type"] != "supervisor") continue;
     const auto at = self->state.running.find(id);
     if (at == self->state.running.end()) continue;

@@ -137,8 +137,8 @@ const std::vector<command>& table() {
   static const std::vector<command> all{
       {"tree", "", "the supervision tree: incarnations, restarts, budget left, last end", "tree",
        false, 0, 0, [](const faces& f, const words&) { return f.tree(); }},
-      {"actors", "", "the same as a list, with what each has in its mailbox", "actors", false, 0, 0,
-       actors},
+      {"actors", "", "the same as a list, with each mailbox, and what each does now and since when",
+       "actors", false, 0, 0, actors},
       {"status", "", "queue, leases, runners, attempts, invariants", "status", false, 0, 0, status},
       {"leases", "", "who works on what, by which token, until when", "leases", false, 0, 0,
        of_status("leases")},

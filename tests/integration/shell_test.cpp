@@ -13,7 +13,8 @@ namespace {
 /// What does not change from one moment to the next.
 json lasting(json tree) {
   for (auto& child : tree["children"]) {
-    for (const char* passing : {"uptime_ms", "last_exit_ms_ago", "mailbox_size"})
+    for (const char* passing :
+         {"uptime_ms", "last_exit_ms_ago", "mailbox_size", "doing", "doing_ms"})
       child.erase(passing);
     if (child.contains("tree")) child["tree"] = lasting(child["tree"]);
   }

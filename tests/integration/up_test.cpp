@@ -36,7 +36,11 @@ TEST(up, carries_a_push_of_a_git_mirror_to_a_flame_graph) {
   EXPECT_NE(run_ntrace({"runs", "--repo", "o/r", "--dispatcher", uut.dispatcher}).out.find(run),
             std::string::npos);
   EXPECT_NE(run_ntrace({"workers", "--runner", uut.runner}).out.find("clean"), std::string::npos);
-  const auto doctor = run_ntrace({"doctor", "runner", "--runner", uut.runner}).out;
+  const auto doctor =
+      run_ntrace({"doctor", "runner", "--data", dir.path(), "--runner", uut.runner}).out;
+  for (const char* part : {"cgroups", "namespaces", "overlay", "zone", "disk"})
+    EXPECT_NE(doctor.find("ok        " + std::string{part}), std::string::npos) << doctor;
+  EXPECT_NE(doctor.find("over folders of " + dir.path()), std::string::npos) << doctor;
   EXPECT_NE(doctor.find("1 enrolled at " + uut.runner + ", 0 of them broken"), std::string::npos)
       << doctor;
   const auto missing =

@@ -1,4 +1,5 @@
 // The façade's cases of supervision/README.md, over real CAF mailboxes in virtual time.
+#include "supervision/facade_view.hpp"
 #include "tests/support/till.hpp"
 
 using namespace ntrace;
@@ -40,6 +41,29 @@ TEST(facade_H3, answers_requests_in_flight_with_the_reason_when_they_must_not_be
   ASSERT_EQ(code_of(answer), ec::child_failed);
   EXPECT_NE(answer.error().message.find("burst as told"), std::string::npos);
   EXPECT_EQ(w.ask<int>(front, ping::value, 1), 201);
+  w.stop(root);
+}
+
+TEST(facade, shows_the_oldest_request_that_is_not_answered_and_since_when) {
+  world w;
+  const auto r = std::make_shared<record>();
+  facade_options once;  // The content is moved on to the child then, and must not be needed.
+  once.resend = false;
+  const auto front = w.front(once);
+  const auto root =
+      spawn_supervisor(w.system, "root", one_for_one(), {worker(permanent("c"), r, front)});
+  w.settle();
+  EXPECT_EQ(doing_of_facade(front).what, "");
+  r->holds = true;
+  [[maybe_unused]] const auto first = w.self->request(front, caf::infinite, ping::value, 1);
+  w.settle();
+  w.run_for(milliseconds{70});
+  [[maybe_unused]] const auto second =
+      w.self->request(front, caf::infinite, std::string{"another"});
+  w.settle();
+  const auto seen = doing_of_facade(front);
+  EXPECT_EQ(seen.what, caf::to_string(ping::value));
+  EXPECT_EQ(seen.since, milliseconds{70});
   w.stop(root);
 }
 
