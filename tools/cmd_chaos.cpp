@@ -23,7 +23,9 @@ struct chaos_args {
 };
 
 /// The whole evidence as one archive; its path, or why there is none.
-std::string keep_evidence(const std::string& folder, std::uint64_t seed) {
+std::string keep_evidence(const std::string& folder, std::uint64_t seed, const json& figures) {
+  if (auto written = write_file_durably(folder + "/figures.json", figures.dump()); !written)
+    return "the evidence could not be kept: " + to_string(written.error());
   const auto archive =
       std::filesystem::current_path() / ("ntrace-chaos-" + std::to_string(seed) + ".tar.gz");
   subprocess_spec spec;
@@ -59,7 +61,7 @@ int chaos(const chaos_args& a) {
         !written)
       return report(written.error(), a.as_json);
   const bool is_fine = (*done)["violations"].empty();
-  if (!is_fine) std::cerr << keep_evidence(folder, a.seed) << "\n";
+  if (!is_fine) std::cerr << keep_evidence(folder, a.seed, *done) << "\n";
   // Its disks are mounts of this process: they go with it, and so may the folder.
   for (const auto& entry : std::filesystem::directory_iterator{folder, unread}) {
     std::error_code busy;

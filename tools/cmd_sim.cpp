@@ -2,6 +2,8 @@
 #include <iostream>
 #include <thread>
 
+#include "config/subprocess.hpp"
+#include "tests/sim/replay.hpp"
 #include "tests/sim/simulation.hpp"
 #include "tools/command.hpp"
 
@@ -11,7 +13,7 @@ namespace {
 struct sim_args {
   std::uint64_t seed = 1, runs = 1;
   double minutes = 0;
-  std::string faults;
+  std::string faults, archive;
   unsigned pushes = ~0u, processes = 0;
   bool as_json = false, shows_history = false, shows_coverage = false;
 };
@@ -53,6 +55,19 @@ int one_run(const sim_args& a) {
   return r.violations.empty() ? 0 : 1;
 }
 
+/// What is needed for a run to break it; prints that.
+sim::run_options show_shrunk(const sim::run_options& failing, const std::string& invariant) {
+  const auto small = sim::shrink(failing, invariant);
+  const auto again = sim::simulate(small);
+  std::cout << "shrunk to " << again.faults.size() << " faults and " << again.pushes
+            << " pushes:\n";
+  for (const auto& f : again.faults)
+    std::cout << "  " << f.at.count() << " ms " << to_string(f.kind) << " of runner " << f.target
+              << " for " << f.lasts.count() << " ms\n";
+  for (const auto& w : again.violations) std::cout << "  " << w.invariant << ": " << w.what << "\n";
+  return small;
+}
+
 /// The first seed that failed, shrunk, with the command that repeats it.
 void explain(std::uint64_t seed) {
   sim::run_options o;
@@ -61,15 +76,36 @@ void explain(std::uint64_t seed) {
   if (first.violations.empty()) return;
   const auto& v = first.violations.front();
   std::cout << "seed " << seed << " breaks " << v.invariant << ": " << v.what << "\n";
-  const auto small = sim::shrink(o, v.invariant);
-  const auto again = sim::simulate(small);
-  std::cout << "shrunk from " << first.faults.size() << " faults and " << first.pushes
-            << " pushes to " << again.faults.size() << " and " << again.pushes << ":\n";
-  for (const auto& f : again.faults)
-    std::cout << "  " << f.at.count() << " ms " << to_string(f.kind) << " of runner " << f.target
-              << " for " << f.lasts.count() << " ms\n";
-  for (const auto& w : again.violations) std::cout << "  " << w.invariant << ": " << w.what << "\n";
-  std::cout << "repeat with: " << command_of(small) << "\n";
+  std::cout << "of " << first.faults.size() << " faults and " << first.pushes << " pushes ";
+  std::cout << "repeat with: " << command_of(show_shrunk(o, v.invariant)) << "\n";
+}
+
+/// A recorded incident of `ntrace chaos`, with so many seeds for all that it does not say: who
+/// pushes when, and in which order what happens at once.
+int replay(const sim_args& a) {
+  subprocess_spec spec;
+  spec.argv = {"tar", "-xzOf", a.archive, "./figures.json"};
+  spec.output_bytes_max = 64u << 20;
+  const auto unpacked = run_subprocess(spec);
+  const auto figures =
+      unpacked && unpacked->ok() ? json::parse(unpacked->out, nullptr, false) : json();
+  if (!figures.is_object())
+    return report({ec::bad_argument, a.archive + " is no evidence of `ntrace chaos`", {}},
+                  a.as_json);
+  sim::run_options o;
+  o.plan = sim::plan_of(figures, sim::fault_phase);
+  std::uint64_t failed = 0, runs = 0;
+  for (o.seed = a.seed; runs < a.runs && failed == 0; ++o.seed, ++runs) {
+    const auto seen = sim::simulate(o).violations;
+    if (seen.empty()) continue;
+    ++failed;
+    std::cout << "seed " << o.seed << " breaks " << seen.front().invariant << ": "
+              << seen.front().what << "\n";
+    show_shrunk(o, seen.front().invariant);
+  }
+  std::cout << "replayed " << o.plan->size() << " of " << figures["faults"].size()
+            << " faults with " << runs << " seeds, violations " << failed << "\n";
+  return failed == 0 ? 0 : 1;
 }
 
 int many_runs(const sim_args& a) {
@@ -128,11 +164,17 @@ void add_sim(CLI::App& app, outcome& out) {
   a->faults = "all";
   sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number");
   sub->add_option("--pushes", a->pushes, "with one run: at most so many pushes");
+  sub->add_option("--replay", a->archive,
+                  "the faults of this evidence of `ntrace chaos`, with each of the seeds")
+      ->check(CLI::ExistingFile);
   sub->add_flag("--history", a->shows_history, "with one run: print each fact");
   sub->add_flag("--coverage", a->shows_coverage, "print what was met, and how often");
   sub->add_flag("--json", a->as_json, "print JSON");
   sub->callback([&out, a] {
-    out.run = [a] { return a->runs == 1 && a->minutes == 0 ? one_run(*a) : many_runs(*a); };
+    out.run = [a] {
+      if (!a->archive.empty()) return replay(*a);
+      return a->runs == 1 && a->minutes == 0 ? one_run(*a) : many_runs(*a);
+    };
   });
 }
 

@@ -23,8 +23,14 @@ json chaos(const std::string& seed, std::vector<std::string> more) {
   EXPECT_TRUE(figures.is_object()) << done.out << done.err;
   if (!figures.is_object()) return json::object();
   EXPECT_EQ(done.exit_code, figures["violations"].empty() ? 0 : 1) << done.err;
-  const bool is_kept = std::filesystem::exists(dir / ("ntrace-chaos-" + seed + ".tar.gz"));
+  const auto evidence = dir / ("ntrace-chaos-" + seed + ".tar.gz");
+  const bool is_kept = std::filesystem::exists(evidence);
   EXPECT_EQ(is_kept, !figures["violations"].empty()) << "evidence is kept of violations";
+  if (is_kept) {
+    const auto again = run_ntrace({"sim", "--replay", evidence, "--runs", "20"});
+    EXPECT_EQ(again.exit_code, 0) << "without the bug: " << again.out << again.err;
+    EXPECT_NE(again.out.find("faults with 20 seeds, violations 0"), std::string::npos) << again.out;
+  }
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator{dir.path(), none})
     EXPECT_TRUE(entry.path().extension() == ".gz") << "left behind: " << entry.path();

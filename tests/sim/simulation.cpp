@@ -9,7 +9,6 @@
 namespace ntrace::sim {
 namespace {
 
-constexpr milliseconds fault_phase{60'000};
 constexpr milliseconds quiet_phase{180'000};  // Liveness must hold by then.
 constexpr milliseconds quiet_slice{20'000};   // Between looks whether they hold already.
 constexpr milliseconds client_timeout{5000};
@@ -51,7 +50,10 @@ public:
     for (auto& r : runners_) r->start();
     plan_pushes(out);
     // The plan is drawn whole whichever of it is used, so that leaving faults out changes no other.
-    for (const auto& f : draw_faults(world_.random, fault_phase, runner_count_)) {
+    auto plan = draw_faults(world_.random, fault_phase, runner_count_);
+    if (options_.plan) plan = *options_.plan;
+    for (auto f : plan) {
+      f.target %= runner_count_;
       if (options_.faults && std::find(options_.faults->begin(), options_.faults->end(),
                                        f.number) == options_.faults->end())
         continue;

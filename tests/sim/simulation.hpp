@@ -13,6 +13,8 @@ struct run_options {
   std::uint64_t seed = 1;
   /// Only these of the plan's faults; none: all of them.
   std::optional<std::vector<unsigned>> faults;
+  /// In place of the plan that the seed draws; targets are taken modulo the runners that it has.
+  std::optional<std::vector<fault>> plan;
   unsigned pushes_max = ~0u;  ///< Fewer than the seed would have.
   bool keeps_history = false;
 };
@@ -26,6 +28,7 @@ struct run_outcome {
   std::vector<std::string> history;
 };
 run_outcome simulate(const run_options& options);
+inline constexpr milliseconds fault_phase{60'000};  ///< Faults come within it; then all is to heal.
 
 /// The smallest faults and pushes that still break the same invariant, by bisection, then one by
 /// one. At most `tries` runs.
