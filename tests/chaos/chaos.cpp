@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
+#include <sstream>
 
 #include "config/sqlite.hpp"
 #include "tests/chaos/killer.hpp"
@@ -39,10 +41,31 @@ std::size_t entries(const std::string& folder) {
   return out;
 }
 
-/// Memory, descriptors and threads of one process over time; a new incarnation begins anew.
+/// Children that ended and were not waited for.
+std::int64_t zombies_of(const std::string& proc) {
+  std::error_code gone;
+  std::int64_t out = 0;
+  for (const auto& task : std::filesystem::directory_iterator{proc + "/task", gone}) {
+    std::istringstream children{read_file(task.path().string() + "/children").value_or("")};
+    for (std::string pid; children >> pid;) {
+      const auto stat = read_file("/proc/" + pid + "/stat").value_or("");
+      const auto at = stat.rfind(") ");
+      if (at != std::string::npos && stat.compare(at, 3, ") Z") == 0) ++out;
+    }
+  }
+  return out;
+}
+
+std::int64_t kib_used(const std::string& disk) {
+  struct statvfs facts {};
+  if (::statvfs(disk.c_str(), &facts) != 0) return 0;
+  return static_cast<std::int64_t>((facts.f_blocks - facts.f_bfree) * facts.f_frsize / 1024);
+}
+
+/// What one process holds over time; a new incarnation begins anew.
 class resources {
 public:
-  void sample(const process& of) {
+  void sample(const process& of, const std::string& disk) {
     const int pid = of.pid();
     if (pid <= 0) return;
     if (pid != pid_) all_.clear();
@@ -54,12 +77,12 @@ public:
         at == std::string::npos ? 0 : std::strtoll(status.c_str() + at + 6, nullptr, 10);
     if (rss > 0)
       all_.push_back({rss, static_cast<std::int64_t>(entries(proc + "/fd")),
-                      static_cast<std::int64_t>(entries(proc + "/task"))});
+                      static_cast<std::int64_t>(entries(proc + "/task")), zombies_of(proc),
+                      kib_used(disk)});
   }
   json summary(const std::string& name) const {
     json out{{"name", name}, {"samples", all_.size()}};
-    const char* names[] = {"rss_kib", "descriptors", "threads"};
-    for (std::size_t what = 0; what < 3; ++what)
+    for (std::size_t what = 0; what < names.size(); ++what)
       out[names[what]] = {median(what, 0, all_.size() / 4 + 1),
                           median(what, all_.size() - all_.size() / 4 - 1, all_.size()), most(what)};
     return out;
@@ -67,17 +90,17 @@ public:
 
   /// What grew over a long life; empty when nothing did.
   std::string growth() const {
-    constexpr std::size_t long_life = 600;  // samples, one a second
-    constexpr std::array<std::pair<const char*, std::int64_t>, 3> slack{
-        {{"KiB of memory", 16 << 10}, {"descriptors", 32}, {"threads", 16}}};
+    constexpr std::size_t long_life =
+        600;  // samples, one a second
+              // The disk holds what was pushed, and is bounded by itself.
+    constexpr std::array<std::int64_t, 4> slack{16 << 10, 32, 16, 8};
     if (all_.size() < long_life) return "";
     std::string out;
-    for (std::size_t what = 0; what < 3; ++what) {
+    for (std::size_t what = 0; what < slack.size(); ++what) {
       const auto first = median(what, 0, all_.size() / 4 + 1);
       const auto last = median(what, all_.size() - all_.size() / 4 - 1, all_.size());
-      if (last > first + first / 5 + slack[what].second)
-        out += std::to_string(first) + " became " + std::to_string(last) + " " + slack[what].first +
-               "; ";
+      if (last > first + first / 5 + slack[what])
+        out += std::to_string(first) + " became " + std::to_string(last) + " " + names[what] + "; ";
     }
     return out;
   }
@@ -96,8 +119,10 @@ private:
     for (const auto& one : all_) out = std::max(out, one[what]);
     return out;
   }
+  static constexpr std::array<const char*, 5> names{"rss_kib", "descriptors", "threads", "zombies",
+                                                    "disk_kib"};
   int pid_ = -1;
-  std::vector<std::array<std::int64_t, 3>> all_;
+  std::vector<std::array<std::int64_t, names.size()>> all_;
 };
 
 result<std::uint64_t> count(const std::string& path, const char* query) {
@@ -271,7 +296,7 @@ result<json> run(const chaos_options& options) {
       next_strike = now + milliseconds{gap_least_ms + random.below(gap_most_ms - gap_least_ms)};
     }
     if (now >= next_sample) {
-      for (std::size_t i = 0; i < fleet::nodes; ++i) used[i].sample(all.server(i));
+      for (std::size_t i = 0; i < fleet::nodes; ++i) used[i].sample(all.server(i), all.disk(i));
       next_sample = now + sample_every;
     }
     if (now >= next_word) {

@@ -125,9 +125,9 @@ fleet::~fleet() {
   }
 }
 
-std::string fleet::data(std::size_t node) const {
-  return folder_ + "/node" + std::to_string(node) + "/data";
-}
+std::string fleet::data(std::size_t node) const { return disk(node) + "/data"; }
+
+std::string fleet::disk(std::size_t node) const { return folder_ + "/node" + std::to_string(node); }
 
 result<void> fleet::make_certificates() const {
   const auto in = [this](const char* name) { return folder_ + "/" + name; };
@@ -205,7 +205,7 @@ result<void> fleet::set_up() {
   sshd_ = std::make_unique<process>("sshd", network_->name(0), ssh_.argv(),
                                     std::vector<std::string>{}, folder_ + "/sshd.log");
   for (std::size_t i = 0; i < nodes; ++i) {
-    const auto top = folder_ + "/node" + std::to_string(i);
+    const auto top = disk(i);
     if (auto folder = make_folders(top, 0711); !folder) return folder;
     if (::mount("ntrace-chaos", top.c_str(), "tmpfs", 0, disk_size) != 0)
       return fail(io_error("mount a disk at", top, errno));

@@ -60,6 +60,7 @@ public:
   process& server(std::size_t node) { return *servers_.at(node); }
   process& sshd() { return *sshd_; }
   std::string data(std::size_t node) const;
+  std::string disk(std::size_t node) const;  ///< Where that is mounted.
   /// What pushes are made of: one whose script succeeds, and one whose script fails.
   std::string package() const { return folder_ + "/package"; }
   std::string failing_package() const { return folder_ + "/failing"; }

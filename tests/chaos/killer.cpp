@@ -124,6 +124,16 @@ result<void> feed(scene& s) {
   return s.all.server(s.node).start();
 }
 
+/// The node's disk as its helper has it, where zones are made.
+result<void> remount(scene& s, const std::string& how) {
+  const auto disk = s.all.disk(s.node);
+  const int pid = s.all.helper(s.node);
+  if (pid <= 0) return how == "rw" ? result<void>{} : fail(ec::not_found, "there is no helper now");
+  auto done = command(
+      {"nsenter", "-m", "-t", std::to_string(pid), "mount", "-o", "remount,bind," + how, disk});
+  return done ? result<void>{} : fail(done.error());
+}
+
 std::string filler(const scene& s) { return s.all.data(s.node) + "/filler"; }
 
 result<void> fill_disk(scene& s) {
@@ -229,6 +239,7 @@ const std::vector<killer::kind>& killer::kinds() {
       {"link_slow", runners, milliseconds{500}, milliseconds{3000},
        [](scene& s) { return s.all.network().slow_down(s.node, "256kbit"); }, heal},
       {"runner_kill", runners, {}, milliseconds{500}, kill, start},
+      {"dispatcher_oom", dispatcher, milliseconds{500}, milliseconds{1500}, starve, feed},
       {"runner_oom", runners, milliseconds{500}, milliseconds{1500}, starve, feed},
       {"runner_stop", runners, milliseconds{200}, milliseconds{5000}, stop, go_on},
       {"dispatcher_kill", dispatcher, {}, milliseconds{500}, kill, start},
@@ -238,6 +249,8 @@ const std::vector<killer::kind>& killer::kinds() {
          ::unlink(filler(s).c_str());
          return {};
        }},
+      {"disk_readonly", runners, milliseconds{200}, milliseconds{2000},
+       [](scene& s) { return remount(s, "ro"); }, [](scene& s) { return remount(s, "rw"); }},
       {"clock_jump", everyone, milliseconds{500}, milliseconds{3000},
        [](scene& s) -> result<void> {
          const int hours = static_cast<int>(s.random.below(97)) - 48;

@@ -73,8 +73,8 @@ std::string report_text(const json& f) {
            right(seconds(number(k, "median_ms")), 9) + right(seconds(number(k, "p99_ms")), 9) +
            right(seconds(number(k, "worst_ms")), 9) + "\n";
   out += "\nin the first and last quarter of the last life, and the most\n" +
-         padded("PROCESS", 14) + right("KIB", 24) + right("DESCRIPTORS", 16) +
-         right("THREADS", 16) + "\n";
+         padded("PROCESS", 12) + right("KIB", 22) + right("DESCRIPTORS", 13) +
+         right("THREADS", 11) + right("ZOMBIES", 9) + right("DISK, KIB", 20) + "\n";
   for (const auto& p : f["processes"]) {
     const auto three = [&](const char* what, std::size_t width) {
       std::string text;
@@ -82,8 +82,8 @@ std::string report_text(const json& f) {
         text += (text.empty() ? "" : " ") + std::to_string(n.get<std::int64_t>());
       return right(text, width);
     };
-    out += padded(p["name"], 14) + three("rss_kib", 24) + three("descriptors", 16) +
-           three("threads", 16) + "\n";
+    out += padded(p["name"], 12) + three("rss_kib", 22) + three("descriptors", 13) +
+           three("threads", 11) + three("zombies", 9) + three("disk_kib", 20) + "\n";
   }
   for (const auto& s : f["skipped"])
     out += "not tried: " + s.value("kind", "") + ", for " + s.value("why", "") + "\n";

@@ -25,6 +25,8 @@ const std::map<std::string, fault_kind, std::less<>>& likes() {
       {"runner_stop", fault_kind::half_open},
       {"dispatcher_kill", fault_kind::crash_dispatcher},
       {"disk_full", fault_kind::disk_full},
+      {"disk_readonly", fault_kind::disk_full},
+      {"dispatcher_oom", fault_kind::crash_dispatcher},
       {"clock_jump", fault_kind::wall_jump},
   };
   return all;

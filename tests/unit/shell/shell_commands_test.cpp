@@ -74,7 +74,8 @@ TEST_F(shell_commands, say_hello_with_what_the_role_may_do) {
 }
 
 TEST_F(shell_commands, let_a_viewer_do_nothing_that_acts) {
-  for (const auto& c : say(role::operator_, "hello")["value"]["commands"]) {
+  const auto hello = say(role::operator_, "hello");
+  for (const auto& c : hello["value"]["commands"]) {
     if (!c["acts"]) continue;
     const std::string name = c["name"];
     const auto words = c["args"].get<std::string>();
