@@ -99,6 +99,34 @@ auto of_status(const char* member) {
   };
 }
 
+/// The one of `list` whose member "run" is that; null when there is none.
+json about(const std::string& run, const json& list) {
+  for (const auto& one : list)
+    if (one.is_object() && one.value("run", "") == run) return one;
+  return nullptr;
+}
+
+/// What each actor of this process has of a run: journal, queue, runner, zone.
+result<json> trace(const faces& f, const words& args) {
+  const auto& run = args[0];
+  auto out = json::object();
+  if (f.dispatcher) {
+    auto why = f.dispatcher("why", json::array({run}));
+    auto state = why ? f.dispatcher("status", json::array()) : fail(why.error());
+    if (!state) return fail(state.error());
+    out["lease"] = about(run, state->value("leases", json::array()));
+    out["journal"] = std::move(*why);
+  }
+  if (f.runner) {
+    const auto state = f.runner("status", json::array());
+    const auto workers = state ? f.runner("workers", json::array()) : state;
+    if (!workers) return fail(workers.error());
+    out["attempt"] = about(run, state->value("attempts", json::array()));
+    out["worker"] = about(run, *workers);
+  }
+  return out;
+}
+
 result<json> gauge_list(const faces&, const words& args) {
   auto out = json::object();
   for (const auto& [name, value] : gauges::snapshot())
@@ -150,6 +178,8 @@ const std::vector<command>& table() {
       {"show", "RUN", "one run with its attempts", "show RUN", false, 1, 1, of_dispatcher("show")},
       {"why", "RUN", "every step of a run, and what it waits for", "why RUN", false, 1, 1,
        of_dispatcher("why")},
+      {"trace", "RUN", "one run through all actors here: journal, lease, attempt, worker",
+       "trace RUN", false, 1, 1, trace},
       {"workers", "", "a runner's worker zones: state, repairs, generation, last proof", "workers",
        false, 0, 0, of_runner("workers")},
       {"tunnel", "", "the tunnel: state, round trips, connections, restarts", "tunnel", false, 0, 0,

@@ -90,9 +90,8 @@ public:
 
   /// What grew over a long life; empty when nothing did.
   std::string growth() const {
-    constexpr std::size_t long_life =
-        600;  // samples, one a second
-              // The disk holds what was pushed, and is bounded by itself.
+    constexpr std::size_t long_life = 300;  // samples, one a second
+    // The disk holds what was pushed, and is bounded by itself.
     constexpr std::array<std::int64_t, 4> slack{16 << 10, 32, 16, 8};
     if (all_.size() < long_life) return "";
     std::string out;

@@ -26,6 +26,9 @@ TEST_F(situation, a_run_waits_and_why_says_for_what) {
   const auto why = as_viewer({"why", run}).out;
   EXPECT_TRUE(has(why, "waits_for") && has(why, "enrolled")) << why;
   EXPECT_TRUE(has(as_viewer({"status"}).out, "waiting")) << "and how many do";
+  const auto traced = value_of(as_viewer({"--json", "trace", run}));
+  EXPECT_EQ(traced["journal"].value("run", ""), run) << traced;
+  EXPECT_TRUE(traced["lease"].is_null() && traced["worker"].is_null()) << "nobody has it";
 }
 
 TEST_F(situation, a_run_must_end_and_cancel_ends_it) {

@@ -124,6 +124,15 @@ TEST_F(shell_commands, ask_the_role_that_knows) {
   EXPECT_FALSE(say(role::viewer, "status")["value"]["runner"].contains("gauges"));
 }
 
+TEST_F(shell_commands, trace_a_run_through_all_that_have_something_of_it) {
+  const auto seen = say(role::viewer, "trace", {"R"})["value"];
+  EXPECT_EQ(asked, (std::vector<std::string>{R"(dispatcher.why["R"])", "dispatcher.status[]",
+                                             "runner.status[]", "runner.workers[]"}));
+  EXPECT_EQ(seen["lease"], json({{"run", "R"}}));
+  EXPECT_TRUE(seen["attempt"].is_null()) << "it has none";
+  EXPECT_TRUE(seen.contains("journal"));
+}
+
 TEST_F(shell_commands, say_so_when_the_process_has_not_the_role) {
   auto without = process();
   without.dispatcher = {};
