@@ -319,12 +319,13 @@ void killer::carry_out(const kind& what, std::size_t node, std::uint64_t seed) {
   };
   struck one{what.name, node, since_start(), {}, milliseconds{-1}};
   auto done = what.strike(here);
-  if (done && what.heal) {
+  if (done && what.heal)
     chaos::wait(what.least +
                 milliseconds{random.below(
                     static_cast<std::uint64_t>((what.most - what.least).count()) + 1)});
-    done = what.heal(here);
-  }
+  // Also what was caused only in part.
+  if (what.heal)
+    if (auto mended = what.heal(here); done && !mended) done = mended;
   const auto healed = since_start();
   one.lasted = healed - one.at;
   std::string death;

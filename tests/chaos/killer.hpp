@@ -1,6 +1,7 @@
 #pragma once
 // The seeded killer: which fault strikes whom, for how long, and when all is well again.
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,8 +15,8 @@ struct struck {
   std::string kind;
   std::size_t node = 0;
   milliseconds at{0}, lasted{0};  ///< Since the start of the run.
-  milliseconds recovered{
-      -1};  ///< From the end of the fault until it was well and stayed so; -1: never.
+  /// From the end of the fault until it was well and stayed so; -1: never.
+  milliseconds recovered{-1};
 };
 
 class killer {
