@@ -116,8 +116,10 @@ void guard(caf::scheduled_actor* self, const char* name) {
   self->set_default_handler(
       [name](caf::scheduled_actor* me, caf::message_view& view) -> caf::result<caf::message> {
         const auto& content = view.content();
-        if (content.match_elements<fault_atom, std::string>())
+        if (content.match_elements<fault_atom, std::string>()) {
           fail_as_told(content.get_as<std::string>(1));
+          return caf::message{};
+        }
         static auto& unexpected = gauges::value("actor_messages_unexpected");
         ++unexpected;
         log::warn("actor.message_unexpected",

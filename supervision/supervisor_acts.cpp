@@ -43,7 +43,7 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
     self->send_exit(at->second.address, caf::exit_reason::kill);
     done();
   } else if (verb == "throw" || verb == "hang") {
-    self->send(at->second.address, fault_atom::value, verb);
+    caf::anon_send(at->second.address, fault_atom::value, verb);
     done();
   } else {
     return to_caf({ec::bad_argument, "no verb \"" + verb + "\"", {}});

@@ -8,6 +8,7 @@
 #include "config/subprocess.hpp"
 #include "tests/chaos/chaos.hpp"
 #include "tools/command.hpp"
+#include "tools/serve.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -29,16 +30,40 @@ std::string keep_evidence(const std::string& folder, std::uint64_t seed, const j
   const auto archive =
       std::filesystem::current_path() / ("ntrace-chaos-" + std::to_string(seed) + ".tar.gz");
   subprocess_spec spec;
-  spec.argv = {"tar", "-czf", archive, "--exclude=zones", "-C", folder, "."};
+  spec.argv = {"tar", "-czf", archive, "--exclude=zones", "--exclude=*.key", "--exclude=ssh",
+               "-C",  folder, "."};
   const auto done = run_subprocess(spec);
   return done && done->ok() ? "evidence: " + archive.string()
                             : "the evidence could not be kept: " + (done ? done->err : "no tar");
 }
 
+/// Everything that a run writes; taken away with it, disks that are still mounted there first.
+class run_folder {
+public:
+  explicit run_folder(const std::string& parent) : path_{parent + "/ntrace-chaos.XXXXXX"} {
+    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
+  }
+  ~run_folder() {
+    std::error_code busy;
+    for (const auto& entry : std::filesystem::directory_iterator{path_, busy}) {
+      ntrace::chaos::unmount(entry.path());
+      std::filesystem::remove_all(entry.path(), busy);
+    }
+    std::filesystem::remove(path_, busy);
+  }
+  run_folder(const run_folder&) = delete;
+  run_folder& operator=(const run_folder&) = delete;
+  const std::string& path() const { return path_; }
+
+private:
+  std::string path_;
+};
+
 int chaos(const chaos_args& a) {
-  auto folder = a.folder + "/ntrace-chaos.XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr)
-    return report(io_error("make a folder below", a.folder, errno), a.as_json);
+  block_signals();
+  const run_folder own{a.folder};
+  const auto& folder = own.path();
+  if (folder.empty()) return report(io_error("make a folder below", a.folder, errno), a.as_json);
   std::filesystem::permissions(folder, std::filesystem::perms{0711});
   ntrace::chaos::chaos_options o;
   o.lasts = milliseconds{a.seconds > 0 ? a.seconds * 1000
@@ -53,6 +78,7 @@ int chaos(const chaos_args& a) {
   if (const auto self = std::filesystem::read_symlink("/proc/self/exe", unread); !unread)
     o.program = self;
   o.progress = [](const std::string& line) { std::cerr << line << std::endl; };
+  o.is_cancelled = [] { return wait_signal(milliseconds{0}) != 0; };
   const auto done = ntrace::chaos::run(o);
   if (!done) return report(done.error(), a.as_json);
   std::cout << (a.as_json ? done->dump() + "\n" : ntrace::chaos::report_text(*done));
@@ -62,13 +88,6 @@ int chaos(const chaos_args& a) {
       return report(written.error(), a.as_json);
   const bool is_fine = (*done)["violations"].empty();
   if (!is_fine) std::cerr << keep_evidence(folder, a.seed, *done) << "\n";
-  // Its disks are mounts of this process: they go with it, and so may the folder.
-  for (const auto& entry : std::filesystem::directory_iterator{folder, unread}) {
-    std::error_code busy;
-    ntrace::chaos::unmount(entry.path());
-    std::filesystem::remove_all(entry.path(), busy);
-  }
-  std::filesystem::remove(folder, unread);
   return is_fine ? 0 : 1;
 }
 

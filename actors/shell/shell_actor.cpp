@@ -160,7 +160,10 @@ faces faces_of(caf::actor_system& system, const shell_options& options, const sh
     log::warn("shell.act", {{"command", entry["command"].get<std::string>()},
                             {"args", entry["args"].dump()},
                             {"by", entry["by"].get<std::string>()}});
-    return audit->note(entry);
+    ++gauges::value("shell_acts");
+    auto noted = audit->note(entry);
+    if (!noted) ++gauges::value("shell_audit_failures");
+    return noted;
   };
   out.may_inject = options.may_inject;
   out.program = options.program;

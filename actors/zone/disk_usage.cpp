@@ -139,7 +139,10 @@ disk_watch::finding disk_watch::look(time_point now) {
 
 bool disk_watch::is_beyond_bound(milliseconds within) const {
   disk_usage usage{upper_, cgroup_, root_};
-  return usage.step(steady_clock::now() + within).value_or(0) > bound_;
+  const bool is_beyond = usage.step(steady_clock::now() + within).value_or(0) > bound_;
+  ++gauges::value("zone_disk_measurements");
+  if (is_beyond) ++gauges::value("zone_disk_bounds_broken");
+  return is_beyond;
 }
 
 std::optional<disk_room> room_on_disk_of(const std::string& path) {

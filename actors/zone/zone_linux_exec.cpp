@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -157,9 +156,8 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
 
 /// Seen through init's root: an overlay tells of the file system of its writable layer.
 bool zone_linux::is_disk_full() const {
-  struct statvfs facts {};
-  if (::statvfs(("/proc/" + std::to_string(pid_) + "/root").c_str(), &facts) != 0) return false;
-  return facts.f_bavail * facts.f_frsize < disk_room_min || facts.f_favail == 0;
+  const auto room = room_on_disk_of("/proc/" + std::to_string(pid_) + "/root");
+  return room && (room->bytes < disk_room_min || room->files == 0);
 }
 
 /// One record of init while exec `id` runs: true when that is over.

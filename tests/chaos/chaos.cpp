@@ -240,9 +240,12 @@ std::string leftovers(fleet& all) {
   return out;
 }
 
-void judge_processes(fleet& all, verdict& out) {
+/// One that is not done would wait for what never ends: that is a violation already.
+void judge_processes(fleet& all, bool is_done, verdict& out) {
   for (std::size_t i = fleet::nodes; i-- > 0;)
-    if (const int code = all.server(i).stop(stop_max); code != 0)
+    if (!is_done)
+      all.server(i).kill();
+    else if (const int code = all.server(i).stop(stop_max); code != 0)
       out.add("stop", all.server(i).name() + " ended with " + std::to_string(code) +
                           " when it was asked to");
   for (std::size_t i = 0; i < fleet::nodes; ++i)
@@ -288,7 +291,12 @@ result<json> run(const chaos_options& options) {
   killer chaos{all, random.next(), began, options.only};
   load pushes{all};
   time_point next_strike = began, next_sample = began, next_word = began + say_every;
-  while (since(began) < options.lasts) {
+  bool is_cancelled = false;
+  const auto goes_on = [&] {
+    is_cancelled = is_cancelled || (options.is_cancelled && options.is_cancelled());
+    return !is_cancelled;
+  };
+  while (since(began) < options.lasts && goes_on()) {
     const auto now = steady_clock::now();
     if (now >= next_strike) {
       chaos.strike();
@@ -309,9 +317,12 @@ result<json> run(const chaos_options& options) {
   say("faults are over, " + std::to_string(chaos.log().size()) + " of them; all is to end well");
   pushes.finish();
   const auto quiet = steady_clock::now();
-  while (!is_all_done(all) && since(quiet) < options.heals) wait(look);
+  bool is_done = is_all_done(all);
+  for (; goes_on() && !is_done && since(quiet) < options.heals; is_done = is_all_done(all))
+    wait(look);
+  if (is_cancelled) return fail(ec::cancelled, "chaos was interrupted; nothing was judged");
   figures["all_done_ms"] = since(quiet).count();
-  if (!is_all_done(all))
+  if (!is_done)
     judgement.add(
         "L1", "not all was done " + std::to_string(options.heals.count() / 1000) +
                   " s after the last fault: " + [&] {
@@ -324,7 +335,7 @@ result<json> run(const chaos_options& options) {
       restarts +=
           status->value("gauges", json::object()).value("supervisor_restarts", std::int64_t{0});
   figures["restarts"] = restarts;
-  judge_processes(all, judgement);
+  judge_processes(all, is_done, judgement);
   judgement.judge(all, pushes, figures);
   for (const auto& death : chaos.deaths()) judgement.add("death", death);
   auto faults = json::array();

@@ -20,6 +20,7 @@ struct chaos_options {
   std::string program;              ///< The ntrace to try.
   std::vector<std::string> only{};  ///< Kinds of faults; empty: all. ec::bad_argument when unknown.
   int plant = 0;  ///< A bug of config/mutation.hpp, where the program is built for tests.
+  std::function<bool()> is_cancelled{};  ///< Asked now and then; true ends the run: ec::cancelled.
   std::function<void(const std::string&)> progress{};  ///< A line now and then; may be null.
 };
 

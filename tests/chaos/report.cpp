@@ -87,6 +87,8 @@ std::string report_text(const json& f) {
   }
   for (const auto& s : f["skipped"])
     out += "not tried: " + s.value("kind", "") + ", for " + s.value("why", "") + "\n";
+  for (const auto& [what, n] : f["missed"].items())
+    out += std::to_string(n.get<std::uint64_t>()) + " not caused: " + what + "\n";
   for (const auto& v : f["violations"])
     out += "violation " + v.value("invariant", "") + ": " + v.value("what", "") + "\n";
   return out + "\nviolations " + std::to_string(f["violations"].size()) +
