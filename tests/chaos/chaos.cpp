@@ -25,7 +25,7 @@ using nlohmann::json;
 
 constexpr milliseconds look{100}, sample_every{1'000}, say_every{10'000};
 constexpr std::uint64_t gap_least_ms = 300, gap_most_ms = 1'300;
-constexpr milliseconds stop_max{40'000};
+constexpr milliseconds stop_max{40'000}, reap_max{15'000};
 constexpr std::uint64_t attempts_max = 100;  // as the fleet's dispatcher is told
 
 void wait(milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())); }
@@ -254,7 +254,11 @@ void judge_processes(fleet& all, bool is_done, verdict& out) {
       if (const auto at = log.find(word); at != std::string::npos)
         out.add("log", all.server(i).name() + ": " + log.substr(at, log.find('\n', at) - at));
     }
-  if (const auto left = leftovers(all); !left.empty()) out.add("leftovers", left);
+  // The helper of who was killed ends its zones by itself.
+  const auto asked = steady_clock::now();
+  auto left = leftovers(all);
+  for (; !left.empty() && since(asked) < reap_max; left = leftovers(all)) wait(look);
+  if (!left.empty()) out.add("leftovers", left);
 }
 
 /// Mounts of its own, which go with the process.
