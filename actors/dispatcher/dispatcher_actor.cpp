@@ -1,6 +1,5 @@
 #include "actors/dispatcher/dispatcher_state.hpp"
 
-#include <caf/io/broker.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/stateful_actor.hpp>
 

@@ -1,10 +1,10 @@
 #pragma once
 // What the files of the dispatcher's actor share.
-#include <caf/io/broker.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "config/ids.hpp"
+#include "supervision/closing_broker.hpp"
 
 namespace ntrace::dispatcher {
 
@@ -36,7 +36,7 @@ struct dispatcher_state {
 };
 /// A broker without a connection: so it runs on the thread of those that have them, and a push
 /// costs no hand-over to another thread but that to the journal and back. It never blocks.
-using dispatcher_self = caf::stateful_actor<dispatcher_state, caf::io::broker>*;
+using dispatcher_self = caf::stateful_actor<dispatcher_state, supervision::closing_broker>*;
 
 /// Carries out what the machine decided.
 void perform(dispatcher_self self, effects todo);

@@ -1,7 +1,6 @@
 #include "actors/rpc/rpc_link_actor.hpp"
 
 #include <caf/event_based_actor.hpp>
-#include <caf/io/broker.hpp>
 #include <caf/io/middleman.hpp>
 
 #include <map>
@@ -12,6 +11,7 @@
 #include "net/rpc_session.hpp"
 #include "net/socket.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/closing_broker.hpp"
 
 namespace ntrace::rpc {
 namespace {
@@ -37,7 +37,7 @@ struct link_state {
   bool is_up = false;
   random_source random{random_seed()};
 };
-using link_self = caf::stateful_actor<link_state, caf::io::broker>*;
+using link_self = caf::stateful_actor<link_state, supervision::closing_broker>*;
 
 void pump(link_self self) {
   auto& state = self->state;

@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <caf/io/broker.hpp>
 #include <caf/io/middleman.hpp>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "config/overload.hpp"
 #include "net/rpc_peer_fsm.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/closing_broker.hpp"
 
 namespace ntrace::rpc {
 namespace {
@@ -47,7 +47,7 @@ struct server_state {
   std::map<caf::io::connection_handle, peer_id> by_handle;
   peer_id next_peer = 1;
 };
-using server_self = caf::stateful_actor<server_state, caf::io::broker>*;
+using server_self = caf::stateful_actor<server_state, supervision::closing_broker>*;
 
 void perform(server_self self, peer_id id, net::peer_effects todo);
 

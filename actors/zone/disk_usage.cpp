@@ -16,9 +16,11 @@ namespace {
 
 constexpr std::uint64_t bytes_reserve_max = 256u << 20, files_reserve_max = 65'536;
 constexpr std::size_t deleted_max = 65'536;  // more of them than a zone can have open
-constexpr auto piece = std::chrono::milliseconds{5};
+// On a loaded machine most of a piece goes to others, so it is longer than one of their turns.
+constexpr auto piece = std::chrono::milliseconds{25};
 constexpr int rest_factor = 19;  // measuring takes at most a twentieth of one CPU
-constexpr auto between_max = std::chrono::seconds{30};
+// What others delete meanwhile hides in the room that is left what this zone writes.
+constexpr auto between_max = std::chrono::seconds{5};
 constexpr auto between_min = std::chrono::seconds{1};
 
 bool is_dots(const char* name) {

@@ -95,7 +95,7 @@ TEST_F(situation, an_actor_fails_and_the_tree_says_how_often_and_why) {
 
 TEST_F(situation, a_runner_is_gone_and_runners_lack_it) {
   server uut{dir, {"up"}, listening()};
-  EXPECT_EQ(value_of(as_viewer({"--json", "runners"})).size(), 1u);
+  eventually(10s, [&] { return value_of(as_viewer({"--json", "runners"})).size() == 1; });
   EXPECT_EQ(with("operator", {"stop", "runner_sup/link"}).exit_code, 0);
   eventually(10s, [&] { return value_of(as_viewer({"--json", "runners"})).empty(); });
   EXPECT_EQ(with("operator", {"start", "runner_sup/link"}).exit_code, 0);

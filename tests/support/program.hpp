@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -93,6 +94,8 @@ public:
     ::kill(pid_, signal);
     eventually(
         deadline, [&] { return ended(); }, [&] { return log(); });
+    if (code_ != 0 && code_ != 128 + signal)
+      std::cerr << "the server ended with " << code_ << ":\n" << log() << "\n";
     return code_;
   }
   result<json> call(const char* method, const json& args, bool to_runner = false) {

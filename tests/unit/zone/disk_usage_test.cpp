@@ -116,7 +116,7 @@ TEST_F(disk_watch_of, measures_at_once_and_then_only_when_it_is_due) {
   for (int i = 0; i < 3; ++i) write("f" + std::to_string(i), 0);
   EXPECT_EQ(uut.look(now + 500ms), disk_watch::finding::fine) << "not yet";
   EXPECT_EQ(measured.load(), before + 1);
-  EXPECT_EQ(uut.look(now + 30s), disk_watch::finding::beyond_bound);
+  EXPECT_EQ(uut.look(now + 5s), disk_watch::finding::beyond_bound);
 }
 
 TEST_F(disk_watch_of, has_no_finding_without_a_bound_above_the_reserve) {
