@@ -139,14 +139,15 @@ std::string repo_of(const json& run) {
 }
 
 rows lease_rows(const top_sample& s) {
-  rows out{{"LEASED RUN", "REPO", "ATTEMPT", "TOKEN", "LEASE LEFT"}};
+  rows out{{"LEASED RUN", "REPO", "RUNNER", "ATTEMPT", "LEFT"}};
   for (const auto& lease : s.status.value("leases", json::array())) {
     const auto id = lease.value("run", "");
     std::string repo = "-";
     for (const auto& run : s.runs)
       if (run.value("run", "") == id) repo = repo_of(run);
-    out.push_back({id, repo, std::to_string(number(lease, "attempt")),
-                   std::to_string(number(lease, "token")), span(number(lease, "expires_in_ms"))});
+    const auto runner = lease.value("runner", "");
+    out.push_back({id, repo, runner.empty() ? "-" : runner,
+                   std::to_string(number(lease, "attempt")), span(number(lease, "expires_in_ms"))});
   }
   return out;
 }

@@ -294,12 +294,15 @@ nlohmann::json queue_fsm::status(time_point now) const {
   std::size_t waiting = waiting_.size();
   for (const auto& [id, e] : runs_) {
     if (e.at == phase::waiting) ++waiting;
-    if (e.at == phase::held)
-      leases.push_back(
-          {{"run", id},
-           {"token", e.row.token},
-           {"attempt", e.row.attempts},
-           {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
+    if (e.at != phase::held) continue;
+    // Nobody while its runner is away.
+    const auto held_by = sessions_.find(e.session);
+    leases.push_back(
+        {{"run", id},
+         {"runner", held_by == sessions_.end() ? "" : held_by->second.name},
+         {"token", e.row.token},
+         {"attempt", e.row.attempts},
+         {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
   }
   return {{"draining", is_draining_},
           {"waiting", waiting},

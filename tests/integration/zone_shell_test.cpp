@@ -1,71 +1,14 @@
 // `ntrace zone shell` as a person has it: at a real terminal.
-#include <poll.h>
-#include <pty.h>
-#include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
-#include "tests/support/program.hpp"
+#include "tests/support/at_terminal.hpp"
 
 using namespace ntrace;
 using namespace std::chrono_literals;
+using test::at_terminal;
 using test::ok;
 
 namespace {
-
-/// A program at a terminal of its own.
-class at_terminal {
-public:
-  explicit at_terminal(std::vector<std::string> words) {
-    words.insert(words.begin(), test::program_path());
-    std::vector<char*> argv;
-    for (auto& w : words) argv.push_back(w.data());
-    argv.push_back(nullptr);
-    int fd = -1;
-    pid_ = ::forkpty(&fd, nullptr, nullptr, nullptr);
-    if (pid_ == 0) {
-      ::execv(argv[0], argv.data());
-      _exit(127);
-    }
-    terminal_ = unique_fd{fd};
-  }
-  ~at_terminal() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  at_terminal(const at_terminal&) = delete;
-  at_terminal& operator=(const at_terminal&) = delete;
-
-  void type(const std::string& keys) { ASSERT_TRUE(write_all(terminal_.get(), keys)); }
-  bool shows(const std::string& text) {
-    return test::eventually(
-        20s, [&] { return read_on() && seen_.find(text) != seen_.npos; }, [&] { return seen_; });
-  }
-  int end() {
-    test::eventually(
-        20s, [&] { return !read_on(); }, [&] { return seen_; });
-    int status = 0;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  int terminal() const { return terminal_.get(); }
-  const std::string& seen() const { return seen_; }
-
-private:
-  /// False when nobody has the other side any more.
-  bool read_on() {
-    pollfd one{terminal_.get(), POLLIN, 0};
-    if (::poll(&one, 1, 10) <= 0) return true;
-    char block[4096];
-    const auto n = ::read(terminal_.get(), block, sizeof block);
-    if (n > 0) seen_.append(block, static_cast<std::size_t>(n));
-    return n > 0;
-  }
-  int pid_ = -1;
-  unique_fd terminal_;
-  std::string seen_;
-};
 
 class zone_shell : public ::testing::Test {
 protected:

@@ -27,8 +27,8 @@ top_sample fleet(int runners, int leases, int runs) {
         {{"name", "runner" + std::to_string(i)}, {"workers", 4}, {"free", 1}});
   for (int i = 0; i < leases; ++i)
     out.status["leases"].push_back({{"run", "L" + std::to_string(i)},
+                                    {"runner", "on" + std::to_string(i)},
                                     {"attempt", 1},
-                                    {"token", i},
                                     {"expires_in_ms", 29'000}});
   out.runs = json::array();
   for (int i = 0; i < runs; ++i)
@@ -65,8 +65,9 @@ TEST(top_frame, fits_the_smallest_terminal_whatever_there_is_to_show) {
 
 TEST(top_frame, shows_counts_load_leases_and_runs) {
   const auto seen = text(top_frame(fleet(3, 2, 5), nullptr, 80, 23));
-  for (const char* part : {"3 waiting", "40 done", "0 violations  2 restarts", "runner2",
-                           "###############.....", "L1", "29 s", "R4", "o/r", "2.5 ms a commit"})
+  for (const char* part :
+       {"3 waiting", "40 done", "0 violations  2 restarts", "runner2", "###############.....", "L1",
+        "on1", "29 s", "R4", "o/r", "2.5 ms a commit"})
     EXPECT_NE(seen.find(part), std::string::npos) << part << "\n" << seen;
 }
 
