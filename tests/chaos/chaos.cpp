@@ -17,6 +17,7 @@
 #include "tests/chaos/killer.hpp"
 #include "tests/chaos/load.hpp"
 #include "tests/support/journal_history.hpp"
+#include "tests/support/leftovers.hpp"
 
 namespace ntrace::chaos {
 namespace {
@@ -227,16 +228,9 @@ private:
   json violations_ = json::array();
 };
 
-/// What nobody may have left behind: zones' cgroups and the fleet's own processes.
 std::string leftovers(fleet& all) {
   std::string out;
-  std::error_code gone;
-  for (std::size_t i = 1; i < fleet::nodes; ++i)
-    for (const auto& zone : std::filesystem::directory_iterator{all.data(i) + "/zones", gone})
-      for (const auto& top : std::filesystem::directory_iterator{"/sys/fs/cgroup", gone})
-        for (const auto& group : std::filesystem::directory_iterator{top.path() / "ntrace", gone})
-          if (group.path().filename().string().starts_with(zone.path().filename().string()))
-            out += group.path().string() + " ";
+  for (std::size_t i = 1; i < fleet::nodes; ++i) out += test::leftovers(all.data(i));
   return out;
 }
 

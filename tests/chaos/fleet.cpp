@@ -14,6 +14,7 @@
 
 #include "config/subprocess.hpp"
 #include "net/rpc_client.hpp"
+#include "tests/support/leftovers.hpp"
 
 namespace ntrace::chaos {
 namespace {
@@ -95,21 +96,6 @@ std::string process::died() {
                                     : " was ended by signal " + std::to_string(WTERMSIG(status)));
 }
 
-std::vector<int> descendants(int pid, const std::string& name) {
-  std::vector<int> out;
-  std::error_code gone;
-  for (const auto& task :
-       std::filesystem::directory_iterator{"/proc/" + std::to_string(pid) + "/task", gone}) {
-    std::istringstream in{read_file(task.path().string() + "/children").value_or("")};
-    for (int child = 0; in >> child;) {
-      const auto comm = read_file("/proc/" + std::to_string(child) + "/comm").value_or("");
-      if (comm == name + "\n") out.push_back(child);
-      for (const int deeper : descendants(child, name)) out.push_back(deeper);
-    }
-  }
-  return out;
-}
-
 result<std::unique_ptr<fleet>> fleet::make(const chaos_options& options) {
   std::unique_ptr<fleet> out{new fleet{options}};
   if (auto done = out->set_up(); !done) return fail(done.error());
@@ -119,7 +105,7 @@ result<std::unique_ptr<fleet>> fleet::make(const chaos_options& options) {
 fleet::~fleet() {
   for (std::size_t i = servers_.size(); i-- > 0;) servers_[i]->kill();
   if (sshd_) {
-    const auto sessions = descendants(sshd_->pid(), "sshd");
+    const auto sessions = test::descendants(sshd_->pid(), "sshd");
     sshd_->kill();
     for (const int pid : sessions) ::kill(pid, SIGKILL);
   }
@@ -285,11 +271,11 @@ bool fleet::set_clock(std::size_t node, int seconds) const {
 }
 
 std::vector<int> fleet::zone_inits(std::size_t node) const {
-  return descendants(servers_[node]->pid(), "ntrace-init");
+  return test::descendants(servers_[node]->pid(), "ntrace-init");
 }
 
 int fleet::helper(std::size_t node) const {
-  const auto found = descendants(servers_[node]->pid(), "ntrace-helper");
+  const auto found = test::descendants(servers_[node]->pid(), "ntrace-helper");
   return found.empty() ? -1 : found.front();
 }
 

@@ -96,7 +96,4 @@ private:
   std::unique_ptr<process> sshd_;
 };
 
-/// Children of `pid`, theirs included, whose name is `name`.
-std::vector<int> descendants(int pid, const std::string& name);
-
 }  // namespace ntrace::chaos

@@ -11,6 +11,7 @@
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "net/socket.hpp"
+#include "tests/support/leftovers.hpp"
 
 namespace ntrace::chaos {
 namespace {
@@ -207,11 +208,11 @@ const std::vector<killer::kind>& killer::kinds() {
        dispatcher,
        {},
        {},
-       [](scene& s) { return kill_one(descendants(s.all.sshd().pid(), "sshd"), s.random); },
+       [](scene& s) { return kill_one(test::descendants(s.all.sshd().pid(), "sshd"), s.random); },
        {}},
       {"sshd_kill", dispatcher, milliseconds{200}, milliseconds{1000},
        [](scene& s) -> result<void> {
-         const auto sessions = descendants(s.all.sshd().pid(), "sshd");
+         const auto sessions = test::descendants(s.all.sshd().pid(), "sshd");
          s.all.sshd().kill();
          for (const int pid : sessions) ::kill(pid, SIGKILL);
          return {};
@@ -219,13 +220,13 @@ const std::vector<killer::kind>& killer::kinds() {
        [](scene& s) { return s.all.sshd().start(); }},
       {"sshd_stop", dispatcher, milliseconds{200}, milliseconds{2000},
        [](scene& s) -> result<void> {
-         for (const int pid : descendants(s.all.sshd().pid(), "sshd")) ::kill(pid, SIGSTOP);
+         for (const int pid : test::descendants(s.all.sshd().pid(), "sshd")) ::kill(pid, SIGSTOP);
          s.all.sshd().signal(SIGSTOP);
          return {};
        },
        [](scene& s) -> result<void> {
          s.all.sshd().signal(SIGCONT);
-         for (const int pid : descendants(s.all.sshd().pid(), "sshd")) ::kill(pid, SIGCONT);
+         for (const int pid : test::descendants(s.all.sshd().pid(), "sshd")) ::kill(pid, SIGCONT);
          return {};
        }},
       {"link_down", runners, milliseconds{100}, milliseconds{3000},
