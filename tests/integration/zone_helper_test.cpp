@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <thread>
 
 #include "tests/support/zone_world.hpp"
 
@@ -62,9 +61,10 @@ TEST_P(zone_helper, goes_on_with_another_helper_after_a_kill_of_the_first) {
   ok(uut->boot({}));
   const int first = helper->pid().value();
   const auto group = uut->cgroup_path();
-  std::thread killer{[&] { ::kill(first, SIGKILL); }};
-  EXPECT_TRUE(run("sleep 1000").init_died);
-  killer.join();
+  const auto end = ok(uut->exec(
+      {{"sh", "-c", "echo; sleep 1000"}, {"PATH=/usr/bin:/bin"}, "/job", 60s}, {},
+      [&](std::string_view, std::string_view) { ::kill(first, SIGKILL); }, nullptr, -1));
+  EXPECT_TRUE(end.init_died);
   EXPECT_EQ(code_of(uut->boot({})), ec::helper_lost);
   EXPECT_NE(helper->pid(), std::optional{first});
   EXPECT_GT(ok(uut->boot({})).generation, 1u);
