@@ -255,12 +255,13 @@ void judge_processes(fleet& all, bool is_done, verdict& out) {
   if (!left.empty()) out.add("leftovers", left);
 }
 
-/// Mounts of its own, which go with the process.
+/// Mounts of its own, which go with the process. The helpers' copies of them follow.
 result<void> leave_the_machines_mounts() {
   if (::geteuid() != 0)
     return fail(ec::zone_unsupported, "chaos needs root: it makes networks, disks and zones");
   if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0)
     return fail(io_error("make a mount namespace", "chaos", errno));
   return {};
 }

@@ -193,7 +193,12 @@ result<void> fleet::set_up() {
   for (std::size_t i = 0; i < nodes; ++i) {
     const auto top = disk(i);
     if (auto folder = make_folders(top, 0711); !folder) return folder;
-    if (::mount("ntrace-chaos", top.c_str(), "tmpfs", 0, disk_size) != 0)
+    if (i == 0) {
+      auto made_disk = dispatcher_disk().make();
+      has_dispatcher_disk_ = made_disk.has_value();
+    }
+    if ((i > 0 || !has_dispatcher_disk_) &&
+        ::mount("ntrace-chaos", top.c_str(), "tmpfs", 0, disk_size) != 0)
       return fail(io_error("mount a disk at", top, errno));
     std::vector<std::string> env;
     if (has_clocks()) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/clock.hpp"
+#include "tests/chaos/block_disk.hpp"
 #include "tests/chaos/chaos.hpp"
 #include "tests/chaos/star_network.hpp"
 #include "tests/support/sshd_setup.hpp"
@@ -61,6 +62,9 @@ public:
   process& sshd() { return *sshd_; }
   std::string data(std::size_t node) const;
   std::string disk(std::size_t node) const;  ///< Where that is mounted.
+  /// The dispatcher's, when it has one that can fail; else it is in memory as the others are.
+  block_disk dispatcher_disk() const { return {folder_ + "/node0.ext4", disk(0)}; }
+  bool has_dispatcher_disk() const { return has_dispatcher_disk_; }
   /// What pushes are made of: one whose script succeeds, and one whose script fails.
   std::string package() const { return folder_ + "/package"; }
   std::string failing_package() const { return folder_ + "/failing"; }
@@ -90,6 +94,7 @@ private:
 
   std::string folder_, program_, faketime_;
   int plant_;
+  bool has_dispatcher_disk_ = false;
   std::unique_ptr<star_network> network_;
   test::sshd_setup ssh_{};
   std::vector<std::unique_ptr<process>> servers_;

@@ -135,6 +135,13 @@ result<void> remount(scene& s, const std::string& how) {
   return done ? result<void>{} : fail(done.error());
 }
 
+/// As an operator does: the process ends, the disk is mended, the process starts.
+result<void> mend_disk(scene& s) {
+  s.all.server(s.node).kill();
+  if (auto mended = s.all.dispatcher_disk().mend(); !mended) return mended;
+  return s.all.server(s.node).start();
+}
+
 std::string filler(const scene& s) { return s.all.data(s.node) + "/filler"; }
 
 result<void> fill_disk(scene& s) {
@@ -252,6 +259,8 @@ const std::vector<killer::kind>& killer::kinds() {
        }},
       {"disk_readonly", runners, milliseconds{200}, milliseconds{2000},
        [](scene& s) { return remount(s, "ro"); }, [](scene& s) { return remount(s, "rw"); }},
+      {"disk_failure", dispatcher, milliseconds{500}, milliseconds{2000},
+       [](scene& s) { return s.all.dispatcher_disk().give_up(); }, mend_disk},
       {"clock_jump", everyone, milliseconds{500}, milliseconds{3000},
        [](scene& s) -> result<void> {
          const int hours = static_cast<int>(s.random.below(97)) - 48;
@@ -273,6 +282,8 @@ killer::killer(fleet& victims, std::uint64_t seed, time_point began,
     if (!only.empty() && std::find(only.begin(), only.end(), k.name) == only.end()) continue;
     if (std::string_view{k.name} == "clock_jump" && !victims.has_clocks())
       skipped_.emplace_back(k.name, "libfaketime is not installed");
+    else if (std::string_view{k.name} == "disk_failure" && !victims.has_dispatcher_disk())
+      skipped_.emplace_back(k.name, "there are no loop devices");
     else
       usable_.push_back(&k);
   }

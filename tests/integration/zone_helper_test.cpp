@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-
 #include "tests/support/zone_world.hpp"
 
 using namespace ntrace;
@@ -103,4 +102,47 @@ TEST(privileged_helper, ends_every_zone_when_its_caller_is_killed) {
   test::eventually(
       10s, [&] { return test::leftovers(dir.path()).empty(); },
       [&] { return test::leftovers(dir.path()); });
+}
+
+TEST(privileged_helper, does_not_hold_a_disk_that_the_machine_unmounts) {
+  NTRACE_NEEDS_ZONES();
+  if (::geteuid() != 0) GTEST_SKIP() << "mounts need root";
+  const test::scratch dir, disk;
+  const auto uuid = test::run_ntrace({"zone", "create", "--data", dir.path()}).out.substr(0, 36);
+  // As systemd mounts a machine's disks: whoever has copies of its mounts may follow it.
+  subprocess_spec spec;
+  spec.argv = {"unshare",
+               "-m",
+               "--propagation",
+               "shared",
+               "sh",
+               "-c",
+               R"(mount -t tmpfs ntrace-test "$0" && exec "$@")",
+               disk.path(),
+               test::program_path(),
+               "zone",
+               "exec",
+               uuid,
+               "--data",
+               dir.path(),
+               "--",
+               "sleep",
+               "1000"};
+  const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
+  test::eventually(10s, [&] { return !test::descendants(pid, "ntrace-init").empty(); });
+  const auto helpers = test::descendants(pid, "ntrace-helper");
+  ASSERT_EQ(helpers.size(), 1u);
+  const auto mounts_of = [](int who) {
+    return read_file("/proc/" + std::to_string(who) + "/mounts").value_or("");
+  };
+  EXPECT_NE(mounts_of(helpers[0]).find(disk.path()), std::string::npos);
+  subprocess_spec unmount;
+  unmount.argv = {"nsenter", "-m", "-t", std::to_string(pid), "umount", disk.path()};
+  EXPECT_TRUE(ok(run_subprocess(unmount)).ok());
+  EXPECT_EQ(mounts_of(helpers[0]).find(disk.path()), std::string::npos);
+  for (const int init : test::descendants(pid, "ntrace-init"))
+    EXPECT_EQ(mounts_of(init).find(disk.path()), std::string::npos);
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  test::eventually(10s, [&] { return test::leftovers(dir.path()).empty(); });
 }

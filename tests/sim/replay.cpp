@@ -26,6 +26,7 @@ const std::map<std::string, fault_kind, std::less<>>& likes() {
       {"dispatcher_kill", fault_kind::crash_dispatcher},
       {"disk_full", fault_kind::disk_full},
       {"disk_readonly", fault_kind::disk_full},
+      {"disk_failure", fault_kind::sync_error},
       {"dispatcher_oom", fault_kind::crash_dispatcher},
       {"clock_jump", fault_kind::wall_jump},
   };

@@ -34,8 +34,9 @@ constexpr std::size_t unproved_max = 16;  // generations whose P4 was not asked
 
 helper_server::helper_server(helper_options options) : options_{std::move(options)} {
   if (is_root()) {
-    // Its own mount namespace: no mount of ours is ever seen by the host.
-    if (::unshare(CLONE_NEWNS) == 0) ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    // Its own mount namespace: no mount of ours is ever seen by the host. But what the host
+    // unmounts we must not hold, or its disks could not be mended or taken out while we run.
+    if (::unshare(CLONE_NEWNS) == 0) ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
     ::prctl(PR_SET_DUMPABLE, 0);
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
