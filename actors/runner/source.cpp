@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "config/limits.hpp"
+#include "config/log.hpp"
+#include "config/remove_tree.hpp"
 #include "config/subprocess.hpp"
 #include "net/http_client.hpp"
 #include "net/socket.hpp"
@@ -29,8 +31,9 @@ public:
     if (::mkdtemp(path_.data()) == nullptr) path_.clear();
   }
   ~temporary_folder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
+    if (path_.empty()) return;
+    if (auto deleted = remove_tree(path_); !deleted)
+      log::warn("source.left_behind", {{"folder", path_}, {"reason", to_string(deleted.error())}});
   }
   temporary_folder(const temporary_folder&) = delete;
   temporary_folder& operator=(const temporary_folder&) = delete;

@@ -105,8 +105,10 @@ NTRACE_ON_EACH_BACKEND(zone_exhaustion);
 
 TEST_P(zone_exhaustion, without_processes_left_is_an_error_until_there_are_some) {
   if (!is_root()) GTEST_SKIP() << "cgroups need root";
-  expect_works();
   const auto there = layout();
+  if (there.v1.count("pids") == 0 && GetParam() == std::string{"linux"})
+    GTEST_SKIP() << "with v2's pids a zone's init counts in the zone alone (clone3(2))";
+  expect_works();
   const own_cgroup few{there.v1.count("pids") != 0 ? there.v1.at("pids") : there.v2};
   const auto helper_pid = std::to_string(helper->pid().value());
   write(few.path + "/cgroup.procs", helper_pid);

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "actors/zone/linux/zone_store.hpp"
+#include "config/remove_tree.hpp"
 
 namespace ntrace::zone {
 namespace fs = std::filesystem;
@@ -41,9 +42,8 @@ bool empty_trash(const std::string& data) {
     heaps.push_back(entry.path() / "trash");
   for (const auto& heap : heaps)
     for (const auto& entry : fs::directory_iterator{heap, ignored}) {
-      std::error_code stuck;
-      fs::remove_all(entry.path(), stuck);
-      has_deleted = has_deleted || !stuck;
+      const auto deleted = remove_tree(entry.path().string());
+      has_deleted = has_deleted || deleted;
     }
   return has_deleted;
 }
