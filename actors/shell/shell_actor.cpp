@@ -27,6 +27,7 @@ using nlohmann::json;
 
 constexpr std::chrono::seconds answer_max{5};  // so that the process's end need not wait for it
 constexpr std::chrono::seconds act_max{15};    // a stop waits for the child's own deadline
+constexpr std::size_t requests_waiting_max = 256;
 
 /// To the process's actor: a listener's has ended.
 using lost_atom = caf::atom_constant<caf::atom("lost")>;
@@ -55,15 +56,20 @@ struct listener_config : caf::actor_system_config {
 /// any more, and CAF's middleman sometimes does for ever.
 caf::behavior serve(caf::event_based_actor* self, const commands& all) {
   supervision::guard(self, "shell");
-  return {[all](const std::string& request) {
-    ++gauges::value("shell_requests");
-    auto text = all.answer(request).dump(-1, ' ', false, json::error_handler_t::replace);
-    if (text.size() <= answer_bytes_max) return text;
+  const auto refused = [](const char* why) {
     return json{{"version", protocol_version},
-                {"error",
-                 {{"code", to_string(ec::overloaded)},
-                  {"message", "the answer is too long; ask for less"}}}}
+                {"error", {{"code", to_string(ec::overloaded)}, {"message", why}}}}
         .dump();
+  };
+  return {[=](const std::string& request) {
+    ++gauges::value("shell_requests");
+    // Saying no takes next to no time, so that what peers send without waiting does not pile up.
+    if (self->mailbox().size() > requests_waiting_max) {
+      ++gauges::value("shell_requests_refused");
+      return refused("too many requests wait; ask again when there are answers");
+    }
+    auto text = all.answer(request).dump(-1, ' ', false, json::error_handler_t::replace);
+    return text.size() <= answer_bytes_max ? text : refused("the answer is too long; ask for less");
   }};
 }
 

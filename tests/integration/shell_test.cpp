@@ -1,5 +1,9 @@
 // The remote shell of a real server: CAF's protocol, OpenSSL, certificates of the test's own.
 #include <gtest/gtest.h>
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/io/middleman.hpp>
+#include <caf/scoped_actor.hpp>
 
 #include "tests/support/shell_world.hpp"
 
@@ -144,6 +148,34 @@ TEST_F(remote_shell, comes_back_when_its_actor_is_killed_and_disturbs_nobody) {
   const auto reader = actor(rows, "dispatcher_sup/journal_reader");
   EXPECT_GE(reader["incarnation"], 2);
   EXPECT_NE(reader["last_reason"].get<std::string>().find("an injected fault"), std::string::npos);
+}
+
+TEST_F(remote_shell, refuses_what_piles_up_because_a_peer_does_not_wait) {
+  server uut{dir, {"up"}, listening()};
+  caf::actor_system_config config;
+  config.load<caf::io::middleman>();
+  caf::actor_system system{config};
+  const auto at =
+      system.middleman().remote_actor("127.0.0.1", static_cast<std::uint16_t>(view_port));
+  ASSERT_TRUE(at) << system.render(at.error());
+  caf::scoped_actor self{system};
+  const auto request = json{{"versions", {1}}, {"command", "tree"}, {"args", json::array()}}.dump();
+  constexpr int asked = 20'000;
+  for (int i = 0; i < asked; ++i) self->send(*at, request);
+  int refused = 0, answered = 0;
+  while (refused + answered < asked) {
+    bool is_late = false;
+    self->receive(
+        [&](const std::string& text) {
+          ++(text.find("overloaded") != text.npos ? refused : answered);
+        },
+        caf::after(30s) >> [&] { is_late = true; });
+    ASSERT_FALSE(is_late) << refused << " refused, " << answered << " answered";
+  }
+  EXPECT_GT(answered, 0);
+  EXPECT_GT(refused, 0);
+  EXPECT_NE(as_viewer({"gauges", "shell_requests_refused"}).out.find(std::to_string(refused)),
+            std::string::npos);
 }
 
 TEST_F(remote_shell, does_not_start_without_what_it_needs) {
