@@ -1,5 +1,6 @@
 #include "tools/serve.hpp"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 #include <caf/event_based_actor.hpp>
@@ -19,6 +20,7 @@ namespace ntrace::tools {
 namespace {
 
 constexpr milliseconds start_deadline{30'000};
+constexpr int arenas_max = 2;
 
 sigset_t waited_signals() {
   sigset_t set;
@@ -190,6 +192,9 @@ int serve(const settings& s, role_set roles, bool as_json) {
     if (!started) return report(started.error(), as_json);
     helper = std::move(*started);
   }
+  // Threads come and go with their actors. With an arena for each, as by default, a process that
+  // lives for months keeps several times of what it needs. mallopt(3)
+  ::mallopt(M_ARENA_MAX, arenas_max);
   block_signals();
   int code = 0;
   std::optional<hard_deadline> stop;

@@ -236,3 +236,23 @@ TEST_P(zone_faults, a_cgroup_in_the_way_is_an_error_and_never_a_zone_without_lim
   ok(uut->boot({}));
   for (const auto& path : in_the_way) EXPECT_EQ(::rmdir(path.c_str()), 0);
 }
+
+TEST(data_folder, on_an_overlay_is_refused_with_what_to_do) {
+  NTRACE_NEEDS_ZONES();
+  if (::geteuid() != 0) GTEST_SKIP() << "mounts need root";
+  const test::scratch dir;
+  subprocess_spec spec;
+  spec.argv = {"unshare",
+               "-m",
+               "sh",
+               "-ec",
+               "cd $1; mkdir l u w m\n"
+               "mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m\n"
+               "uuid=$($0 zone create --data $1/m)\n"
+               "$0 zone exec --data $1/m $uuid -- true",
+               test::program_path(),
+               dir.path()};
+  const auto done = ok(run_subprocess(spec));
+  EXPECT_FALSE(done.ok());
+  EXPECT_NE(done.err.find("not on another overlay"), std::string::npos) << done.err;
+}

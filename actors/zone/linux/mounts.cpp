@@ -153,8 +153,14 @@ result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
       fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr);
   const int why = errno;
   if (::fchdir(here.get()) != 0) return fail(io_error("return from", "/proc/self/fd", errno));
-  errno = why;
-  if (!ready) return fail(io_error("make an overlay on", plan.upper, errno));
+  if (!ready) {
+    auto why_not = io_error("make an overlay on", plan.upper, why);
+    if (why == EINVAL)  // overlayfs(5): what cannot be an upper layer
+      why_not.message +=
+          "; the data folder must lie on ext4, xfs, btrfs or tmpfs, and not on another overlay, as "
+          "the root of a container is";
+    return fail(std::move(why_not));
+  }
   unique_fd out{static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))};
   if (!out) return fail(io_error("mount an overlay on", plan.upper, errno));
