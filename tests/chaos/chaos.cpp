@@ -283,7 +283,7 @@ result<json> run(const chaos_options& options) {
   say("the fleet is up: a dispatcher, " + std::to_string(fleet::runners) + " runners, " +
       std::to_string(fleet::runners * fleet::workers) + " workers");
   const auto began = steady_clock::now();
-  json figures{{"seed", options.seed}};
+  json figures{{"seed", options.seed}, {"only", options.only}};
   verdict judgement;
   std::array<resources, fleet::nodes> used;
   random_source random{options.seed};

@@ -43,8 +43,11 @@ std::string escaped(const std::string& text) {
 std::int64_t number(const json& in, const char* name) { return in.value(name, std::int64_t{0}); }
 
 std::string command_of(const json& f) {
+  std::string kinds;
+  for (const auto& kind : f["only"])
+    kinds += (kinds.empty() ? " --only " : ",") + kind.get<std::string>();
   return "ntrace chaos --seconds " + std::to_string(number(f, "lasted_ms") / 1000) + " --seed " +
-         std::to_string(number(f, "seed"));
+         std::to_string(number(f, "seed")) + kinds;
 }
 
 std::string summary(const json& f) {

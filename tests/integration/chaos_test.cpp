@@ -80,6 +80,7 @@ TEST_P(chaos_with_a_bug, finds_it) {
   const auto& bug = GetParam();
   const auto seen = chaos("1", {"--plant", bug.number, "--only", bug.faults, "--seconds",
                                 bug.seconds, "--heal-seconds", "25"});
+  EXPECT_FALSE(seen["only"].empty()) << "the command that repeats it has them";
   EXPECT_FALSE(seen["violations"].empty());
   if (!seen["violations"].empty()) std::cout << seen["violations"][0].dump() << "\n";
 }
