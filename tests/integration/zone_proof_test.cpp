@@ -1,5 +1,6 @@
 // The proof of clean: each check is broken behind the engine's back, and says so.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -26,6 +27,13 @@ protected:
         << refused.error().message;
   }
   /// Of a zone that is up: each check that does not hold, and what it saw.
+  /// Up and not proved yet. The answer is to be held: init ends with its control socket.
+  helper_answer boot_unproved() {
+    auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+    pollfd ready{booted.fds.at(0).get(), POLLIN, 0};
+    EXPECT_EQ(::poll(&ready, 1, 30'000), 1) << "init says nothing";
+    return booted;
+  }
   std::string failed_checks() {
     std::string seen;
     const auto proof = ok(helper->call({{"op", "prove"}, {"uuid", uuid}}));
@@ -149,7 +157,7 @@ TEST_P(zone_proof, P6_sees_a_file_in_the_layer_that_was_made_for_the_next_boot) 
 
 TEST_P(zone_proof, P9_sees_a_limit_that_was_raised) {
   if (!is_root()) GTEST_SKIP() << "limits need root";
-  const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+  const auto booted = boot_unproved();
   const auto memory = booted.value.value("memory_path", "");
   const std::string file =
       memory + "/memory." +
@@ -172,8 +180,7 @@ TEST_P(zone_proof, P9_sees_a_limit_that_was_raised) {
 
 TEST_P(zone_proof, P9_sees_an_init_that_left_its_cgroup) {
   if (!is_root()) GTEST_SKIP() << "cgroups need root";
-  // Held: init ends with its control socket.
-  const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+  const auto booted = boot_unproved();
   for (const char* which : {"memory_path", "cgroup"}) {
     const auto own = booted.value.value(which, "");
     const auto move_to = [&](const std::string& group) {
@@ -202,8 +209,7 @@ TEST_P(zone_proof, P12_sees_a_trash_that_cannot_be_emptied) {
   };
   in_helper({"mount", "--bind", trash, trash});
   in_helper({"mount", "-o", "remount,bind,ro", trash});
-  // Held: init ends with its control socket.
-  const auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
+  const auto booted = boot_unproved();
   const auto seen = failed_checks();
   in_helper({"umount", trash});
   ok(helper->call({{"op", "end"}, {"uuid", uuid}}));
