@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "config/gauges.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
 #include "config/remove_tree.hpp"
@@ -32,8 +33,10 @@ public:
   }
   ~temporary_folder() {
     if (path_.empty()) return;
-    if (auto deleted = remove_tree(path_); !deleted)
-      log::warn("source.left_behind", {{"folder", path_}, {"reason", to_string(deleted.error())}});
+    const auto deleted = remove_tree(path_);
+    if (deleted) return;
+    ++gauges::value("source_folders_left_behind");
+    log::warn("source.left_behind", {{"folder", path_}, {"reason", to_string(deleted.error())}});
   }
   temporary_folder(const temporary_folder&) = delete;
   temporary_folder& operator=(const temporary_folder&) = delete;

@@ -194,10 +194,10 @@ result<void> fleet::set_up() {
     const auto top = disk(i);
     if (auto folder = make_folders(top, 0711); !folder) return folder;
     if (i == 0) {
-      auto made_disk = dispatcher_disk().make();
-      has_dispatcher_disk_ = made_disk.has_value();
+      if (const auto made_disk = dispatcher_disk().make(); !made_disk)
+        no_dispatcher_disk_ = to_string(made_disk.error());
     }
-    if ((i > 0 || !has_dispatcher_disk_) &&
+    if ((i > 0 || !no_dispatcher_disk_.empty()) &&
         ::mount("ntrace-chaos", top.c_str(), "tmpfs", 0, disk_size) != 0)
       return fail(io_error("mount a disk at", top, errno));
     std::vector<std::string> env;

@@ -64,7 +64,8 @@ public:
   std::string disk(std::size_t node) const;  ///< Where that is mounted.
   /// The dispatcher's, when it has one that can fail; else it is in memory as the others are.
   block_disk dispatcher_disk() const { return {folder_ + "/node0.ext4", disk(0)}; }
-  bool has_dispatcher_disk() const { return has_dispatcher_disk_; }
+  /// Why it has none; empty when it has.
+  const std::string& no_dispatcher_disk() const { return no_dispatcher_disk_; }
   /// What pushes are made of: one whose script succeeds, and one whose script fails.
   std::string package() const { return folder_ + "/package"; }
   std::string failing_package() const { return folder_ + "/failing"; }
@@ -92,9 +93,8 @@ private:
   result<void> make_certificates() const;
   std::vector<std::string> words_of(std::size_t node) const;
 
-  std::string folder_, program_, faketime_;
+  std::string folder_, program_, faketime_, no_dispatcher_disk_;
   int plant_;
-  bool has_dispatcher_disk_ = false;
   std::unique_ptr<star_network> network_;
   test::sshd_setup ssh_{};
   std::vector<std::unique_ptr<process>> servers_;

@@ -162,6 +162,8 @@ struct killer::kind {
   milliseconds least, most;     ///< How long it lasts before it is healed.
   std::function<result<void>(scene&)> strike;
   std::function<result<void>(scene&)> heal;  ///< Null: nothing is to be healed.
+  /// What the machine lacks for it; empty, or null: nothing.
+  std::function<std::string(const fleet&)> lacks{};
 };
 
 const std::vector<killer::kind>& killer::kinds() {
@@ -260,7 +262,8 @@ const std::vector<killer::kind>& killer::kinds() {
       {"disk_readonly", runners, milliseconds{200}, milliseconds{2000},
        [](scene& s) { return remount(s, "ro"); }, [](scene& s) { return remount(s, "rw"); }},
       {"disk_failure", dispatcher, milliseconds{500}, milliseconds{2000},
-       [](scene& s) { return s.all.dispatcher_disk().give_up(); }, mend_disk},
+       [](scene& s) { return s.all.dispatcher_disk().give_up(); }, mend_disk,
+       [](const fleet& whose) { return whose.no_dispatcher_disk(); }},
       {"clock_jump", everyone, milliseconds{500}, milliseconds{3000},
        [](scene& s) -> result<void> {
          const int hours = static_cast<int>(s.random.below(97)) - 48;
@@ -270,6 +273,9 @@ const std::vector<killer::kind>& killer::kinds() {
        [](scene& s) -> result<void> {
          s.all.set_clock(s.node, 0);
          return {};
+       },
+       [](const fleet& whose) {
+         return std::string{whose.has_clocks() ? "" : "libfaketime is not installed"};
        }},
   };
   return all;
@@ -280,10 +286,8 @@ killer::killer(fleet& victims, std::uint64_t seed, time_point began,
     : victims_{victims}, random_{seed}, began_{began}, is_struck_(fleet::nodes, false) {
   for (const auto& k : kinds()) {
     if (!only.empty() && std::find(only.begin(), only.end(), k.name) == only.end()) continue;
-    if (std::string_view{k.name} == "clock_jump" && !victims.has_clocks())
-      skipped_.emplace_back(k.name, "libfaketime is not installed");
-    else if (std::string_view{k.name} == "disk_failure" && !victims.has_dispatcher_disk())
-      skipped_.emplace_back(k.name, "there are no loop devices");
+    if (auto lacks = k.lacks ? k.lacks(victims) : ""; !lacks.empty())
+      skipped_.emplace_back(k.name, std::move(lacks));
     else
       usable_.push_back(&k);
   }

@@ -131,15 +131,16 @@ TEST(privileged_helper, does_not_hold_a_disk_that_the_machine_unmounts) {
   const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
   test::eventually(10s, [&] { return !test::descendants(pid, "ntrace-init").empty(); });
   const auto helpers = test::descendants(pid, "ntrace-helper");
-  ASSERT_EQ(helpers.size(), 1u);
+  EXPECT_EQ(helpers.size(), 1u);
+  const int uut = helpers.empty() ? -1 : helpers[0];
   const auto mounts_of = [](int who) {
     return read_file("/proc/" + std::to_string(who) + "/mounts").value_or("");
   };
-  EXPECT_NE(mounts_of(helpers[0]).find(disk.path()), std::string::npos);
+  EXPECT_NE(mounts_of(uut).find(disk.path()), std::string::npos);
   subprocess_spec unmount;
   unmount.argv = {"nsenter", "-m", "-t", std::to_string(pid), "umount", disk.path()};
   EXPECT_TRUE(ok(run_subprocess(unmount)).ok());
-  EXPECT_EQ(mounts_of(helpers[0]).find(disk.path()), std::string::npos);
+  EXPECT_EQ(mounts_of(uut).find(disk.path()), std::string::npos);
   for (const int init : test::descendants(pid, "ntrace-init"))
     EXPECT_EQ(mounts_of(init).find(disk.path()), std::string::npos);
   ::kill(pid, SIGKILL);

@@ -26,7 +26,6 @@ protected:
     EXPECT_NE(refused.error().message.find(check + ": "), std::string::npos)
         << refused.error().message;
   }
-  /// Of a zone that is up: each check that does not hold, and what it saw.
   /// Up and not proved yet. The answer is to be held: init ends with its control socket.
   helper_answer boot_unproved() {
     auto booted = ok(helper->call({{"op", "boot"}, {"uuid", uuid}}));
@@ -34,6 +33,7 @@ protected:
     EXPECT_EQ(::poll(&ready, 1, 30'000), 1) << "init says nothing";
     return booted;
   }
+  /// Of a zone that is up: each check that does not hold, and what it saw.
   std::string failed_checks() {
     std::string seen;
     const auto proof = ok(helper->call({{"op", "prove"}, {"uuid", uuid}}));
