@@ -6,6 +6,7 @@
 
 #include "config/file.hpp"
 #include "config/subprocess.hpp"
+#include "config/temporary_folder.hpp"
 #include "tests/chaos/chaos.hpp"
 #include "tools/command.hpp"
 #include "tools/serve.hpp"
@@ -40,23 +41,18 @@ std::string keep_evidence(const std::string& folder, std::uint64_t seed, const j
 /// Everything that a run writes; taken away with it, disks that are still mounted there first.
 class run_folder {
 public:
-  explicit run_folder(const std::string& parent) : path_{parent + "/ntrace-chaos.XXXXXX"} {
-    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
+  explicit run_folder(const std::string& parent) : own_{parent, "ntrace-chaos"} {}
   ~run_folder() {
-    std::error_code busy;
-    for (const auto& entry : std::filesystem::directory_iterator{path_, busy}) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator{path(), none})
       ntrace::chaos::unmount(entry.path());
-      std::filesystem::remove_all(entry.path(), busy);
-    }
-    std::filesystem::remove(path_, busy);
   }
   run_folder(const run_folder&) = delete;
   run_folder& operator=(const run_folder&) = delete;
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return own_.path(); }
 
 private:
-  std::string path_;
+  temporary_folder own_;
 };
 
 int chaos(const chaos_args& a) {

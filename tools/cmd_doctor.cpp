@@ -13,6 +13,7 @@
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
 #include "config/subprocess.hpp"
+#include "config/temporary_folder.hpp"
 #include "tools/command.hpp"
 
 namespace ntrace::tools {
@@ -26,15 +27,7 @@ struct finding {
 class examination {
 public:
   /// It tries things in a folder of its own below `data`.
-  explicit examination(const std::string& data) : folder_{data + "/ntrace-doctor.XXXXXX"} {
-    if (::mkdtemp(folder_.data()) == nullptr) folder_.clear();
-  }
-  ~examination() {
-    std::error_code ignored;
-    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
-  }
-  examination(const examination&) = delete;
-  examination& operator=(const examination&) = delete;
+  explicit examination(const std::string& data) : data_{data} {}
 
   void program(const char* id, std::vector<std::string> argv, const char* mend, bool is_needed) {
     subprocess_spec spec;
@@ -48,9 +41,10 @@ public:
   }
 
   void journal() {
-    auto db = journal::journal_sqlite::open(folder_ + "/journal.sqlite", sqlite::role::writer);
+    auto db =
+        journal::journal_sqlite::open(folder_.path() + "/journal.sqlite", sqlite::role::writer);
     if (db)
-      add("ok", "journal", "SQLite with WAL works below " + folder_.substr(0, folder_.rfind('/')));
+      add("ok", "journal", "SQLite with WAL works below " + data_);
     else
       add("FAIL", "journal", to_string(db.error()));
   }
@@ -61,7 +55,7 @@ public:
       add("degraded", "rights",
           "not root: zones have one user id and no limits → run as root, e.g. under systemd");
     parts(is_root);
-    auto helper = zone::privileged_helper::start({folder_, "", !is_root});
+    auto helper = zone::privileged_helper::start({folder_.path(), "", !is_root});
     if (!helper) return add("FAIL", "helper", to_string(helper.error()));
     random_source random{random_seed()};
     const auto uuid = make_uuid(random);
@@ -92,7 +86,7 @@ public:
     if (!runtime)
       return add("missing", "oci",
                  "neither runc nor crun; only zone_backend = oci needs one → apt-get install runc");
-    auto helper = zone::privileged_helper::start({folder_, "", false, "oci"});
+    auto helper = zone::privileged_helper::start({folder_.path(), "", false, "oci"});
     if (!helper) return add("FAIL", "helper", to_string(helper.error()));
     random_source random{random_seed()};
     const auto uuid = make_uuid(random);
@@ -190,8 +184,8 @@ private:
           to_string(made.error()) +
               " → sysctl -w user.max_user_namespaces=15000 user.max_net_namespaces=15000, "
               "kernel.unprivileged_userns_clone=1 where there is such a setting");
-    if (auto mounted = zone::try_overlay(folder_); mounted)
-      add("ok", "overlay", "over folders of " + folder_.substr(0, folder_.rfind('/')));
+    if (auto mounted = zone::try_overlay(folder_.path()); mounted)
+      add("ok", "overlay", "over folders of " + data_);
     else
       add("FAIL", "overlay",
           to_string(mounted.error()) +
@@ -253,7 +247,8 @@ private:
 
   void sampler(zone::zone& z) {
     const auto event = profiler::sampling_event();
-    auto sampler = profiler::sampler_perf::start({z.cgroup_path(), z.init_pid(), 999, folder_});
+    auto sampler =
+        profiler::sampler_perf::start({z.cgroup_path(), z.init_pid(), 999, folder_.path()});
     auto works = sampler ? (*sampler)->enable() : result<void>{fail(sampler.error())};
     if (works) {
       const auto spun = z.exec(
@@ -280,7 +275,8 @@ private:
           "kernel frames have no names → sysctl -w kernel.kptr_restrict=0, or run as root");
   }
 
-  std::string folder_;
+  std::string data_;
+  temporary_folder folder_{data_, "ntrace-doctor"};
   std::vector<finding> findings_;
 };
 

@@ -108,9 +108,8 @@ std::vector<std::string> sampler_perf::script_command() {
 result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& spec) {
   std::unique_ptr<sampler_perf> out{new sampler_perf};
   out->spec_ = spec;
-  out->folder_ = spec.scratch + "/perf.XXXXXX";
-  if (::mkdtemp(out->folder_.data()) == nullptr)
-    return broken("no folder for perf in " + spec.scratch);
+  out->folder_.emplace(spec.scratch, "perf");
+  if (out->folder_->path().empty()) return broken("no folder for perf in " + spec.scratch);
   std::array<int, 2> control{}, ack{}, errors{};
   if (::pipe2(control.data(), O_CLOEXEC) != 0 || ::pipe2(ack.data(), O_CLOEXEC) != 0 ||
       ::pipe2(errors.data(), O_CLOEXEC) != 0)
@@ -136,7 +135,7 @@ result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& sp
                "--control",
                "fd:" + std::to_string(control_child.get()) + "," + std::to_string(ack_child.get()),
                "-o",
-               out->folder_ + "/perf.data"};
+               out->folder_->path() + "/perf.data"};
   if (by_group)
     perf.argv.insert(perf.argv.end(), {"-a", "-G", relative_group(spec.cgroup)});
   else
@@ -223,7 +222,7 @@ result<raw_capture> sampler_perf::stop() {
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
   if (!disabled && !out.truncated) return fail(disabled.error());
-  const auto path = folder_ + "/perf.data";
+  const auto path = folder_->path() + "/perf.data";
   ::chmod(path.c_str(), 0644);
   out.data = unique_fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!out.data) return broken("perf left no data");
@@ -240,8 +239,6 @@ sampler_perf::~sampler_perf() {
     ::kill(-pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
 }
 
 }  // namespace ntrace::profiler

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -11,6 +12,7 @@
 #include "config/cancellation.hpp"
 #include "config/clock.hpp"
 #include "config/file.hpp"
+#include "config/temporary_folder.hpp"
 
 namespace ntrace::profiler {
 
@@ -52,7 +54,8 @@ private:
   void watch_pids();
 
   sampler_spec spec_;
-  std::string folder_, event_;
+  std::optional<temporary_folder> folder_;
+  std::string event_;
   int pid_ = -1;
   unique_fd control_, ack_, errors_;
   cancellation done_;

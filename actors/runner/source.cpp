@@ -7,44 +7,18 @@
 
 #include <array>
 #include <cerrno>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "config/gauges.hpp"
 #include "config/limits.hpp"
-#include "config/log.hpp"
-#include "config/remove_tree.hpp"
 #include "config/subprocess.hpp"
+#include "config/temporary_folder.hpp"
 #include "net/http_client.hpp"
 #include "net/socket.hpp"
 
 namespace ntrace::runner {
-namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t metadata_bytes_max = 8u << 20;
-
-/// A folder that is gone when its owner is.
-class temporary_folder {
-public:
-  explicit temporary_folder(const std::string& parent) {
-    path_ = parent + "/source.XXXXXX";
-    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
-  ~temporary_folder() {
-    if (path_.empty()) return;
-    const auto deleted = remove_tree(path_);
-    if (deleted) return;
-    ++gauges::value("source_folders_left_behind");
-    log::warn("source.left_behind", {{"folder", path_}, {"reason", to_string(deleted.error())}});
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  const std::string& path() const { return path_; }
-
-private:
-  std::string path_;
-};
 
 result<bundle> bundle_bytes(const std::string& archive, unsigned strip,
                             const source_options& options, const cancellation* stop) {
@@ -171,7 +145,7 @@ result<bundle> archive_commit(const git& repository, const std::string& commit,
 
 result<bundle> fetch_git(const source_spec& spec, const source_options& options,
                          const cancellation* stop) {
-  const temporary_folder folder{options.scratch};
+  const temporary_folder folder{options.scratch, "source"};
   if (folder.path().empty()) return fail(io_error("create a folder in", options.scratch, errno));
   if (auto made = make_folders(folder.path() + "/repository"); !made) return fail(made.error());
   if (auto w = write_file_durably(folder.path() + "/gitconfig", "[safe]\n\tdirectory = *\n"); !w)

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "config/random.hpp"
-#include "tests/chaos/fleet.hpp"
+#include "tests/chaos/faults.hpp"
 
 namespace ntrace::chaos {
 
@@ -46,17 +46,16 @@ public:
   static std::string unknown(const std::vector<std::string>& names);
 
 private:
-  struct kind;
-  static const std::vector<kind>& kinds();
-  void carry_out(const kind& what, std::size_t node, std::uint64_t seed);
+  void carry_out(const kind_of_fault& what, std::size_t node, std::uint64_t seed);
   bool is_well_after(std::size_t node) const;
   std::optional<std::size_t> free_node(const std::vector<std::size_t>& of);
 
   fleet& victims_;
   random_source random_;
   time_point began_;
-  std::vector<const kind*> usable_;
-  std::vector<const kind*> round_;  ///< Those that are still to come before any comes again.
+  std::vector<const kind_of_fault*> usable_;
+  std::vector<const kind_of_fault*>
+      round_;  ///< Those that are still to come before any comes again.
   std::vector<std::pair<std::string, std::string>> skipped_;
   mutable std::mutex mutex_;
   std::vector<bool> is_struck_;

@@ -1,0 +1,31 @@
+#pragma once
+// What can be done to a fleet: docs/chaos.md, "Faults".
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/random.hpp"
+#include "tests/chaos/fleet.hpp"
+
+namespace ntrace::chaos {
+
+/// Whom a fault strikes, and the chance that it takes its details from.
+struct scene {
+  fleet& all;
+  std::size_t node;
+  random_source& random;
+};
+
+struct kind_of_fault {
+  const char* name;
+  std::vector<std::size_t> on;  ///< Nodes.
+  milliseconds least, most;     ///< How long it lasts before it is healed.
+  std::function<result<void>(scene&)> strike;
+  std::function<result<void>(scene&)> heal;  ///< Null: nothing is to be healed.
+  /// What the machine lacks for it; empty, or null: nothing.
+  std::function<std::string(const fleet&)> lacks{};
+};
+
+const std::vector<kind_of_fault>& kinds_of_faults();
+
+}  // namespace ntrace::chaos
