@@ -147,8 +147,10 @@ TEST(profile, runs_as_an_ordinary_user_as_far_as_the_kernel_allows) {
     spec.output_bytes_max = 16u << 20;
     return ok(run_subprocess(spec));
   };
-  const auto seen = as_nobody({"doctor"});
+  shell("mkdir -m 777 " + (dir / "tried"));
+  const auto seen = as_nobody({"doctor", "--data", dir / "tried"});
   EXPECT_NE(seen.out.find("not root"), std::string::npos) << seen.out << seen.err;
+  EXPECT_TRUE(std::filesystem::is_empty(dir / "tried")) << "nothing is left of what it tried";
   const auto done = as_nobody({"profile", package, "-o", dir / "home/out"});
   EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
   EXPECT_NE(done.err.find("ordinary user"), std::string::npos);

@@ -13,6 +13,7 @@
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "config/file.hpp"
+#include "config/remove_tree.hpp"
 
 namespace ntrace::zone {
 namespace {
@@ -68,8 +69,9 @@ result<void> try_overlay(const std::string& folder) {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return -1;
     return ::mount("overlay", (top + "/lower").c_str(), "overlay", 0, options.c_str());
   });
-  std::filesystem::remove_all(top, problem);
-  if (code == 0) return {};
+  // As an ordinary user, too, from whom the kernel locks the folder that it makes below `work`.
+  auto deleted = remove_tree(top);
+  if (code == 0) return deleted;
   return fail(ec::zone_unsupported,
               "no overlay below " + folder + ": " + std::string{std::strerror(code)});
 }
