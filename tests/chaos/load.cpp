@@ -10,6 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr milliseconds between_pushes{500}, between_tries{100}, answer_max{3'000};
+constexpr std::size_t burst_size = fleet::runners * fleet::workers + 2;
 constexpr std::int64_t open_max = 12;  // two for each worker
 constexpr milliseconds between_meals{2'000}, last_tries{60'000};
 const host_port dispatcher_at{"127.0.0.1", 9181};
@@ -40,34 +41,39 @@ void load::finish() {
 void load::push() {
   if (!fleet_.network().enter(0)) return;
   for (int n = 0; !is_over_; ++n) {
-    const auto key = "key" + std::to_string(n);
-    const json args{
-        "chaos",
-        "spin",
-        std::string(40, 'c'),
-        {{"key", key}, {"source", n % 7 == 3 ? fleet_.failing_package() : fleet_.package()}}};
-    // Again until it is answered: the same key gives the same run.
-    auto end = time_point::max();
-    for (;;) {
-      const auto got = call("push", args);
-      if (got) {
-        acked_.emplace_back(got->value("run", ""), key);
-        break;
-      }
-      ++refused_;
-      if (is_over_ && end == time_point::max()) end = steady_clock::now() + last_tries;
-      if (steady_clock::now() > end) {
-        unanswered_.push_back(key);
-        break;
-      }
-      wait(between_tries);
-    }
+    // In a burst the last has to wait, so a cancel meets a run that waits, too.
+    const auto burst = n % 10 == 2 ? burst_size : 1;
+    for (std::size_t i = 0; i < burst; ++i) push_until_answered(n);
     if (n % 5 == 2 && !acked_.empty())
       if (const auto& run = acked_.back().first; call("cancel", json::array({run})))
         cancelled_.push_back(run);
     // Faults, not a queue that grows, are to be what all waits for in the end.
     do wait(between_pushes);
     while (!is_over_ && open_runs() > open_max);
+  }
+}
+
+void load::push_until_answered(int n) {
+  const auto key = "key" + std::to_string(keys_++);
+  const json args{
+      "chaos",
+      "spin",
+      std::string(40, 'c'),
+      {{"key", key}, {"source", n % 7 == 3 ? fleet_.failing_package() : fleet_.package()}}};
+  // The same key gives the same run.
+  auto end = time_point::max();
+  for (;;) {
+    if (const auto got = call("push", args)) {
+      acked_.emplace_back(got->value("run", ""), key);
+      return;
+    }
+    ++refused_;
+    if (is_over_ && end == time_point::max()) end = steady_clock::now() + last_tries;
+    if (steady_clock::now() > end) {
+      unanswered_.push_back(key);
+      return;
+    }
+    wait(between_tries);
   }
 }
 

@@ -31,6 +31,7 @@ public:
 
 private:
   void push();
+  void push_until_answered(int n);
   void consume();
 
   fleet& fleet_;
@@ -38,6 +39,7 @@ private:
   std::atomic<std::uint64_t> refused_{0}, consumed_{0};
   std::vector<std::pair<std::string, std::string>> acked_;  ///< Of the pusher's thread.
   std::vector<std::string> cancelled_, unanswered_;
+  std::size_t keys_ = 0;
   std::thread pusher_, consumer_;
 };
 
