@@ -43,7 +43,7 @@ void load::push() {
   for (int n = 0; !is_over_; ++n) {
     // In a burst the last has to wait, so a cancel meets a run that waits, too.
     const auto burst = n % 10 == 2 ? burst_size : 1;
-    for (std::size_t i = 0; i < burst; ++i) push_until_answered(n);
+    for (std::size_t i = 0; i < burst; ++i) push_until_answered();
     if (n % 5 == 2 && !acked_.empty())
       if (const auto& run = acked_.back().first; call("cancel", json::array({run})))
         cancelled_.push_back(run);
@@ -53,13 +53,10 @@ void load::push() {
   }
 }
 
-void load::push_until_answered(int n) {
+void load::push_until_answered() {
+  const auto package = keys_ % 4 == 3 ? fleet_.failing_package() : fleet_.package();
   const auto key = "key" + std::to_string(keys_++);
-  const json args{
-      "chaos",
-      "spin",
-      std::string(40, 'c'),
-      {{"key", key}, {"source", n % 7 == 3 ? fleet_.failing_package() : fleet_.package()}}};
+  const json args{"chaos", "spin", std::string(40, 'c'), {{"key", key}, {"source", package}}};
   // The same key gives the same run.
   auto end = time_point::max();
   for (;;) {

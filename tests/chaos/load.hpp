@@ -31,7 +31,7 @@ public:
 
 private:
   void push();
-  void push_until_answered(int n);
+  void push_until_answered();
   void consume();
 
   fleet& fleet_;
