@@ -51,10 +51,12 @@ result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::
   // Only a file without tables takes this; it comes first for that.
   if (out->kind_.can_shrink && !out->run("pragma auto_vacuum=incremental"))
     return fail(out->failure("open"));
-  if (!out->run("pragma journal_mode=wal; pragma synchronous=full; pragma foreign_keys=on;"
+  if (!out->run("pragma journal_mode=wal; pragma synchronous=full;"
                 " pragma wal_autocheckpoint=4096; pragma journal_size_limit=67108864"))
     return fail(out->failure("open"));
   if (auto migrated = out->migrate(steps); !migrated) return fail(migrated.error());
+  // After the steps: one may put a table in another's place, which others refer to.
+  if (!out->run("pragma foreign_keys=on")) return fail(out->failure("open"));
   return out;
 }
 

@@ -59,7 +59,7 @@ void load_page(dispatcher_self self, journal::page_request from) {
               log::info("dispatcher.takes_pushes", {{"open_runs", state.fsm->open_runs()}});
               serve_what_can_be(self);
             }
-            load_page(self, {p.runs.back().created_ms, p.runs.back().id});
+            load_page(self, {p.last});
           },
           [self](const caf::error& e) { self->quit(e); });
 }

@@ -43,10 +43,8 @@ effects queue_fsm::on_push(time_point now, request_id request, const result<push
   row.source = push->source.empty()
                    ? fill_source(options_.source_template, push->owner, push->repo, push->sha)
                    : push->source;
-  journal::batch ops;  // Filled by moves: a list in braces would be copied.
-  ops.reserve(2);
-  ops.push_back(journal::insert_run{row, push->key.empty() ? row.id : push->key, push->payload});
-  ops.push_back(journal::event{row.id, 0, 0, "intake", "queued", {}});
+  journal::batch ops;  // Filled by a move: a list in braces would be copied.
+  ops.push_back(journal::insert_run{row, push->key, push->payload});
   if (mutated(mutation::ack_before_commit))
     out.push_back(answer{request, to_json(receipt{row.id, run_state::queued, false, 0})});
   write(out, std::move(ops),

@@ -63,7 +63,7 @@ void lose(writer_self self, const error& why) {
 void reopen(writer_self self) {
   auto& state = self->state;
   auto again = journal_sqlite::open(state.path, sqlite::role::writer);
-  auto whole = again ? (*again)->verify(state.db->durable_event()) : fail(again.error());
+  auto whole = again ? (*again)->verify(state.db->durable_seq()) : fail(again.error());
   if (again) (*again)->abandon();
   if (whole) {
     log::info("journal.whole_again", {{"path", state.path}, {"tries", state.reopens + 1}});
@@ -182,10 +182,11 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
           },
           [self](const page_request& r) -> caf::result<page> {
             perform(self, self->state.fsm.on_flush());
-            auto runs = self->state.db->queued_runs(r.after_ms, r.after_id, page_runs);
+            auto place = r.after;
+            auto runs = self->state.db->queued_runs(place, page_runs);
             if (!runs) return to_caf(runs.error());
             const bool is_last = runs->size() < page_runs;
-            return page{std::move(*runs), is_last};
+            return page{std::move(*runs), std::move(place), is_last};
           },
           [self](flush_atom) { perform(self, self->state.fsm.on_flush()); },
           [self](reopen_atom) { reopen(self); },

@@ -4,8 +4,6 @@
 #include <caf/actor_system.hpp>
 #include <caf/typed_actor.hpp>
 
-#include <limits>
-
 #include "actors/journal/journal_sqlite.hpp"
 
 namespace ntrace::journal {
@@ -29,13 +27,13 @@ struct recovery {
   std::uint64_t highest_token = 0;
   bool is_draining = false;
 };
-/// The queued runs that come after this one in the order of created_ms and id.
+/// The queued runs behind this place.
 struct page_request {
-  std::int64_t after_ms = std::numeric_limits<std::int64_t>::min();
-  std::string after_id;
+  queue_place after;
 };
 struct page {
   std::vector<run_row> runs;
+  queue_place last;  ///< Of the last of `runs`.
   bool is_last = true;
 };
 using recover_atom = caf::atom_constant<caf::atom("recover")>;

@@ -91,7 +91,7 @@ constexpr const char* rules[] = {
     "exists(select 1 from attempt b where b.run = a.run and b.offered_ms > a.offered_ms and "
     "b.token < a.token)",
     "select 'run ' || id || ' is ' || state || ' and nothing says how it came to be' from run "
-    "where id not in (select run from event)"};
+    "where (state <> 'queued' or token <> 0) and id not in (select run from event)"};
 
 /// Adds the first column of each row; false when the query broke off.
 bool collect(sqlite3* db, const std::string& sql, std::vector<std::string>& out) {
@@ -148,11 +148,15 @@ public:
     for (const auto* table : {"event", "attempt", "chunk"})
       look_up_runs(to_, std::string{"select distinct run from "} + table, columns, seen);
     // An index lies on pages of its own, and has the ids too.
-    for (const auto* order : {"asc", "desc"})
-      look_up_runs(
-          from_,
-          std::string{"select id from run indexed by sqlite_autoindex_run_2 order by key "} + order,
-          columns, seen);
+    for (const auto* index :
+         {"run_key where key is not null order by key",
+          "run_queued where state='queued' order by journal_seq",
+          "run_leased where state in ('leased','running') order by state",
+          "run_ended where state in ('done','failed','quarantined','cancelled') "
+          "order by updated_ms"})
+      for (const auto* order : {"asc", "desc"})
+        look_up_runs(from_, std::string{"select id from run indexed by "} + index + " " + order,
+                     columns, seen);
   }
 
   /// A table without numbers whose rows can be missed: up to the first place that cannot be read.
@@ -231,8 +235,8 @@ private:
 };
 
 constexpr const char* run_columns =
-    "id, key, owner, repo, sha, source, priority, payload, state, attempts, token, verdict, "
-    "reason, created_ms, updated_ms, deadline_ms";
+    "id, key, journal_seq, owner, repo, sha, source, priority, payload, state, attempts, token, "
+    "verdict, reason, created_ms, updated_ms, deadline_ms";
 constexpr const char* attempt_columns =
     "token, run, number, runner, offered_ms, ended_ms, verdict, reason, receipt, is_expired, "
     "run_id";
@@ -255,6 +259,10 @@ std::string columns_there(sqlite3* db, const std::string& table, const std::stri
 
 /// What remains must be a journal that a dispatcher can go on with.
 constexpr const char* make_whole = R"sql(
+update run set key=null where key=id;
+update run set journal_seq=(select min(event.id) from event where event.run=run.id)
+  where journal_seq=0 and id in (select run from event where what='queued');
+delete from event where what='queued';
 delete from attempt where run not in (select id from run);
 insert or ignore into attempt(token, run, number, runner, offered_ms)
   select t, (select min(id) from run), 0, 'salvage',
@@ -271,7 +279,7 @@ delete from doc where token not in (select token from attempt)
 delete from event where run not in (select id from run);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'story_lost', '' from run
-  where id not in (select run from event);
+  where (state <> 'queued' or token <> 0) and id not in (select run from event);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'requeued',
     '{"reason":"its attempt was under way in a damaged journal"}'

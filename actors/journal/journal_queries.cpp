@@ -32,7 +32,7 @@ result<std::vector<run_row>> journal_sqlite::leased_runs() {
       statement{*db_, "select " NTRACE_RUN_COLUMNS
                       ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
                       "(select run_id<>'' from attempt where attempt.token=run.token) "
-                      "from run where state in ('leased','running') order by created_ms, id"}
+                      "from run where state in ('leased','running') order by journal_seq, id"}
           .each([&](const statement& s) {
             out.push_back(read_run(s));
             out.back().last_seq = s.count(11);
@@ -42,23 +42,22 @@ result<std::vector<run_row>> journal_sqlite::leased_runs() {
   return out;
 }
 
-result<std::vector<run_row>> journal_sqlite::queued_runs(std::int64_t after_ms,
-                                                         const std::string& after_id,
-                                                         std::size_t limit) {
+result<std::vector<run_row>> journal_sqlite::queued_runs(queue_place& place, std::size_t limit) {
   std::vector<run_row> out;
   auto read =
       statement{*db_,
                 "select " NTRACE_RUN_COLUMNS
                 ", case when attempts=0 then 0 else (select case when is_expired then max(token) "
-                "else 0 end from attempt where attempt.run=run.id and number=run.attempts) end "
-                "from run where state='queued' and (created_ms, id) > (?, ?) "
-                "order by created_ms, id limit ?"}
-          .bind(after_ms)
-          .bind(after_id)
+                "else 0 end from attempt where attempt.run=run.id and number=run.attempts) end, "
+                "journal_seq from run where state='queued' and (journal_seq, id) > (?, ?) "
+                "order by journal_seq, id limit ?"}
+          .bind(place.seq)
+          .bind(place.id)
           .bind(limit)
           .each([&](const statement& s) {
             out.push_back(read_run(s));
             out.back().expired_token = s.count(11);
+            place = {s.number(12), out.back().id};
           });
   if (!read) return fail(read.error());
   return out;
@@ -103,7 +102,7 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
   nlohmann::json out;
   {
     statement s{*db_, "select " NTRACE_RUN_COLUMNS
-                      ", verdict, reason, updated_ms, key from run where id=?"};
+                      ", verdict, reason, updated_ms, coalesce(key, id) from run where id=?"};
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
     if (!*row)
@@ -193,6 +192,12 @@ result<nlohmann::json> journal_sqlite::why(const std::string& run) {
     if (auto no = refused(run)) out = std::move(no);
   if (!out) return out;
   (*out)["events"] = nlohmann::json::array();
+  if ((*out)["state"] != "refused")
+    (*out)["events"].push_back({{"at_ms", (*out)["created_ms"]},
+                                {"attempt", 0},
+                                {"token", 0},
+                                {"actor", "intake"},
+                                {"event", "queued"}});
   statement s{
       *db_, "select at_ms, attempt, token, actor, what, detail from event where run=? order by id"};
   auto read = s.bind(run).each([&](const statement& row) {

@@ -15,7 +15,12 @@ result<std::unique_ptr<journal_sqlite>> journal_sqlite::open(const std::string& 
                                                              sqlite::role r) {
   auto db = sqlite::connection::open(journal_kind(), path, r, schema_steps);
   if (!db) return fail(db.error());
-  return std::unique_ptr<journal_sqlite>{new journal_sqlite{std::move(*db)}};
+  std::unique_ptr<journal_sqlite> out{new journal_sqlite{std::move(*db)}};
+  if (r == sqlite::role::reader) return out;
+  auto last = out->last_seq();
+  if (!last) return fail(last.error());
+  out->last_seq_ = out->durable_seq_ = *last;
+  return out;
 }
 
 namespace {
@@ -34,6 +39,8 @@ bool may_be_undone(const batch& b) {
 result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& batches) {
   const auto give_up = [&](error e) {
     db_->undo();
+    // Also what somebody else wrote: a number that is taken would be refused again and again.
+    last_seq_ = std::max(durable_seq_, last_seq().value_or(0));
     return fail(full(std::move(e)));
   };
   const auto say = [&](const char* sql) { return statement{*db_, sql}.done(); };
@@ -45,9 +52,11 @@ result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& 
     const bool has_savepoint = may_be_undone(b);
     if (auto set = has_savepoint ? say("savepoint one") : result<void>{}; !set)
       return give_up(set.error());
+    const auto before = last_seq_;
     auto done = apply(b, now);
     if (!done) return give_up(done.error());
     // A duplicate, stale or gapped batch leaves nothing behind, and the others stand.
+    if (done->is_void()) last_seq_ = before;
     if (has_savepoint) {
       if (auto undone = done->is_void() ? say("rollback to one") : result<void>{}; !undone)
         return give_up(undone.error());
@@ -57,25 +66,31 @@ result<std::vector<committed>> journal_sqlite::commit(const std::vector<batch>& 
   }
   crash_point("journal.in_transaction");
   if (auto done = say("commit"); !done) return give_up(done.error());
-  durable_event_ = last_event_;
+  durable_seq_ = last_seq_;
   return out;
 }
 
-result<void> journal_sqlite::verify(std::int64_t durable_event) {
+result<std::int64_t> journal_sqlite::last_seq() {
+  // A run that is queued no more has an event behind its push.
+  return pragma(
+      "select max((select coalesce(max(seq),0) from sqlite_sequence where name='event'), "
+      "(select coalesce(max(journal_seq),0) from run where state='queued'))");
+}
+
+result<void> journal_sqlite::verify(std::int64_t durable_seq) {
   statement whole{*db_, "pragma quick_check(1)"};
   auto row = whole.step();
   if (!row) return fail(row.error());
   if (!*row || whole.text(0) != "ok")
     return fail(ec::journal_corrupt,
                 "the journal " + db_->path() + " is damaged: " + whole.text(0));
-  statement last{*db_, "select coalesce(max(seq),0) from sqlite_sequence where name='event'"};
-  row = last.step();
-  if (!row) return fail(row.error());
-  if (last.number(0) < durable_event)
+  const auto last = last_seq();
+  if (!last) return fail(last.error());
+  if (*last < durable_seq)
     return fail(ec::journal_corrupt,
                 "the disk lost what it had confirmed: the journal " + db_->path() +
-                    " ends with event " + std::to_string(last.number(0)) + ", acknowledged was " +
-                    std::to_string(durable_event) + "; put a backup in place or mend the disk");
+                    " ends with number " + std::to_string(*last) + ", acknowledged was " +
+                    std::to_string(durable_seq) + "; put a backup in place or mend the disk");
   return {};
 }
 
@@ -85,7 +100,7 @@ result<committed> journal_sqlite::apply(const batch& b, std::int64_t now_ms) {
     if (auto written = write(op, now_ms, out); !written) return fail(written.error());
     if (out.is_void()) return out;
   }
-  out.seq = static_cast<std::uint64_t>(sqlite3_last_insert_rowid(db_->handle()));
+  out.seq = static_cast<std::uint64_t>(last_seq_);
   return out;
 }
 
@@ -142,8 +157,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
       overload{
           [&](const insert_run& o) -> result<void> {
             statement s{*db_, "insert into run(" NTRACE_RUN_COLUMNS
-                              ", key, payload, updated_ms) values(?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-                              "on conflict(key) do nothing"};
+                              ", payload, updated_ms, journal_seq, key) "
+                              "values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                              "on conflict(key) where key is not null do nothing"};
             s.bind(o.run.id)
                 .bind(o.run.owner)
                 .bind(o.run.repo)
@@ -155,7 +171,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.run.token)
                 .bind(o.run.created_ms)
                 .bind(o.run.deadline_ms);
-            auto done = s.bind(o.key).bind(o.payload).bind(now_ms).done();
+            s.bind(o.payload).bind(now_ms).bind(++last_seq_);
+            if (!o.key.empty()) s.bind(o.key);  // Else it stays null.
+            auto done = s.done();
             if (!done || sqlite3_changes(db_->handle()) != 0) return done;
             auto known = find_by_key(o.key);
             if (!known) return fail(known.error());
@@ -258,15 +276,19 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
           },
           [&](const event& o) -> result<void> {
             statement s{*db_,
-                        "insert into event(run, attempt, token, at_ms, actor, what, detail) "
-                        "values(?,?,?,?,?,?,?)"};
-            s.bind(o.run).bind(o.attempt).bind(o.token).bind(now_ms).bind(o.actor).bind(o.what);
+                        "insert into event(id, run, attempt, token, at_ms, actor, what, detail) "
+                        "values(?,?,?,?,?,?,?,?)"};
+            s.bind(++last_seq_)
+                .bind(o.run)
+                .bind(o.attempt)
+                .bind(o.token)
+                .bind(now_ms)
+                .bind(o.actor)
+                .bind(o.what);
             s.bind(o.detail.is_null()
                        ? ""
                        : o.detail.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-            auto done = s.done();
-            last_event_ = sqlite3_last_insert_rowid(db_->handle());
-            return done;
+            return s.done();
           }},
       op);
 }

@@ -1,6 +1,5 @@
 #pragma once
 // The journal in one SQLite file: WAL, synchronous FULL, one writer. docs/architecture.md.
-#include <limits>
 #include <memory>
 #include <optional>
 #include <set>
@@ -28,6 +27,11 @@ struct news {
   std::vector<std::uint64_t> tokens;  ///< Of offers, in their order.
   std::set<std::string> runs;         ///< That more became of than that they were pushed.
 };
+/// Of a run in the order of pushes; at first before all.
+struct queue_place {
+  std::int64_t seq = -1;
+  std::string id;
+};
 struct story;
 
 /// One connection. Blocks; one thread at a time.
@@ -42,10 +46,11 @@ public:
   /// ec::journal_lost: the disk failed, and this connection is good for nothing more.
   result<std::vector<committed>> commit(const std::vector<batch>& batches);
 
-  /// The last event that a commit confirmed; and after a disk failed, on a new connection: is the
-  /// file whole, and that event in it? ec::journal_corrupt when not.
-  std::int64_t durable_event() const { return durable_event_; }
-  result<void> verify(std::int64_t durable_event);
+  /// Pushes and events are numbered in one count. The last number that a commit confirmed; and
+  /// after a disk failed, on a new connection: is the file whole, and does it have that number?
+  /// ec::journal_corrupt when not.
+  std::int64_t durable_seq() const { return durable_seq_; }
+  result<void> verify(std::int64_t durable_seq);
   void abandon() { db_->abandon(); }
 
   /// The file never grows beyond this; a write that would need it fails as ec::journal_full.
@@ -55,11 +60,10 @@ public:
   /// Bytes of the file, and those of them that hold nothing.
   result<std::pair<std::int64_t, std::int64_t>> size();
 
-  /// Runs that are not terminal, oldest first: those with a lease, and those without, `limit` of
-  /// them after one that was given before.
+  /// Runs that are not terminal, in the order of their pushes: those with a lease, and those
+  /// without, `limit` of them behind `place`, which becomes that of the last.
   result<std::vector<run_row>> leased_runs();
-  result<std::vector<run_row>> queued_runs(std::int64_t after_ms, const std::string& after_id,
-                                           std::size_t limit);
+  result<std::vector<run_row>> queued_runs(queue_place& place, std::size_t limit);
   /// What set_flag has written; false before.
   result<bool> flag(const std::string& name);
   /// The highest token ever given.
@@ -73,9 +77,9 @@ public:
   /// docs/protocol.md.
   result<nlohmann::json> logs(const std::string& run, std::uint64_t after,
                               const std::string& stream, std::size_t bytes_max);
-  /// The run's events.
+  /// The run's push and its events.
   result<nlohmann::json> why(const std::string& run);
-  /// The number of the last line ever written of any run.
+  /// The number of the last event ever written of any run.
   result<std::int64_t> last_event();
   result<news> news_after(std::int64_t event, std::size_t lines_max);
   /// All that is kept of one run, in one snapshot.
@@ -85,6 +89,8 @@ public:
 
 private:
   explicit journal_sqlite(std::unique_ptr<sqlite::connection> db) : db_{std::move(db)} {}
+  /// The highest number of all pushes and events.
+  result<std::int64_t> last_seq();
   result<committed> apply(const batch& b, std::int64_t now_ms);
   result<std::int64_t> pragma(const char* sql);
   result<void> read_story(story& out);
@@ -101,7 +107,7 @@ private:
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
 
   std::unique_ptr<sqlite::connection> db_;
-  std::int64_t last_event_ = 0, durable_event_ = 0, bound_bytes_ = 0;
+  std::int64_t last_seq_ = 0, durable_seq_ = 0, bound_bytes_ = 0;
 };
 
 /// A run's id must look like one before it is looked up.

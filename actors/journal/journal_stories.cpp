@@ -26,8 +26,7 @@ result<news> journal_sqlite::news_after(std::int64_t event, std::size_t lines_ma
             ++out.lines;
             const auto what = s.text(3);
             if (what == "offered" || what == "handed") out.tokens.push_back(s.count(2));
-            // A run that only waits is looked at when something else becomes of it.
-            if (what != "queued" && what != push_refused) out.runs.insert(s.text(1));
+            if (what != push_refused) out.runs.insert(s.text(1));
           });
   if (!read) return fail(read.error());
   return out;

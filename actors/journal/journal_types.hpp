@@ -15,7 +15,7 @@ using dispatcher::verdict;
 /// A new run, unless its key is known: then nothing is written and the answer names the old one.
 struct insert_run {
   run_row run;
-  std::string key;      ///< Never empty: the run's own id where none was given.
+  std::string key;      ///< Empty where none was given.
   std::string payload;  ///< As in push_request.
 };
 /// The run's state, attempts and token.
@@ -91,7 +91,7 @@ using batch = std::vector<operation>;
 
 /// What a committed batch gave.
 struct committed {
-  std::uint64_t seq = 0;  ///< Number of the batch's last event; rises with each commit.
+  std::uint64_t seq = 0;  ///< Number of the batch's last push or event: one count for both.
   std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
   /// An append_chunk or revive came too late for its token, or a set_run for a run that is no
   /// longer kept; nothing was written.

@@ -5,7 +5,7 @@
 
 namespace ntrace::journal {
 
-inline constexpr std::array<std::string_view, 4> schema_steps{R"sql(
+inline constexpr std::array<std::string_view, 5> schema_steps{R"sql(
 create table run(
   id text primary key, key text not null unique,
   owner text not null, repo text not null, sha text not null, source text not null,
@@ -50,6 +50,29 @@ create index run_ended on run(updated_ms)
 create index event_refused on event(id) where what='push_refused';
 create index doc_token on doc(token);
 drop index run_created;
+)sql",
+                                                              R"sql(
+create table pushed(
+  id text primary key, key text, journal_seq integer not null default 0,
+  owner text not null, repo text not null, sha text not null, source text not null,
+  priority integer not null, payload text not null, deadline_ms integer not null default 0,
+  state text not null, attempts integer not null, token integer not null,
+  verdict text not null default '', reason text not null default '',
+  created_ms integer not null, updated_ms integer not null) without rowid;
+insert into pushed(id, key, journal_seq, owner, repo, sha, source, priority, payload, deadline_ms,
+    state, attempts, token, verdict, reason, created_ms, updated_ms)
+  select id, nullif(key, id),
+    coalesce((select min(event.id) from event where event.run=run.id and what='queued'), 0),
+    owner, repo, sha, source, priority, payload, deadline_ms,
+    state, attempts, token, verdict, reason, created_ms, updated_ms from run order by id;
+drop table run;
+alter table pushed rename to run;
+create unique index run_key on run(key) where key is not null;
+create index run_queued on run(journal_seq) where state='queued';
+create index run_leased on run(state) where state in ('leased','running');
+create index run_ended on run(updated_ms)
+  where state in ('done','failed','quarantined','cancelled');
+delete from event where what='queued';
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

@@ -38,8 +38,7 @@ struct journal_world {
     run_row row;
     row.id = id;
     error out{ec::timed_out, "no answer", {}};
-    self->request(uut, 30s,
-                  write_request{{insert_run{row, id, {}}, event{id, 0, 0, "intake", "queued", {}}}})
+    self->request(uut, 30s, write_request{{insert_run{row, id, {}}}})
         .receive([&](const committed&) { out = {}; },
                  [&](const caf::error& e) { out = supervision::from_caf(e); });
     return out;
@@ -48,7 +47,8 @@ struct journal_world {
   std::string stored() {
     auto db = ok(journal_sqlite::open(path(), sqlite::role::reader));
     std::string out;
-    for (const auto& r : ok(db->queued_runs(-1, "", 100))) out += r.id;
+    queue_place place;
+    for (const auto& r : ok(db->queued_runs(place, 100))) out += r.id;
     return out;
   }
 };

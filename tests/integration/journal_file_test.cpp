@@ -37,7 +37,7 @@ batch push_of(int n) {
   r.sha = std::string(40, 'a');
   r.source = "dir";
   r.created_ms = n;
-  return {insert_run{r, "key" + std::to_string(n), ""}, event{r.id, 0, 0, "intake", "queued", {}}};
+  return {insert_run{r, "key" + std::to_string(n), ""}};
 }
 
 /// Runs 1 to `runs`, each with an attempt and chunks; all done but the last, which is running.

@@ -4,8 +4,11 @@
 
 #include <fstream>
 
+#include "actors/journal/journal_kind.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/schema.hpp"
 #include "config/ids.hpp"
+#include "tests/support/by_hand.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/open_runs.hpp"
 #include "tests/support/scratch.hpp"
@@ -34,6 +37,13 @@ std::unique_ptr<journal_sqlite> open_in(const test::scratch& dir,
   return ok(journal_sqlite::open(dir / "journal.sqlite", r));
 }
 committed put(journal_sqlite& db, batch b) { return ok(db.commit({std::move(b)})).at(0); }
+/// What `why` tells of the run, in words.
+std::string story_of(journal_sqlite& db, const std::string& run) {
+  std::string out;
+  const auto why = ok(db.why(run));
+  for (const auto& e : why["events"]) out += e["event"].get<std::string>() + " ";
+  return out;
+}
 
 }  // namespace
 
@@ -41,7 +51,7 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   const test::scratch dir;
   {
     auto db = open_in(dir);
-    put(*db, {insert_run{row(R1), "k", ""}, event{R1, 0, 0, "intake", "queued", {}}});
+    put(*db, {insert_run{row(R1), "k", ""}});
     put(*db, {put_attempt{R1, 1, 5, "runner"}, set_run{R1, run_state::running, 1, 5, "", ""}});
     EXPECT_FALSE(
         put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);
@@ -60,12 +70,11 @@ TEST(journal_sqlite, keeps_one_run_for_one_key_over_restarts) {
   const test::scratch dir;
   { put(*open_in(dir), {insert_run{row(R1), "k", {}}}); }
   auto db = open_in(dir);
-  const auto again =
-      put(*db, {insert_run{row(R2), "k", {}}, event{R2, 0, 0, "intake", "queued", {}}});
+  const auto again = put(*db, {insert_run{row(R2), "k", {}}});
   ASSERT_TRUE(again.duplicate_of);
   EXPECT_EQ(again.duplicate_of->id, R1);
   EXPECT_EQ(code_of(db->show(R2)), ec::not_found);
-  EXPECT_TRUE(ok(db->why(R1))["events"].empty());
+  EXPECT_EQ(story_of(*db, R1), "queued ");
 }
 
 TEST(journal_sqlite, stores_no_chunk_of_a_token_that_is_not_live) {
@@ -77,7 +86,7 @@ TEST(journal_sqlite, stores_no_chunk_of_a_token_that_is_not_live) {
   put(*db, {set_run{R1, run_state::done, 1, 0, "passed", ""}});
   EXPECT_TRUE(put(*db, {append_chunk{R1, 1, 5, 1, "stdout", "x"}}).is_stale);
   EXPECT_TRUE(ok(db->logs(R1, 0, "", 1000))["chunks"].empty());
-  EXPECT_TRUE(ok(db->why(R1))["events"].empty());
+  EXPECT_EQ(story_of(*db, R1), "queued ");
 }
 
 TEST(journal_sqlite, writes_many_batches_in_one_transaction_each_for_itself) {
@@ -89,7 +98,7 @@ TEST(journal_sqlite, writes_many_batches_in_one_transaction_each_for_itself) {
   ASSERT_EQ(done.size(), 3u);
   EXPECT_FALSE(done[0].duplicate_of);
   EXPECT_TRUE(done[1].duplicate_of);
-  EXPECT_EQ(ok(db->why(R1))["events"].size(), 1u);
+  EXPECT_EQ(story_of(*db, R1), "queued b ");
 }
 
 TEST(journal_sqlite, writes_nothing_of_a_commit_that_fails) {
@@ -128,6 +137,75 @@ TEST(journal_sqlite, refuses_a_newer_schema) {
   const auto refused = journal_sqlite::open(dir / "journal.sqlite", sqlite::role::writer);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ec::journal_schema);
+}
+
+TEST(journal_sqlite, numbers_pushes_and_events_in_one_count_that_goes_on_after_reopening) {
+  const test::scratch dir;
+  {
+    auto db = open_in(dir);
+    EXPECT_EQ(put(*db, {insert_run{row(R1), "k", {}}}).seq, 1u);
+    EXPECT_EQ(put(*db, {event{R1, 0, 0, "a", "b", {}}}).seq, 2u);
+    EXPECT_TRUE(put(*db, {insert_run{row(R2), "k", {}}}).duplicate_of);
+    EXPECT_EQ(put(*db, {insert_run{row(R2), "", {}}}).seq, 3u) << "a void batch takes no number";
+    EXPECT_EQ(db->durable_seq(), 3);
+  }
+  auto db = open_in(dir);
+  EXPECT_TRUE(db->verify(3)) << "the last push counts, too";
+  EXPECT_EQ(code_of(db->verify(4)), ec::journal_corrupt);
+  EXPECT_EQ(put(*db, {event{R1, 0, 0, "a", "c", {}}}).seq, 4u);
+  EXPECT_EQ(story_of(*db, R1), "queued b c ");
+}
+
+TEST(journal_sqlite, goes_on_with_numbers_that_nobody_has_when_another_program_wrote_an_event) {
+  const test::scratch dir;
+  auto db = open_in(dir);
+  put(*db, {insert_run{row(R1), "k", {}}});
+  test::change_by_hand(dir / "journal.sqlite",
+                       "insert into event(id, run, attempt, token, at_ms, actor, what, detail) "
+                       "values(2, '" +
+                           R1 + "', 0, 0, 1, 'hand', 'x', '')");
+  EXPECT_EQ(code_of(db->commit({{event{R1, 0, 0, "a", "b", {}}}})), ec::journal_failed);
+  EXPECT_EQ(put(*db, {event{R1, 0, 0, "a", "b", {}}}).seq, 3u);
+}
+
+TEST(journal_sqlite, tells_many_runs_without_a_key_apart) {
+  const test::scratch dir;
+  auto db = open_in(dir);
+  put(*db, {insert_run{row(R1), "", {}}});
+  EXPECT_FALSE(put(*db, {insert_run{row(R2), "", {}}}).duplicate_of);
+  EXPECT_EQ(ok(db->show(R2))["key"], R2) << "its own id stands for it";
+}
+
+TEST(journal_sqlite, brings_an_older_file_up_to_date) {
+  const test::scratch dir;
+  {
+    auto old = ok(sqlite::connection::open(journal_kind(), dir / "journal.sqlite",
+                                           sqlite::role::writer, std::span{schema_steps}.first(4)));
+    ASSERT_TRUE(old->run(
+        ("insert into run(id, key, owner, repo, sha, source, priority, payload, state, attempts, "
+         "token, created_ms, updated_ms) values('" +
+         R1 + "', 'k', 'o', 'r', 'a', 's', 0, '', 'running', 1, 5, 1, 1), ('" + R2 + "', '" + R2 +
+         "', 'o', 'r', 'a', 's', 0, '', 'queued', 0, 0, 2, 2);"
+         "insert into attempt(token, run, number, runner, offered_ms) values(5, '" +
+         R1 +
+         "', 1, 'n', 1);"
+         "insert into event(run, attempt, token, at_ms, actor, what, detail) values('" +
+         R2 + "', 0, 0, 1, 'intake', 'queued', ''), ('" + R1 +
+         "', 0, 0, 1, 'intake', 'queued', ''), ('" + R1 + "', 1, 5, 1, 'queue', 'accepted', '')")
+            .c_str()));
+  }
+  auto db = open_in(dir);
+  EXPECT_EQ(story_of(*db, R1), "queued accepted ");
+  EXPECT_EQ(story_of(*db, R2), "queued ");
+  EXPECT_EQ(ok(db->show(R1))["attempts"].size(), 1u);
+  EXPECT_EQ(ok(db->show(R1))["key"], "k");
+  queue_place place;
+  ASSERT_EQ(ok(db->queued_runs(place, 10)).size(), 1u);
+  EXPECT_EQ(place.seq, 1) << "pushed before the other";
+  EXPECT_TRUE(put(*db, {insert_run{row("01M876B6J4KZP9X4YQXE3X75SL"), "k", {}}}).duplicate_of);
+  EXPECT_EQ(put(*db, {event{R1, 1, 5, "a", "b", {}}}).seq, 4u);
+  EXPECT_EQ(code_of(db->commit({{put_attempt{"none", 1, 6, "n"}}})), ec::journal_failed)
+      << "an attempt still belongs to a run";
 }
 
 TEST(journal_sqlite, filters_and_bounds_its_lists) {

@@ -37,7 +37,7 @@ struct journal_world {
     r.owner = "o";
     r.repo = "r";
     r.created_ms = 1;
-    batch ops{insert_run{r, r.id, {}}, event{r.id, 0, 0, "intake", "queued", {}},
+    batch ops{insert_run{r, r.id, {}}, event{r.id, 1, n, "queue", "accepted", {}},
               put_attempt{r.id, 1, n, "runner"}, set_run{r.id, run_state::running, 1, n, "", ""}};
     for (std::uint64_t seq = 1; seq <= chunks; ++seq)
       ops.push_back(append_chunk{r.id, 1, n, seq, "stdout", std::string(chunk_bytes, 'x')});
@@ -55,7 +55,7 @@ struct journal_world {
       run_row r;
       r.id = id(i);
       r.state = run_state::failed;
-      all.push_back({insert_run{r, r.id, {}}, event{r.id, 0, 0, "intake", "queued", {}}});
+      all.push_back({insert_run{r, r.id, {}}, event{r.id, 0, 0, "deadline", "ended", {}}});
     }
     ok(db->commit(all));
     sql("update run set verdict='timed_out', updated_ms=cast(substr(id,4) as integer)");

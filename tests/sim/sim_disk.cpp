@@ -43,7 +43,8 @@ committed sim_disk::apply(image& to, const batch& b) {
                             out.duplicate_of = to.runs.at(known->second).row;
                             return;
                           }
-                          to.run_of_key[o.key] = o.run.id;
+                          if (!o.key.empty()) to.run_of_key[o.key] = o.run.id;
+                          ++to.seq;
                           to.runs[o.run.id] = {o.run, o.key, "", "", {}};
                         },
                         [&](const set_run& o) {
@@ -111,12 +112,12 @@ committed sim_disk::apply(image& to, const batch& b) {
                           to.docs.insert(o.doc);
                           out.last_seq = to.chunks[o.token] += o.pieces.size();
                         },
-                        [&](const event&) { ++to.events; },
+                        [&](const event&) { ++to.seq; },
                         [&](const set_flag& o) { to.flags[o.name] = o.value; }},
                op);
     if (out.is_void()) return out;
   }
-  out.seq = to.events;
+  out.seq = to.seq;
   return out;
 }
 

@@ -28,7 +28,7 @@ public:
     std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
     std::map<std::string, bool> flags;
     std::set<std::string> docs;
-    std::uint64_t highest_token = 0, events = 0;
+    std::uint64_t highest_token = 0, seq = 0;
   };
 
   /// Writes the batches, not yet synced. A duplicate or stale batch leaves nothing, as in SQLite.

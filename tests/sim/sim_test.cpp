@@ -62,8 +62,7 @@ journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int&
   switch (random.below(10)) {
     case 0: {
       const auto id = "new" + std::to_string(next_run++);
-      return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}},
-              event{id, 0, 0, "intake", "queued", {}}};
+      return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}}};
     }
     case 1:
       ++next_token;

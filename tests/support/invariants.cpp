@@ -53,8 +53,7 @@ std::string to_line(const journal::operation& op) {
 
 /// The state that a story's line leads to; nullopt for lines that change none.
 std::optional<run_state> state_after(const journal::event& e) {
-  if (e.what == "queued" || e.what == "requeued" || e.what == "attempt_ended")
-    return run_state::queued;
+  if (e.what == "requeued" || e.what == "attempt_ended") return run_state::queued;
   if (e.what == "accepted" || e.what == "revived") return run_state::leased;
   if (e.what == "started") return run_state::running;
   if (e.what == "cancelled") return run_state::cancelled;
@@ -200,10 +199,13 @@ void invariant_checker::on_operation(const fact& f) {
   std::visit(
       overload{
           [&](const journal::insert_run& o) {
-            const auto [at, is_new] = run_of_key_.emplace(o.key, o.run.id);
-            check("S3", is_new,
-                  "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
+            if (!o.key.empty()) {
+              const auto [at, is_new] = run_of_key_.emplace(o.key, o.run.id);
+              check("S3", is_new,
+                    "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
+            }
             runs_[o.run.id].row = o.run;
+            runs_[o.run.id].last_event = to_string(dispatcher::run_state::queued);
             runs_[o.run.id].key = o.key;
           },
           [&](const journal::set_run& o) { on_set_run(f, o); },

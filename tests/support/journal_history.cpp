@@ -19,25 +19,27 @@ public:
     auto read = read_runs();
     if (read) read = read_chunks();
     if (read)
-      read =
-          statement{db_, "select run, attempt, token, actor, what, detail from event order by id"}
-              .each([&](const statement& row) {
-                on_event({row.text(0), row.count(1), row.count(2), row.text(3), row.text(4),
-                          json::parse(row.text(5), nullptr, false)});
-              });
+      read = statement{db_,
+                       "select id, run, attempt, token, actor, what, detail from event order by id"}
+                 .each([&](const statement& row) {
+                   add_pushes(row.number(0));
+                   on_event({row.text(1), row.count(2), row.count(3), row.text(4), row.text(5),
+                             json::parse(row.text(6), nullptr, false)});
+                 });
     if (!read) return fail(read.error());
+    add_pushes(std::numeric_limits<std::int64_t>::max());
     for (const auto& [token, chunks] : std::map{chunks_}) add_chunks(token);
     return std::move(out_);
   }
 
 private:
   result<void> read_runs() {
-    return statement{db_, "select " NTRACE_RUN_COLUMNS ", key from run"}.each(
+    return statement{db_, "select " NTRACE_RUN_COLUMNS ", key, journal_seq from run"}.each(
         [&](const statement& row) {
           auto r = journal::read_run(row);
           r.state = run_state::queued;
           r.attempts = r.token = 0;
-          runs_[r.id] = {r, row.text(11)};
+          pushes_.emplace(row.number(12), journal::insert_run{r, row.text(11), {}});
         });
   }
   result<void> read_chunks() {
@@ -52,6 +54,11 @@ private:
     f.kind = fact_kind::committed;
     f.op = std::move(op);
     out_.push_back(std::move(f));
+  }
+  /// Those that were numbered before `seq`.
+  void add_pushes(std::int64_t seq) {
+    while (!pushes_.empty() && pushes_.begin()->first < seq)
+      add(pushes_.extract(pushes_.begin()).mapped());
   }
   void add_chunks(std::uint64_t token) {
     if (const auto found = chunks_.extract(token))
@@ -75,10 +82,7 @@ private:
         is_terminal(state) ? reason : verdict + ": " + reason);
   }
   void on_event(const journal::event& e) {
-    if (e.what == "queued") {
-      const auto at = runs_.find(e.run);
-      if (at != runs_.end()) add(journal::insert_run{at->second.row, at->second.key, {}});
-    } else if (e.what == "offered" || e.what == "handed") {
+    if (e.what == "offered" || e.what == "handed") {
       add(journal::put_attempt{e.run, e.attempt + 1, e.token, ""});
       set(e, run_state::queued, e.token);
     } else if (e.what == "accepted") {
@@ -98,12 +102,8 @@ private:
     add(e);
   }
 
-  struct known_run {
-    journal::run_row row;
-    std::string key;
-  };
   sqlite::connection& db_;
-  std::map<std::string, known_run> runs_;
+  std::multimap<std::int64_t, journal::insert_run> pushes_;  ///< By their number.
   std::map<std::string, std::uint64_t> live_;
   std::map<std::uint64_t, std::vector<journal::append_chunk>> chunks_;
   std::vector<fact> out_;

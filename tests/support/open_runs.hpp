@@ -9,7 +9,8 @@ namespace ntrace::test {
 
 inline std::vector<journal::run_row> open_runs(journal::journal_sqlite& db) {
   auto out = ok(db.leased_runs());
-  const auto queued = ok(db.queued_runs(std::numeric_limits<std::int64_t>::min(), "", 1u << 20));
+  journal::queue_place place;
+  const auto queued = ok(db.queued_runs(place, 1u << 20));
   out.insert(out.end(), queued.begin(), queued.end());
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
     return std::pair{a.created_ms, a.id} < std::pair{b.created_ms, b.id};

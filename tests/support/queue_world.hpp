@@ -66,7 +66,7 @@ struct queue_world {
       if (const auto* in = std::get_if<journal::insert_run>(&op)) {
         if (const auto known = keys.find(in->key); known != keys.end())
           done.duplicate_of = known->second;
-        else
+        else if (!in->key.empty())
           keys[in->key] = in->run;
       }
     }
