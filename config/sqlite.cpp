@@ -39,6 +39,8 @@ error failure(sqlite3* db, const file_kind& kind, const std::string& what,
 result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::string& path,
                                                      role r,
                                                      std::span<const std::string_view> steps) {
+  // Nobody asks how much memory SQLite uses, and counting takes a lock at each allocation.
+  [[maybe_unused]] static const int once = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   std::unique_ptr<connection> out{new connection};
   out->kind_ = std::move(kind);
   out->path_ = path;

@@ -1,5 +1,6 @@
 #include "actors/dispatcher/dispatcher_state.hpp"
 
+#include <sched.h>
 #include <caf/io/middleman.hpp>
 #include <caf/stateful_actor.hpp>
 
@@ -68,21 +69,10 @@ void perform(dispatcher_self self, effects todo) {
     std::visit(
         overload{
             [&](commit& e) {
-              const auto tag = e.tag;
-              self->request(state.parts.journal, caf::infinite,
-                            journal::write_request{std::move(e.ops)})
-                  .then(
-                      [self, tag](const journal::committed& done) {
-                        perform(self, self->state.fsm->on_committed(now_of(self), tag, done));
-                      },
-                      [self, tag](const caf::error& why) {
-                        auto e2 = supervision::from_caf(why);
-                        // Whether a dying writer had committed is not known: nobody is told yes.
-                        if (e2.code == ec::child_failed)
-                          e2 = {ec::journal_failed, "the journal restarts; try again", {}};
-                        perform(self, self->state.fsm->on_committed(now_of(self), tag,
-                                                                    fail(std::move(e2))));
-                      });
+              // What is in the mailbox before this message goes with it.
+              if (state.writes.empty()) self->send(self, flush_atom::value);
+              state.write_tags.push_back(e.tag);
+              state.writes.push_back(std::move(e.ops));
             },
             [&](answer& e) { settle(self, e.request, std::move(e.value)); },
             [&](offer& e) {
@@ -105,6 +95,30 @@ void perform(dispatcher_self self, effects todo) {
 }
 
 namespace {
+
+void flush(dispatcher_self self) {
+  auto& state = self->state;
+  journal::write_request all{std::exchange(state.writes, {})};
+  // Messages to itself keep the multiplexer from sleeping; it looks at its sockets between them.
+  if (state.poll.begin(now_of(self), all.batches.size())) self->send(self, poll_atom::value);
+  auto tags = std::make_shared<std::vector<std::uint64_t>>(std::exchange(state.write_tags, {}));
+  self->request(state.parts.journal, caf::infinite, std::move(all))
+      .then(
+          [self, tags](const journal::written& done) {
+            self->state.poll.found();
+            for (std::size_t i = 0; i < tags->size(); ++i)
+              perform(self,
+                      self->state.fsm->on_committed(now_of(self), (*tags)[i], done.outcomes.at(i)));
+          },
+          [self, tags](const caf::error& why) {
+            auto e = supervision::from_caf(why);
+            // Whether a dying writer had committed is not known: nobody is told yes.
+            if (e.code == ec::child_failed)
+              e = {ec::journal_failed, "the journal restarts; try again", {}};
+            for (const auto tag : *tags)
+              perform(self, self->state.fsm->on_committed(now_of(self), tag, fail(e)));
+          });
+}
 
 void read(dispatcher_self self, const caf::response_promise& promise, const char* what,
           const json& args, const std::function<void(json&)>& finish = {}) {
@@ -333,6 +347,12 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
       },
       [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
+      [self](flush_atom) { flush(self); },
+      [self](poll_atom) {
+        if (!self->state.poll.goes_on(now_of(self))) return;
+        ::sched_yield();  // To whom needs the CPU more.
+        self->send(self, poll_atom::value);
+      },
       [self](stop_atom) {
         if (self->state.fsm) self->state.fsm->on_stopping();
       },

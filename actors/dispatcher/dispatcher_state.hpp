@@ -3,12 +3,15 @@
 #include <caf/stateful_actor.hpp>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
+#include "config/busy_poll.hpp"
 #include "config/ids.hpp"
 #include "supervision/closing_broker.hpp"
 
 namespace ntrace::dispatcher {
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using flush_atom = caf::atom_constant<caf::atom("flush")>;
+using poll_atom = caf::atom_constant<caf::atom("poll")>;
 
 struct watcher {
   std::uint64_t id = 0;
@@ -23,6 +26,9 @@ struct dispatcher_state {
   std::optional<queue_fsm> fsm;
   std::map<request_id, caf::response_promise> requests;
   std::multimap<std::string, watcher> watchers;
+  std::vector<std::uint64_t> write_tags;  ///< Of what goes to the journal next, in one message.
+  std::vector<journal::batch> writes;
+  busy_poll poll;
   request_id next_request = 1;
   bool is_ready = false;      ///< The machine knows all that the journal holds.
   bool takes_pushes = false;  ///< Before that, when there is much to read.

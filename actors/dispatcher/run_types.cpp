@@ -27,10 +27,12 @@ std::optional<verdict> verdict_from(std::string_view word) {
 }
 
 nlohmann::json to_json(const receipt& r) {
-  return {{"run", r.run},
-          {"state", to_string(r.state)},
-          {"duplicate", r.duplicate},
-          {"journal_seq", r.journal_seq}};
+  nlohmann::json out;  // A list in braces would be copied, for each push.
+  out["run"] = r.run;
+  out["state"] = to_string(r.state);
+  out["duplicate"] = r.duplicate;
+  out["journal_seq"] = r.journal_seq;
+  return out;
 }
 
 }  // namespace ntrace::dispatcher

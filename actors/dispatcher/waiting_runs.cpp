@@ -29,8 +29,9 @@ bool waiting_runs::place::operator<(const place& other) const {
 
 bool waiting_runs::add(const run_row& row) {
   record r;
-  if (row.id.size() > r.id_bytes.size() || runs_.find(std::string_view{row.id}) != runs_.end())
-    return false;
+  if (row.id.size() > r.id_bytes.size()) return false;
+  const auto next = runs_.lower_bound(std::string_view{row.id});
+  if (next != runs_.end() && next->id() == row.id) return false;
   std::copy(row.id.begin(), row.id.end(), r.id_bytes.begin());
   r.id_size = static_cast<std::uint8_t>(row.id.size());
   r.sha_size = static_cast<std::uint8_t>(std::min(row.sha.size() / 2, r.sha.size()));
@@ -49,11 +50,12 @@ bool waiting_runs::add(const run_row& row) {
   repo.owner = row.owner;
   repo.name = row.repo;
   r.repo = &repo;
-  const auto* kept = &*runs_.insert(std::move(r)).first;
-  auto& runs = repo.lanes[kept->priority];
-  if (!runs.empty()) order_.erase(place_of(repo, kept->priority, runs));
-  runs.insert(kept);
-  order_.insert(place_of(repo, kept->priority, runs));
+  const auto* kept = &*runs_.insert(next, std::move(r));
+  auto& runs = repo.lanes.try_emplace(kept->priority, &memory_).first->second;
+  const bool is_first = runs.empty() || by_age{}(kept, *runs.begin());
+  if (is_first && !runs.empty()) order_.erase(place_of(repo, kept->priority, runs));
+  runs.insert(runs.end(), kept);
+  if (is_first) order_.insert(place_of(repo, kept->priority, runs));
   return true;
 }
 

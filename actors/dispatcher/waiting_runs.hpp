@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <memory_resource>
 #include <optional>
 #include <set>
 #include <string>
@@ -61,7 +62,7 @@ private:
       return a->created_ms != b->created_ms ? a->created_ms < b->created_ms : a->id() < b->id();
     }
   };
-  using lane = std::set<const record*, by_age>;  ///< Runs of one repo and priority.
+  using lane = std::pmr::set<const record*, by_age>;  ///< Runs of one repo and priority.
   struct repo_queue {
     std::string owner, name;
     std::uint64_t turn = 0;     ///< When it last got one.
@@ -74,7 +75,7 @@ private:
     const record* oldest = nullptr;
     bool operator<(const place& other) const;
   };
-  using records = std::set<record, by_id>;
+  using records = std::pmr::set<record, by_id>;
 
   static place place_of(const repo_queue& repo, int priority, const lane& runs) {
     return {priority, repo.turn, *runs.begin()};
@@ -84,7 +85,9 @@ private:
   void drop_idle_repos();
 
   std::string pattern_;
-  records runs_;
+  /// What waits for long lies apart from what lives for one request, which so stays in few pages.
+  std::pmr::unsynchronized_pool_resource memory_;
+  records runs_{&memory_};
   std::map<std::string, repo_queue> repos_;  ///< By "owner/name"; kept for their turn.
   std::set<place> order_;
   std::uint64_t next_turn_ = 1;

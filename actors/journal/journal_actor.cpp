@@ -1,10 +1,12 @@
 #include "actors/journal/journal_actor.hpp"
 
+#include <sched.h>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/journal/group_commit_fsm.hpp"
 #include "config/backoff.hpp"
+#include "config/busy_poll.hpp"
 #include "config/clock.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
@@ -22,11 +24,19 @@ constexpr milliseconds retain_every{10'000};
 constexpr std::size_t page_runs =
     2000;  // read in some milliseconds, during which nothing is written
 
+/// A request of which not all outcomes are known.
+struct open_request {
+  caf::typed_response_promise<written> promise;
+  std::vector<result<committed>> outcomes;
+  std::size_t missing = 0;
+};
+
 struct writer_state {
   const char* name = "journal";
   std::shared_ptr<journal_sqlite> db;
   group_commit_fsm fsm;
-  std::map<std::uint64_t, caf::typed_response_promise<committed>> promises;
+  busy_poll poll;
+  std::map<std::uint64_t, open_request> open;  ///< By the tag of its first batch.
   std::uint64_t next_tag = 1;
   std::string path;
   bool is_lost = false;  ///< A write or fsync failed: nothing is written before it is read anew.
@@ -119,6 +129,15 @@ void retain(writer_self self) {
   self->delayed_send(self, retain_every, retain_atom::value);
 }
 
+void settle(writer_state& state, std::uint64_t tag, result<committed> outcome) {
+  const auto at = std::prev(state.open.upper_bound(tag));
+  auto& r = at->second;
+  r.outcomes[tag - at->first] = std::move(outcome);
+  if (--r.missing != 0) return;
+  r.promise.deliver(written{std::move(r.outcomes)});
+  state.open.erase(at);
+}
+
 void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
   for (auto& one : todo) {
@@ -140,18 +159,23 @@ void perform(writer_self self, group_effects todo) {
                           ++commits;
                           perform(self, state.fsm.on_written(std::move(done)));
                         },
-                        [&](tell_writer& e) {
-                          const auto at = state.promises.find(e.tag);
-                          if (e.outcome)
-                            at->second.deliver(std::move(*e.outcome));
-                          else
-                            at->second.deliver(to_caf(e.outcome.error()));
-                          state.promises.erase(at);
-                        }},
+                        [&](tell_writer& e) { settle(state, e.tag, std::move(e.outcome)); }},
                one);
   }
   static auto& queued = gauges::value("journal_queued");
   queued = static_cast<std::int64_t>(state.fsm.waiting());
+}
+
+void flush(writer_self self) {
+  auto& state = self->state;
+  const auto batches = state.fsm.waiting();
+  perform(self, state.fsm.on_flush());
+  if (!state.poll.begin(steady_clock::now(), batches)) return;
+  while (self->mailbox().empty()) {
+    if (!state.poll.goes_on(steady_clock::now())) return;
+    ::sched_yield();  // To whom needs the CPU more.
+  }
+  state.poll.found();
 }
 
 journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db,
@@ -161,12 +185,14 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
   self->state.path = path;
   self->state.keep = keep;
   self->delayed_send(self, retain_every, retain_atom::value);
-  return {[self](write_request& w) -> caf::result<committed> {
+  return {[self](write_request& w) -> caf::result<written> {
             auto& state = self->state;
-            const auto tag = state.next_tag++;
-            auto promise = self->make_response_promise<committed>();
-            state.promises.emplace(tag, promise);
-            perform(self, state.fsm.on_write(tag, std::move(w.ops)));
+            const auto count = w.batches.size();
+            if (count == 0) return written{};
+            auto promise = self->make_response_promise<written>();
+            auto tag = std::exchange(state.next_tag, state.next_tag + count);
+            state.open[tag] = {promise, std::vector<result<committed>>(count), count};
+            for (auto& b : w.batches) perform(self, state.fsm.on_write(tag++, std::move(b)));
             return promise;
           },
           [self](recover_atom) -> caf::result<recovery> {
@@ -188,7 +214,7 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
             const bool is_last = runs->size() < page_runs;
             return page{std::move(*runs), std::move(place), is_last};
           },
-          [self](flush_atom) { perform(self, self->state.fsm.on_flush()); },
+          [self](flush_atom) { flush(self); },
           [self](reopen_atom) { reopen(self); },
           [self](retain_atom) { retain(self); }};
 }

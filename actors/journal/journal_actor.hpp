@@ -8,9 +8,14 @@
 
 namespace ntrace::journal {
 
-/// Work for the writer; all of `ops` or nothing.
+/// Work for the writer, of each batch all or nothing. Many in one message: the way to another
+/// thread and back costs more than a batch.
 struct write_request {
-  batch ops;
+  std::vector<batch> batches;
+};
+/// What became of each of them.
+struct written {
+  std::vector<result<committed>> outcomes;
 };
 /// A question for the reader: runs, show, logs, why, counts, or open_runs (for recovery).
 struct read_request {
@@ -42,9 +47,9 @@ using reopen_atom = caf::atom_constant<caf::atom("reopen")>;
 using retain_atom = caf::atom_constant<caf::atom("retain")>;
 
 using journal_actor = caf::typed_actor<
-    /// Answered after the fsync of the transaction that holds it; journal_full, journal_failed or
-    /// overloaded otherwise, and then nothing of it is there.
-    caf::replies_to<write_request>::with<committed>, caf::replies_to<recover_atom>::with<recovery>,
+    /// Answered after the fsync of the transaction that holds the last of them. A batch that is
+    /// refused (journal_full, journal_failed, overloaded) left nothing behind.
+    caf::replies_to<write_request>::with<written>, caf::replies_to<recover_atom>::with<recovery>,
     /// Between the writes, in order: what is written after it is not in it.
     caf::replies_to<page_request>::with<page>,
     /// From itself: commit what has come together.
@@ -71,4 +76,4 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::recovery)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::committed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::written)

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "actors/journal/journal_kind.hpp"
-#include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/run_columns.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::journal {
@@ -148,12 +148,10 @@ public:
     for (const auto* table : {"event", "attempt", "chunk"})
       look_up_runs(to_, std::string{"select distinct run from "} + table, columns, seen);
     // An index lies on pages of its own, and has the ids too.
-    for (const auto* index :
-         {"run_key where key is not null order by key",
-          "run_queued where state='queued' order by journal_seq",
-          "run_leased where state in ('leased','running') order by state",
-          "run_ended where state in ('done','failed','quarantined','cancelled') "
-          "order by updated_ms"})
+    for (const auto* index : {"run_key where key is not null order by key",
+                              "run_queued where state='queued' order by journal_seq",
+                              "run_leased where state in ('leased','running') order by state",
+                              "run_ended where " NTRACE_RUN_HAS_ENDED " order by updated_ms"})
       for (const auto* order : {"asc", "desc"})
         look_up_runs(from_, std::string{"select id from run indexed by "} + index + " " + order,
                      columns, seen);

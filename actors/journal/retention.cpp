@@ -77,24 +77,22 @@ result<void> journal_sqlite::delete_ended(const retention& keep, std::int64_t no
   const bool is_crowded = keep.bytes != 0 && now->first - now->second > keep.bytes / 5 * 4;
   std::int64_t before = is_crowded ? std::numeric_limits<std::int64_t>::max() : 0;
   if (!is_crowded && keep.age.count() != 0) {
-    statement s{*db_,
-                "select updated_ms from run where state in "
-                "('done','failed','quarantined','cancelled') order by updated_ms desc "
-                "limit 1 offset ?"};
+    statement s{*db_, "select updated_ms from run where " NTRACE_RUN_HAS_ENDED
+                      " order by updated_ms desc limit 1 offset ?"};
     auto row = s.bind(runs_kept).step();
     if (!row) return fail(row.error());
     before = *row ? std::min(s.number(0), now_ms - keep.age.count()) : 0;
   }
   std::vector<std::string> due;
   // The run of the highest token stays: tokens go on from it.
-  auto read = statement{*db_,
-                        "select id from run where state in "
-                        "('done','failed','quarantined','cancelled') and updated_ms<? and "
-                        "id<>coalesce((select run from attempt order by token desc limit 1),'') "
-                        "order by updated_ms limit ?"}
-                  .bind(before)
-                  .bind(runs_per_step)
-                  .each([&](const statement& s) { due.push_back(s.text(0)); });
+  auto read =
+      statement{*db_, "select id from run where " NTRACE_RUN_HAS_ENDED
+                      " and updated_ms<? and "
+                      "id<>coalesce((select run from attempt order by token desc limit 1),'') "
+                      "order by updated_ms limit ?"}
+          .bind(before)
+          .bind(runs_per_step)
+          .each([&](const statement& s) { due.push_back(s.text(0)); });
   if (!read) return read;
   for (const auto& run : due) {
     if (out.chunks >= chunks_per_step) break;

@@ -1,9 +1,13 @@
 #pragma once
-// What both halves of journal_sqlite use: the columns of a run.
+// What the parts of journal_sqlite use in their queries.
 #include "actors/journal/journal_sqlite.hpp"
 
 #define NTRACE_RUN_COLUMNS \
   "id, owner, repo, sha, source, priority, state, attempts, token, created_ms, deadline_ms"
+/// As the index run_ended says it: only in these words is it used. A list of more than two would be
+/// made a table, at each write of a run.
+#define NTRACE_RUN_HAS_ENDED \
+  "(state='done' or state='failed' or state='quarantined' or state='cancelled')"
 
 namespace ntrace::journal {
 

@@ -71,7 +71,7 @@ create unique index run_key on run(key) where key is not null;
 create index run_queued on run(journal_seq) where state='queued';
 create index run_leased on run(state) where state in ('leased','running');
 create index run_ended on run(updated_ms)
-  where state in ('done','failed','quarantined','cancelled');
+  where state='done' or state='failed' or state='quarantined' or state='cancelled';
 delete from event where what='queued';
 )sql"};
 

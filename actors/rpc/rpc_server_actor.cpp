@@ -25,7 +25,8 @@ namespace {
 
 using sweep_atom = caf::atom_constant<caf::atom("sweep")>;
 constexpr auto sweep_every = std::chrono::seconds{5};
-constexpr std::size_t read_bytes = 16u << 10;  // CAF clears as much before each read
+/// CAF clears as much before each read: little for those that ask little.
+constexpr std::size_t read_bytes_min = 1u << 10, read_bytes_max = 16u << 10;
 
 /// CAF ends a scribe when the peer half-closes, and what was asked must still be answered: so we
 /// write on a duplicate of the descriptor. It takes nearly all answers at once; for a peer that is
@@ -36,6 +37,7 @@ struct peer {
   /// then.
   std::optional<caf::io::connection_handle> reader, writer;
   unique_fd out;  ///< None once the connection is broken.
+  std::size_t read_bytes = read_bytes_min;
   std::string address;
 };
 
@@ -126,7 +128,7 @@ void perform(server_self self, peer_id id, net::peer_effects todo) {
                  [&](const net::read_again&) {
                    if (!p.reader) return;
                    self->trigger(*p.reader);
-                   self->configure_read(*p.reader, caf::io::receive_policy::at_most(read_bytes));
+                   self->configure_read(*p.reader, caf::io::receive_policy::at_most(p.read_bytes));
                  },
                  [&](const net::peer_is_gone&) { self->send(self->state.handler, peer_gone{id}); },
                  [&](const net::close_connection&) { forget(self, id); }},
@@ -168,8 +170,18 @@ void on_connection(server_self self, const caf::io::new_connection_msg& m) {
   p.address = self->remote_addr(m.handle);
   p.out = std::move(copy);
   state.by_handle[*p.reader] = id;
-  self->configure_read(*p.reader, caf::io::receive_policy::at_most(read_bytes));
+  self->configure_read(*p.reader, caf::io::receive_policy::at_most(p.read_bytes));
   ++gauges::value("rpc_connections");
+}
+
+/// A read that was full is followed by larger ones, for as long as they are.
+void fit_reads(server_self self, peer& p, std::size_t got) {
+  const auto fit = got == p.read_bytes        ? read_bytes_max
+                   : got < read_bytes_max / 2 ? read_bytes_min
+                                              : p.read_bytes;
+  if (fit == p.read_bytes) return;
+  p.read_bytes = fit;
+  self->configure_read(*p.reader, caf::io::receive_policy::at_most(fit));
 }
 
 void on_closed(server_self self, caf::io::connection_handle handle) {
@@ -208,9 +220,10 @@ caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t por
           [self](const caf::io::new_data_msg& m) {
             const auto at = self->state.by_handle.find(m.handle);
             if (at == self->state.by_handle.end()) return;
-            auto& fsm = self->state.peers.at(at->second).fsm;
+            auto& p = self->state.peers.at(at->second);
+            fit_reads(self, p, m.buf.size());
             perform(self, at->second,
-                    fsm.on_bytes(supervision::now_of(self), {m.buf.data(), m.buf.size()}));
+                    p.fsm.on_bytes(supervision::now_of(self), {m.buf.data(), m.buf.size()}));
           },
           [self](const caf::io::data_transferred_msg& m) {
             const auto at = self->state.by_handle.find(m.handle);

@@ -38,9 +38,12 @@ struct journal_world {
     run_row row;
     row.id = id;
     error out{ec::timed_out, "no answer", {}};
-    self->request(uut, 30s, write_request{{insert_run{row, id, {}}}})
-        .receive([&](const committed&) { out = {}; },
-                 [&](const caf::error& e) { out = supervision::from_caf(e); });
+    self->request(uut, 30s, write_request{{{insert_run{row, id, {}}}}})
+        .receive(
+            [&](const written& done) {
+              out = done.outcomes.at(0) ? error{} : done.outcomes.at(0).error();
+            },
+            [&](const caf::error& e) { out = supervision::from_caf(e); });
     return out;
   }
   /// The runs that a new connection finds.

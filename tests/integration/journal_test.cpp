@@ -176,6 +176,21 @@ TEST(journal_sqlite, tells_many_runs_without_a_key_apart) {
   EXPECT_EQ(ok(db->show(R2))["key"], R2) << "its own id stands for it";
 }
 
+/// As for lists in the condition of an index: a table would be made for each push.
+TEST(journal_sqlite, inserts_a_run_without_a_table_for_the_moment) {
+  const test::scratch dir;
+  const auto path = dir / "journal.sqlite";
+  ok(journal_sqlite::open(path, sqlite::role::writer));
+  const auto db = ok(sqlite::connection::open(journal_kind(), path, sqlite::role::reader, {}));
+  sqlite::statement s{*db, "explain insert into run(id, state) values('a', 'queued')"};
+  int steps = 0;
+  ok(s.each([&](const sqlite::statement& row) {
+    ++steps;
+    EXPECT_NE(row.text(1), "OpenEphemeral");
+  }));
+  EXPECT_GT(steps, 10);
+}
+
 TEST(journal_sqlite, brings_an_older_file_up_to_date) {
   const test::scratch dir;
   {

@@ -1,0 +1,46 @@
+#pragma once
+// Whether a thread looks for its next work a moment longer before it sleeps. To wake one on another
+// CPU takes some 20 µs, and a lone push has four such ways; `ntrace bench push` shows it. Pure.
+#include <cstddef>
+
+#include "config/clock.hpp"
+
+namespace ntrace {
+
+class busy_poll {
+public:
+  /// Work of so many pieces was done, and more may follow at once. True: look for it until
+  /// goes_on() says no or found() was called. Only where one waits for the other: many in a row
+  /// keep both threads awake; and only while work follows work.
+  bool begin(time_point now, std::size_t pieces) {
+    const bool is_in_a_row = now - last_ <= row_gap;
+    last_ = now;
+    end_ = now + lasts;
+    if (pieces > pieces_max || !is_in_a_row) return is_polling_ = false;
+    if (skips_ > 0) {
+      --skips_;
+      return is_polling_ = false;
+    }
+    return is_polling_ = true;
+  }
+  /// False when nothing came in time: then the next times are not worth it either.
+  bool goes_on(time_point now) {
+    if (!is_polling_) return false;
+    if (now < end_) return true;
+    is_polling_ = false;
+    skips_ = skips_after_miss;
+    return false;
+  }
+  void found() { is_polling_ = false; }
+
+private:
+  static constexpr std::size_t pieces_max = 2;
+  static constexpr std::chrono::microseconds lasts{300}, row_gap{1000};
+  static constexpr unsigned skips_after_miss = 8;
+
+  time_point last_{}, end_{};
+  unsigned skips_ = 0;
+  bool is_polling_ = false;
+};
+
+}  // namespace ntrace

@@ -1,0 +1,31 @@
+// When a thread looks for its next work before it sleeps.
+#include <gtest/gtest.h>
+
+#include "config/busy_poll.hpp"
+
+using namespace ntrace;
+using namespace std::chrono_literals;
+
+TEST(busy_poll, looks_only_while_one_push_follows_another) {
+  busy_poll uut;
+  const time_point now{1h};
+  EXPECT_FALSE(uut.begin(now, 1)) << "after a long rest nothing tells that more will follow";
+  EXPECT_TRUE(uut.begin(now + 500us, 1));
+  EXPECT_TRUE(uut.goes_on(now + 600us));
+  uut.found();
+  EXPECT_FALSE(uut.goes_on(now + 600us));
+  EXPECT_FALSE(uut.begin(now + 700us, 3)) << "many keep both sides awake";
+  EXPECT_FALSE(uut.begin(now + 5ms, 1));
+}
+
+TEST(busy_poll, gives_up_for_a_while_when_nothing_came_in_time) {
+  busy_poll uut;
+  time_point now{1h};
+  uut.begin(now, 1);
+  ASSERT_TRUE(uut.begin(now, 1));
+  EXPECT_FALSE(uut.goes_on(now + 1ms));
+  EXPECT_FALSE(uut.goes_on(now)) << "it is over";
+  int skipped = 0;
+  while (!uut.begin(now += 10us, 1)) ASSERT_LT(++skipped, 100);
+  EXPECT_GE(skipped, 5);
+}
