@@ -83,6 +83,11 @@ public:
     return *this;
   }
   /// `v` is not copied: it must live until the statement is stepped.
+  statement& bind_text(std::string_view v) {
+    sqlite3_bind_text64(s_, ++at_, v.data(), v.size(), SQLITE_STATIC, SQLITE_UTF8);
+    return *this;
+  }
+  /// As bind_text.
   statement& bind_blob(std::string_view v) {
     sqlite3_bind_blob64(s_, ++at_, v.data(), v.size(), SQLITE_STATIC);
     return *this;

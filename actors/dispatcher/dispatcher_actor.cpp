@@ -99,18 +99,21 @@ namespace {
 void flush(dispatcher_self self) {
   auto& state = self->state;
   journal::write_request all{std::exchange(state.writes, {})};
+  state.under_way += all.batches.size();
   // Messages to itself keep the multiplexer from sleeping; it looks at its sockets between them.
-  if (state.poll.begin(now_of(self), all.batches.size())) self->send(self, poll_atom::value);
+  if (state.poll.begin(now_of(self), state.under_way)) self->send(self, poll_atom::value);
   auto tags = std::make_shared<std::vector<std::uint64_t>>(std::exchange(state.write_tags, {}));
   self->request(state.parts.journal, caf::infinite, std::move(all))
       .then(
           [self, tags](const journal::written& done) {
             self->state.poll.found();
+            self->state.under_way -= tags->size();
             for (std::size_t i = 0; i < tags->size(); ++i)
               perform(self,
                       self->state.fsm->on_committed(now_of(self), (*tags)[i], done.outcomes.at(i)));
           },
           [self, tags](const caf::error& why) {
+            self->state.under_way -= tags->size();
             auto e = supervision::from_caf(why);
             // Whether a dying writer had committed is not known: nobody is told yes.
             if (e.code == ec::child_failed)

@@ -28,6 +28,7 @@ struct dispatcher_state {
   std::multimap<std::string, watcher> watchers;
   std::vector<std::uint64_t> write_tags;  ///< Of what goes to the journal next, in one message.
   std::vector<journal::batch> writes;
+  std::size_t under_way = 0;  ///< Writes that the journal has and has not answered.
   busy_poll poll;
   request_id next_request = 1;
   bool is_ready = false;      ///< The machine knows all that the journal holds.

@@ -160,19 +160,19 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                               ", payload, updated_ms, journal_seq, key) "
                               "values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                               "on conflict(key) where key is not null do nothing"};
-            s.bind(o.run.id)
-                .bind(o.run.owner)
-                .bind(o.run.repo)
-                .bind(o.run.sha)
-                .bind(o.run.source)
+            s.bind_text(o.run.id)
+                .bind_text(o.run.owner)
+                .bind_text(o.run.repo)
+                .bind_text(o.run.sha)
+                .bind_text(o.run.source)
                 .bind(o.run.priority);
-            s.bind(to_string(o.run.state))
+            s.bind_text(to_string(o.run.state))
                 .bind(o.run.attempts)
                 .bind(o.run.token)
                 .bind(o.run.created_ms)
                 .bind(o.run.deadline_ms);
-            s.bind(o.payload).bind(now_ms).bind(++last_seq_);
-            if (!o.key.empty()) s.bind(o.key);  // Else it stays null.
+            s.bind_text(o.payload).bind(now_ms).bind(++last_seq_);
+            if (!o.key.empty()) s.bind_text(o.key);  // Else it stays null.
             auto done = s.done();
             if (!done || sqlite3_changes(db_->handle()) != 0) return done;
             auto known = find_by_key(o.key);
