@@ -9,6 +9,9 @@ namespace ntrace {
 
 class busy_poll {
 public:
+  /// `cpus`: that the process may use. On a single one it would only be in the other's way.
+  explicit busy_poll(unsigned cpus) : is_useful_{cpus > 1} {}
+
   /// Work of so many pieces was done, and more may follow at once. True: look for it until
   /// goes_on() says no or found() was called. Only where one waits for the other: many in a row
   /// keep both threads awake; and only while work follows work.
@@ -16,7 +19,7 @@ public:
     const bool is_in_a_row = now - last_ <= row_gap;
     last_ = now;
     end_ = now + lasts;
-    if (pieces > pieces_max || !is_in_a_row) return is_polling_ = false;
+    if (!is_useful_ || pieces > pieces_max || !is_in_a_row) return is_polling_ = false;
     if (skips_ > 0) {
       --skips_;
       return is_polling_ = false;
@@ -38,6 +41,7 @@ private:
   static constexpr std::chrono::microseconds lasts{300}, row_gap{1000};
   static constexpr unsigned skips_after_miss = 8;
 
+  bool is_useful_;
   time_point last_{}, end_{};
   unsigned skips_ = 0;
   bool is_polling_ = false;

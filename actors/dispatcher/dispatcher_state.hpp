@@ -2,6 +2,8 @@
 // What the files of the dispatcher's actor share.
 #include <caf/stateful_actor.hpp>
 
+#include <thread>
+
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "config/busy_poll.hpp"
 #include "config/ids.hpp"
@@ -29,7 +31,7 @@ struct dispatcher_state {
   std::vector<std::uint64_t> write_tags;  ///< Of what goes to the journal next, in one message.
   std::vector<journal::batch> writes;
   std::size_t under_way = 0;  ///< Writes that the journal has and has not answered.
-  busy_poll poll;
+  busy_poll poll{std::thread::hardware_concurrency()};
   request_id next_request = 1;
   bool is_ready = false;      ///< The machine knows all that the journal holds.
   bool takes_pushes = false;  ///< Before that, when there is much to read.

@@ -4,6 +4,8 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <thread>
+
 #include "actors/journal/group_commit_fsm.hpp"
 #include "config/backoff.hpp"
 #include "config/busy_poll.hpp"
@@ -35,7 +37,7 @@ struct writer_state {
   const char* name = "journal";
   std::shared_ptr<journal_sqlite> db;
   group_commit_fsm fsm;
-  busy_poll poll;
+  busy_poll poll{std::thread::hardware_concurrency()};
   std::map<std::uint64_t, open_request> open;  ///< By the tag of its first batch.
   std::uint64_t next_tag = 1;
   std::string path;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "tests/bench/echo_server.hpp"
 #include "tests/bench/push_load.hpp"
 
 namespace ntrace::bench {
@@ -40,13 +41,11 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
   if (!rate) return fail(rate.error());
   out["fdatasync_per_second"] = *rate;
   std::map<unsigned, std::map<std::string, double>> seen;
-  for (const auto& spec : *brokers) {
-    const auto started = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
-    if (!started) return fail(started.error());
+  const auto measure = [&](const broker_spec& spec) -> result<void> {
     for (const auto clients : client_counts) {
       auto figures = run_load(spec, clients, time);
       if (!figures) return fail(figures.error());
-      seen[clients][spec.name] = figures->per_second;
+      if (spec.name != "echo") seen[clients][spec.name] = figures->per_second;
       out["rows"].push_back({{"broker", spec.name},
                              {"durable_by", spec.note},
                              {"clients", clients},
@@ -54,6 +53,22 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
                              {"p50_us", figures->latency.at(0.5)},
                              {"p99_us", figures->latency.at(0.99)}});
     }
+    return {};
+  };
+  {
+    const auto echo = echo_server::start();
+    if (!echo) return fail(echo.error());
+    broker_spec none;
+    none.name = "echo";
+    none.note = "nothing: an answer at once, the limit of the machine's network";
+    none.port = (*echo)->port();
+    none.speak = brokers->front().speak;
+    if (auto done = measure(none); !done) return fail(done.error());
+  }
+  for (const auto& spec : *brokers) {
+    const auto started = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
+    if (!started) return fail(started.error());
+    if (auto done = measure(spec); !done) return fail(done.error());
   }
   for (const auto& [clients, of] : seen)
     for (const auto& [name, per_second] : of)

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,11 +10,11 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
-#include <sstream>
 
 #include "config/sqlite.hpp"
 #include "tests/chaos/killer.hpp"
 #include "tests/chaos/load.hpp"
+#include "tests/chaos/resources.hpp"
 #include "tests/support/journal_history.hpp"
 #include "tests/support/leftovers.hpp"
 
@@ -34,96 +33,6 @@ void wait(milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())
 milliseconds since(time_point began) {
   return std::chrono::duration_cast<milliseconds>(steady_clock::now() - began);
 }
-
-std::size_t entries(const std::string& folder) {
-  std::error_code gone;
-  std::size_t out = 0;
-  for ([[maybe_unused]] const auto& one : std::filesystem::directory_iterator{folder, gone}) ++out;
-  return out;
-}
-
-/// Children that ended and were not waited for.
-std::int64_t zombies_of(const std::string& proc) {
-  std::error_code gone;
-  std::int64_t out = 0;
-  for (const auto& task : std::filesystem::directory_iterator{proc + "/task", gone}) {
-    std::istringstream children{read_file(task.path().string() + "/children").value_or("")};
-    for (std::string pid; children >> pid;) {
-      const auto stat = read_file("/proc/" + pid + "/stat").value_or("");
-      const auto at = stat.rfind(") ");
-      if (at != std::string::npos && stat.compare(at, 3, ") Z") == 0) ++out;
-    }
-  }
-  return out;
-}
-
-std::int64_t kib_used(const std::string& disk) {
-  struct statvfs facts {};
-  if (::statvfs(disk.c_str(), &facts) != 0) return 0;
-  return static_cast<std::int64_t>((facts.f_blocks - facts.f_bfree) * facts.f_frsize / 1024);
-}
-
-/// What one process holds over time; a new incarnation begins anew.
-class resources {
-public:
-  void sample(const process& of, const std::string& disk) {
-    const int pid = of.pid();
-    if (pid <= 0) return;
-    if (pid != pid_) all_.clear();
-    pid_ = pid;
-    const auto proc = "/proc/" + std::to_string(pid);
-    const auto status = read_file(proc + "/status").value_or("");
-    const auto at = status.find("VmRSS:");
-    const auto rss =
-        at == std::string::npos ? 0 : std::strtoll(status.c_str() + at + 6, nullptr, 10);
-    if (rss > 0)
-      all_.push_back({rss, static_cast<std::int64_t>(entries(proc + "/fd")),
-                      static_cast<std::int64_t>(entries(proc + "/task")), zombies_of(proc),
-                      kib_used(disk)});
-  }
-  json summary(const std::string& name) const {
-    json out{{"name", name}, {"samples", all_.size()}};
-    for (std::size_t what = 0; what < names.size(); ++what)
-      out[names[what]] = {median(what, 0, all_.size() / 4 + 1),
-                          median(what, all_.size() - all_.size() / 4 - 1, all_.size()), most(what)};
-    return out;
-  }
-
-  /// What grew over a long life; empty when nothing did.
-  std::string growth() const {
-    constexpr std::size_t long_life = 300;  // samples, one a second
-    // The disk holds what was pushed, and is bounded by itself.
-    constexpr std::array<std::int64_t, 4> slack{16 << 10, 32, 16, 8};
-    if (all_.size() < long_life) return "";
-    std::string out;
-    for (std::size_t what = 0; what < slack.size(); ++what) {
-      const auto first = median(what, 0, all_.size() / 4 + 1);
-      const auto last = median(what, all_.size() - all_.size() / 4 - 1, all_.size());
-      if (last > first + first / 5 + slack[what])
-        out += std::to_string(first) + " became " + std::to_string(last) + " " + names[what] + "; ";
-    }
-    return out;
-  }
-
-private:
-  std::int64_t median(std::size_t what, std::size_t from, std::size_t to) const {
-    std::vector<std::int64_t> part;
-    for (auto i = from; i < std::min(to, all_.size()); ++i) part.push_back(all_[i][what]);
-    if (part.empty()) return 0;
-    std::nth_element(part.begin(), part.begin() + static_cast<std::ptrdiff_t>(part.size() / 2),
-                     part.end());
-    return part[part.size() / 2];
-  }
-  std::int64_t most(std::size_t what) const {
-    std::int64_t out = 0;
-    for (const auto& one : all_) out = std::max(out, one[what]);
-    return out;
-  }
-  static constexpr std::array<const char*, 5> names{"rss_kib", "descriptors", "threads", "zombies",
-                                                    "disk_kib"};
-  int pid_ = -1;
-  std::vector<std::array<std::int64_t, names.size()>> all_;
-};
 
 result<std::uint64_t> count(const std::string& path, const char* query) {
   auto db = sqlite::connection::open({path, ""}, path, sqlite::role::reader, {});
@@ -266,6 +175,141 @@ result<void> leave_the_machines_mounts() {
   return {};
 }
 
+/// One run of a fleet that is up: shaken, left to heal, judged.
+class trial {
+public:
+  trial(fleet& all, const chaos_options& options)
+      : all_{all},
+        options_{options},
+        random_{options.seed},
+        chaos_{all, random_.next(), began_, options.only},
+        pushes_{all} {}
+
+  /// Faults for as long as they are to last.
+  void shake() {
+    time_point next_strike = began_, next_sample = began_, next_word = began_ + say_every;
+    while (since(began_) < options_.lasts && goes_on()) {
+      const auto now = steady_clock::now();
+      if (now >= next_strike) {
+        chaos_.strike();
+        next_strike = now + milliseconds{gap_least_ms + random_.below(gap_most_ms - gap_least_ms)};
+      }
+      if (now >= next_sample) {
+        for (std::size_t i = 0; i < fleet::nodes; ++i)
+          used_[i].sample(all_.server(i), all_.disk(i));
+        next_sample = now + sample_every;
+      }
+      if (now >= next_word) {
+        say(std::to_string(since(began_).count() / 1000) +
+            " s: " + std::to_string(chaos_.log().size()) + " faults");
+        next_word = now + say_every;
+      }
+      wait(look);
+    }
+    chaos_.wait();
+    say("faults are over, " + std::to_string(chaos_.log().size()) + " of them; all is to end well");
+  }
+
+  /// Until all that was pushed has ended, or the time for that is over.
+  void heal() {
+    pushes_.finish();
+    const auto quiet = steady_clock::now();
+    is_done_ = is_all_done(all_);
+    for (; goes_on() && !is_done_ && since(quiet) < options_.heals; is_done_ = is_all_done(all_))
+      wait(look);
+    figures_["all_done_ms"] = since(quiet).count();
+  }
+
+  bool is_cancelled() const { return is_cancelled_; }
+
+  /// Ends all processes, and gives the figures.
+  json judge() {
+    if (!is_done_) {
+      const auto status = all_.ask(0, "status");
+      judgement_.add("L1", "not all was done " + std::to_string(options_.heals.count() / 1000) +
+                               " s after the last fault: " +
+                               (status ? status->dump() : to_string(status.error())));
+    }
+    figures_["restarts"] = restarts();
+    judge_processes(all_, is_done_, judgement_);
+    judgement_.judge(all_, pushes_, figures_);
+    for (const auto& death : chaos_.deaths()) judgement_.add("death", death);
+    figures_["faults"] = faults();
+    figures_["processes"] = processes();
+    auto skipped = json::array();
+    for (const auto& [kind, why] : chaos_.skipped())
+      skipped.push_back({{"kind", kind}, {"why", why}});
+    std::map<std::string, std::uint64_t> missed;
+    for (const auto& [kind, why] : chaos_.failed()) ++missed[kind + ": " + why];
+    figures_["seed"] = options_.seed;
+    figures_["only"] = options_.only;
+    figures_["lasted_ms"] = options_.lasts.count();
+    figures_["kinds"] = by_kind(chaos_.log());
+    figures_["missed"] = missed;
+    figures_["skipped"] = std::move(skipped);
+    figures_["pushes_acknowledged"] = pushes_.acknowledged().size();
+    figures_["pushes_refused"] = pushes_.refused();
+    figures_["consumed"] = pushes_.consumed();
+    figures_["violations"] = judgement_.violations();
+    return std::move(figures_);
+  }
+
+private:
+  void say(const std::string& line) const {
+    if (options_.progress) options_.progress(line);
+  }
+
+  bool goes_on() {
+    is_cancelled_ = is_cancelled_ || (options_.is_cancelled && options_.is_cancelled());
+    return !is_cancelled_;
+  }
+
+  std::int64_t restarts() {
+    std::int64_t out = 0;
+    for (std::size_t i = 0; i < fleet::nodes; ++i)
+      if (const auto status = all_.ask(i, "status"))
+        out +=
+            status->value("gauges", json::object()).value("supervisor_restarts", std::int64_t{0});
+    return out;
+  }
+
+  json faults() {
+    auto out = json::array();
+    for (const auto& one : chaos_.log()) {
+      out.push_back({{"kind", one.kind},
+                     {"target", all_.server(one.node).name()},
+                     {"at_ms", one.at.count()},
+                     {"lasted_ms", one.lasted.count()},
+                     {"recovered_ms", one.recovered.count()}});
+      if (one.recovered.count() < 0)
+        judgement_.add("recovery", all_.server(one.node).name() + " was not well a minute after " +
+                                       one.kind + " at " + std::to_string(one.at.count()) + " ms");
+    }
+    return out;
+  }
+
+  json processes() {
+    auto out = json::array();
+    for (std::size_t i = 0; i < fleet::nodes; ++i) {
+      out.push_back(used_[i].summary(all_.server(i).name()));
+      if (const auto grown = used_[i].growth(); !grown.empty())
+        judgement_.add("resources", all_.server(i).name() + ": " + grown);
+    }
+    return out;
+  }
+
+  fleet& all_;
+  const chaos_options& options_;
+  const time_point began_ = steady_clock::now();
+  json figures_ = json::object();
+  verdict judgement_;
+  std::array<resources, fleet::nodes> used_;
+  random_source random_;
+  killer chaos_;
+  load pushes_;
+  bool is_done_ = false, is_cancelled_ = false;
+};
+
 }  // namespace
 
 void unmount(const std::string& path) { ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW); }
@@ -274,101 +318,16 @@ result<json> run(const chaos_options& options) {
   if (const auto name = killer::unknown(options.only); !name.empty())
     return fail(ec::bad_argument, "no fault is called " + name + "; docs/chaos.md lists them");
   if (auto own = leave_the_machines_mounts(); !own) return fail(own.error());
-  auto made = fleet::make(options);
-  if (!made) return fail(made.error());
-  auto& all = **made;
-  const auto say = [&](const std::string& line) {
-    if (options.progress) options.progress(line);
-  };
-  say("the fleet is up: a dispatcher, " + std::to_string(fleet::runners) + " runners, " +
-      std::to_string(fleet::runners * fleet::workers) + " workers");
-  const auto began = steady_clock::now();
-  json figures{{"seed", options.seed}, {"only", options.only}};
-  verdict judgement;
-  std::array<resources, fleet::nodes> used;
-  random_source random{options.seed};
-  killer chaos{all, random.next(), began, options.only};
-  load pushes{all};
-  time_point next_strike = began, next_sample = began, next_word = began + say_every;
-  bool is_cancelled = false;
-  const auto goes_on = [&] {
-    is_cancelled = is_cancelled || (options.is_cancelled && options.is_cancelled());
-    return !is_cancelled;
-  };
-  while (since(began) < options.lasts && goes_on()) {
-    const auto now = steady_clock::now();
-    if (now >= next_strike) {
-      chaos.strike();
-      next_strike = now + milliseconds{gap_least_ms + random.below(gap_most_ms - gap_least_ms)};
-    }
-    if (now >= next_sample) {
-      for (std::size_t i = 0; i < fleet::nodes; ++i) used[i].sample(all.server(i), all.disk(i));
-      next_sample = now + sample_every;
-    }
-    if (now >= next_word) {
-      say(std::to_string(since(began).count() / 1000) +
-          " s: " + std::to_string(chaos.log().size()) + " faults");
-      next_word = now + say_every;
-    }
-    wait(look);
-  }
-  chaos.wait();
-  say("faults are over, " + std::to_string(chaos.log().size()) + " of them; all is to end well");
-  pushes.finish();
-  const auto quiet = steady_clock::now();
-  bool is_done = is_all_done(all);
-  for (; goes_on() && !is_done && since(quiet) < options.heals; is_done = is_all_done(all))
-    wait(look);
-  if (is_cancelled) return fail(ec::cancelled, "chaos was interrupted; nothing was judged");
-  figures["all_done_ms"] = since(quiet).count();
-  if (!is_done)
-    judgement.add(
-        "L1", "not all was done " + std::to_string(options.heals.count() / 1000) +
-                  " s after the last fault: " + [&] {
-                    const auto status = all.ask(0, "status");
-                    return status ? status->dump() : to_string(status.error());
-                  }());
-  std::int64_t restarts = 0;
-  for (std::size_t i = 0; i < fleet::nodes; ++i)
-    if (const auto status = all.ask(i, "status"))
-      restarts +=
-          status->value("gauges", json::object()).value("supervisor_restarts", std::int64_t{0});
-  figures["restarts"] = restarts;
-  judge_processes(all, is_done, judgement);
-  judgement.judge(all, pushes, figures);
-  for (const auto& death : chaos.deaths()) judgement.add("death", death);
-  auto faults = json::array();
-  for (const auto& one : chaos.log()) {
-    faults.push_back({{"kind", one.kind},
-                      {"target", all.server(one.node).name()},
-                      {"at_ms", one.at.count()},
-                      {"lasted_ms", one.lasted.count()},
-                      {"recovered_ms", one.recovered.count()}});
-    if (one.recovered.count() < 0)
-      judgement.add("recovery", all.server(one.node).name() + " was not well a minute after " +
-                                    one.kind + " at " + std::to_string(one.at.count()) + " ms");
-  }
-  auto skipped = json::array();
-  for (const auto& [kind, why] : chaos.skipped()) skipped.push_back({{"kind", kind}, {"why", why}});
-  std::map<std::string, std::uint64_t> missed;
-  for (const auto& [kind, why] : chaos.failed()) ++missed[kind + ": " + why];
-  auto processes = json::array();
-  for (std::size_t i = 0; i < fleet::nodes; ++i) {
-    processes.push_back(used[i].summary(all.server(i).name()));
-    if (const auto grown = used[i].growth(); !grown.empty())
-      judgement.add("resources", all.server(i).name() + ": " + grown);
-  }
-  figures["lasted_ms"] = options.lasts.count();
-  figures["faults"] = std::move(faults);
-  figures["kinds"] = by_kind(chaos.log());
-  figures["missed"] = missed;
-  figures["skipped"] = std::move(skipped);
-  figures["processes"] = std::move(processes);
-  figures["pushes_acknowledged"] = pushes.acknowledged().size();
-  figures["pushes_refused"] = pushes.refused();
-  figures["consumed"] = pushes.consumed();
-  figures["violations"] = judgement.violations();
-  return figures;
+  const auto all = fleet::make(options);
+  if (!all) return fail(all.error());
+  if (options.progress)
+    options.progress("the fleet is up: a dispatcher, " + std::to_string(fleet::runners) +
+                     " runners, " + std::to_string(fleet::runners * fleet::workers) + " workers");
+  trial one{**all, options};
+  one.shake();
+  one.heal();
+  if (one.is_cancelled()) return fail(ec::cancelled, "chaos was interrupted; nothing was judged");
+  return one.judge();
 }
 
 }  // namespace ntrace::chaos

@@ -7,7 +7,7 @@ using namespace ntrace;
 using namespace std::chrono_literals;
 
 TEST(busy_poll, looks_only_while_one_push_follows_another) {
-  busy_poll uut;
+  busy_poll uut{2};
   const time_point now{1h};
   EXPECT_FALSE(uut.begin(now, 1)) << "after a long rest nothing tells that more will follow";
   EXPECT_TRUE(uut.begin(now + 500us, 1));
@@ -18,8 +18,15 @@ TEST(busy_poll, looks_only_while_one_push_follows_another) {
   EXPECT_FALSE(uut.begin(now + 5ms, 1));
 }
 
+TEST(busy_poll, never_looks_on_a_single_cpu) {
+  busy_poll uut{1};
+  const time_point now{1h};
+  uut.begin(now, 1);
+  EXPECT_FALSE(uut.begin(now, 1));
+}
+
 TEST(busy_poll, gives_up_for_a_while_when_nothing_came_in_time) {
-  busy_poll uut;
+  busy_poll uut{2};
   time_point now{1h};
   uut.begin(now, 1);
   ASSERT_TRUE(uut.begin(now, 1));
