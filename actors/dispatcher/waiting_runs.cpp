@@ -7,6 +7,8 @@ namespace {
 
 /// Repos whose turn is remembered though nothing of them waits.
 constexpr std::size_t idle_repos_max = 10'000;
+/// So few runs take too little memory to be worth giving it back.
+constexpr std::size_t few_runs = 1'000;
 constexpr std::string_view digits = "0123456789abcdef";
 
 }  // namespace
@@ -56,6 +58,7 @@ bool waiting_runs::add(const run_row& row) {
   if (is_first && !runs.empty()) order_.erase(place_of(repo, kept->priority, runs));
   runs.insert(runs.end(), kept);
   if (is_first) order_.insert(place_of(repo, kept->priority, runs));
+  most_ = std::max(most_, runs_.size());
   return true;
 }
 
@@ -89,6 +92,7 @@ run_row waiting_runs::remove(records::iterator at) {
   else
     order_.insert(place_of(repo, r->priority, runs));
   runs_.erase(at);
+  give_memory_back();
   return out;
 }
 
@@ -113,6 +117,12 @@ std::optional<run_row> waiting_runs::take_next() {
   repo.turn = next_turn_++;
   for (const auto& [priority, runs] : repo.lanes) order_.insert(place_of(repo, priority, runs));
   return out;
+}
+
+void waiting_runs::give_memory_back() {
+  if (!runs_.empty() || most_ <= few_runs) return;
+  memory_.release();  // No lane is left either: an empty one goes with its last run.
+  most_ = 0;
 }
 
 /// Only who comes first is lost with them.

@@ -83,11 +83,14 @@ private:
   run_row row_of(const record& r) const;
   run_row remove(records::iterator at);
   void drop_idle_repos();
+  /// After a long queue, once nothing waits.
+  void give_memory_back();
 
   std::string pattern_;
   /// What waits for long lies apart from what lives for one request, which so stays in few pages.
   std::pmr::unsynchronized_pool_resource memory_;
   records runs_{&memory_};
+  std::size_t most_ = 0;                     ///< Runs since memory_ was given back.
   std::map<std::string, repo_queue> repos_;  ///< By "owner/name"; kept for their turn.
   std::set<place> order_;
   std::uint64_t next_turn_ = 1;

@@ -1,5 +1,6 @@
 // The index of waiting runs, held against the plain rule.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -49,6 +50,21 @@ TEST(waiting_runs, gives_back_what_it_was_given) {
   EXPECT_EQ(seen->expired_token, 77u);
   EXPECT_FALSE(uut.find(given.id));
   EXPECT_EQ(uut.size(), 0u);
+}
+
+TEST(waiting_runs, gives_its_memory_back_when_a_long_queue_has_run_empty) {
+  const auto in_use = [] {
+    const auto facts = ::mallinfo2();
+    return facts.uordblks + facts.hblkhd;
+  };
+  waiting_runs uut{"git:{owner}/{repo}#{sha}"};
+  const auto before = in_use();
+  for (int round = 0; round < 2; ++round) {
+    for (int n = 0; n < 20'000; ++n) ASSERT_TRUE(uut.add(row(std::to_string(n))));
+    while (uut.take_next()) {
+    }
+    EXPECT_LT(in_use(), before + (256u << 10)) << round;
+  }
 }
 
 TEST(waiting_runs, gives_every_repo_its_turn_however_much_one_pushes) {
