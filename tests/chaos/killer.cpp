@@ -67,14 +67,13 @@ void killer::carry_out(const kind_of_fault& what, std::size_t node, std::uint64_
     return std::chrono::duration_cast<milliseconds>(steady_clock::now() - began_);
   };
   struck one{what.name, node, since_start(), {}, milliseconds{-1}};
-  auto done = what.strike(here);
+  const auto done = what.strike(here);
   if (done && what.heal)
     chaos::wait(what.least +
                 milliseconds{random.below(
                     static_cast<std::uint64_t>((what.most - what.least).count()) + 1)});
   // Also what was caused only in part.
-  if (what.heal)
-    if (auto mended = what.heal(here); done && !mended) done = mended;
+  const auto mended = what.heal ? what.heal(here) : result<void>{};
   const auto healed = since_start();
   one.lasted = healed - one.at;
   std::string death;
@@ -96,10 +95,14 @@ void killer::carry_out(const kind_of_fault& what, std::size_t node, std::uint64_
   const std::lock_guard held{mutex_};
   is_struck_[node] = false;
   if (!death.empty()) deaths_.push_back(death);
-  if (done)
-    log_.push_back(one);
-  else
+  if (!done)
     failed_.emplace_back(one.kind, to_string(done.error()));
+  else if (mended)
+    log_.push_back(one);
+  else if (one.recovered.count() >= 0)  // What could not be mended was gone meanwhile.
+    failed_.emplace_back(one.kind, to_string(mended.error()));
+  else
+    unmended_.push_back(one.kind + ": " + to_string(mended.error()));
 }
 
 bool killer::is_well_after(std::size_t node) const {
@@ -136,6 +139,11 @@ std::vector<struck> killer::log() const {
 std::vector<std::pair<std::string, std::string>> killer::failed() const {
   const std::lock_guard held{mutex_};
   return failed_;
+}
+
+std::vector<std::string> killer::unmended() const {
+  const std::lock_guard held{mutex_};
+  return unmended_;
 }
 
 std::vector<std::string> killer::deaths() const {

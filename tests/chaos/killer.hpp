@@ -37,6 +37,8 @@ public:
   std::vector<struck> log() const;
   /// Faults that could not be caused, and why.
   std::vector<std::pair<std::string, std::string>> failed() const;
+  /// Faults that we could not mend, and why: what followed is no fault of the fleet's.
+  std::vector<std::string> unmended() const;
   /// Processes that ended though nobody had ended them.
   std::vector<std::string> deaths() const;
   /// Kinds that this machine lacks something for.
@@ -61,7 +63,7 @@ private:
   std::vector<bool> is_struck_;
   std::vector<struck> log_;
   std::vector<std::pair<std::string, std::string>> failed_;
-  std::vector<std::string> deaths_;
+  std::vector<std::string> deaths_, unmended_;
   std::vector<std::thread> threads_;
 };
 
