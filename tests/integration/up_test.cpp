@@ -340,6 +340,8 @@ TEST(nano, gives_a_flame_graph_when_pushed_from_a_local_mirror) {
   EXPECT_NE(run_ntrace({"flame", run, "--format", "folded", "--dispatcher", uut.dispatcher})
                 .out.find(" nano.js:"),
             std::string::npos);
+  EXPECT_EQ(uut.stop(), 0);
+  EXPECT_EQ(test::leftovers(dir / "data"), "");
 }
 
 namespace {
