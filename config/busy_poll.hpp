@@ -1,7 +1,9 @@
 #pragma once
 // Whether a thread looks for its next work a moment longer before it sleeps. To wake one on another
-// CPU takes some 20 µs, and a lone push has four such ways; `ntrace bench push` shows it. Pure.
+// CPU takes some 20 µs, and a lone push has four such ways; the row `echo` of `ntrace bench push`
+// has two of them and little else. Pure.
 #include <cstddef>
+#include <cstdint>
 
 #include "config/clock.hpp"
 
@@ -32,9 +34,12 @@ public:
     if (now < end_) return true;
     is_polling_ = false;
     skips_ = skips_after_miss;
+    ++missed_;
     return false;
   }
   void found() { is_polling_ = false; }
+  /// How often nothing came in time.
+  std::int64_t missed() const { return missed_; }
 
 private:
   static constexpr std::size_t pieces_max = 2;
@@ -44,6 +49,7 @@ private:
   bool is_useful_;
   time_point last_{}, end_{};
   unsigned skips_ = 0;
+  std::int64_t missed_ = 0;
   bool is_polling_ = false;
 };
 

@@ -352,7 +352,11 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
       [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
       [self](flush_atom) { flush(self); },
       [self](poll_atom) {
-        if (!self->state.poll.goes_on(now_of(self))) return;
+        auto& poll = self->state.poll;
+        if (!poll.goes_on(now_of(self))) {
+          gauges::value("dispatcher_polls_missed") = poll.missed();
+          return;
+        }
         ::sched_yield();  // To whom needs the CPU more.
         self->send(self, poll_atom::value);
       },

@@ -174,7 +174,10 @@ void flush(writer_self self) {
   perform(self, state.fsm.on_flush());
   if (!state.poll.begin(steady_clock::now(), batches)) return;
   while (self->mailbox().empty()) {
-    if (!state.poll.goes_on(steady_clock::now())) return;
+    if (!state.poll.goes_on(steady_clock::now())) {
+      gauges::value("journal_polls_missed") = state.poll.missed();
+      return;
+    }
     ::sched_yield();  // To whom needs the CPU more.
   }
   state.poll.found();

@@ -59,6 +59,7 @@ void echo_server::serve() {
   for (;;) {
     epoll_event on[64];
     const int count = ::epoll_wait(ready.get(), on, 64, -1);
+    if (count < 0 && errno != EINTR) return;  // Its clients say that nobody answers.
     for (int i = 0; i < count; ++i) {
       const int fd = on[i].data.fd;
       if (fd == end_.get()) return;

@@ -32,6 +32,7 @@ TEST(busy_poll, gives_up_for_a_while_when_nothing_came_in_time) {
   ASSERT_TRUE(uut.begin(now, 1));
   EXPECT_FALSE(uut.goes_on(now + 1ms));
   EXPECT_FALSE(uut.goes_on(now)) << "it is over";
+  EXPECT_EQ(uut.missed(), 1);
   int skipped = 0;
   while (!uut.begin(now += 10us, 1)) ASSERT_LT(++skipped, 100);
   EXPECT_GE(skipped, 5);
