@@ -1,32 +1,7 @@
 #include "net/json_rpc.hpp"
 
-#include <algorithm>
-
-#include "config/limits.hpp"
-
 namespace ntrace::net {
 namespace {
-
-/// Depth of the brackets outside strings; counting needs no parse and so no recursion.
-int depth_of(std::string_view line) {
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
 
 /// The last element of a valid JSON array, as it was written.
 std::string_view last_element(std::string_view line) {
@@ -88,25 +63,7 @@ rpc_line interpret(json value, std::string_view line) {
   return request;
 }
 
-std::string dump(const json& value) {
-  // Replacing keeps a bad byte that came from a job from ending the whole reply.
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 }  // namespace
-
-result<json> parse_json(std::string_view text) {
-  if (const auto depth = depth_of(text); depth > limits::json_depth_max)
-    return fail(ec::bad_argument, "nesting of " + std::to_string(depth) + " is deeper than " +
-                                      std::to_string(limits::json_depth_max));
-  try {
-    return json::parse(text);
-  } catch (const json::parse_error& e) {
-    return fail(ec::bad_argument, "not JSON: column " + std::to_string(e.byte) + " is wrong");
-  } catch (const json::exception& e) {
-    return fail(ec::bad_argument, std::string{"not JSON: "} + e.what());
-  }
-}
 
 rpc_line parse_line(std::string_view line) {
   auto parsed = parse_json(line);
@@ -115,15 +72,21 @@ rpc_line parse_line(std::string_view line) {
 }
 
 std::string format_request(std::string_view method, const json& args, const rpc_id& id) {
-  return "[" + dump(json{method}[0]) + "," + dump(args) + "," + id + "]\n";
+  return "[" + to_text(json{method}[0]) + "," + to_text(args) + "," + id + "]\n";
 }
 
-std::string format_reply(const json& result, const rpc_id& id) {
-  return "[[null," + dump(result) + "]," + id + "]\n";
+std::string format_reply(std::string_view result, const rpc_id& id) {
+  std::string out = "[[null,";
+  out.reserve(out.size() + result.size() + id.size() + 5);
+  return out.append(result).append("],").append(id).append("]\n");
 }
 
 std::string format_error(const error& e, const rpc_id& id) {
-  return "[[" + dump(to_json(e)) + "]," + id + "]\n";
+  return "[[" + to_text(to_json(e)) + "]," + id + "]\n";
+}
+
+std::string to_text(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 json to_json(const error& e) {
@@ -148,8 +111,7 @@ error error_from_json(const json& value) {
 }
 
 std::string to_utf8(std::string_view bytes) {
-  auto text = json(std::string{bytes}).dump(-1, ' ', false, json::error_handler_t::replace);
-  return json::parse(text).get<std::string>();
+  return json::parse(to_text(json(std::string{bytes}))).get<std::string>();
 }
 
 }  // namespace ntrace::net

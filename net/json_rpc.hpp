@@ -1,16 +1,13 @@
 #pragma once
 // One line of the wire: request [name, [args…], id] or reply [[err, result…], id].
 // docs/protocol.md, "Framing".
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <variant>
 
-#include "config/result.hpp"
+#include "net/json_text.hpp"
 
 namespace ntrace::net {
-
-using json = nlohmann::json;
 
 /// The caller's id exactly as it was written (a JSON number or string), so that it is echoed
 /// byte for byte; "null" when there is none.
@@ -37,17 +34,18 @@ struct rpc_malformed {
 
 using rpc_line = std::variant<rpc_request, rpc_reply, rpc_malformed>;
 
-/// Untrusted text as JSON, nested no deeper than limits::json_depth_max: what walks it later may
-/// recurse. Never throws; ec::bad_argument says where it is wrong.
-result<json> parse_json(std::string_view text);
-
 /// Parses one line without its end. Never throws; cost linear in the line.
 rpc_line parse_line(std::string_view line);
 
 /// The lines to send, with the final newline.
 std::string format_request(std::string_view method, const json& args, const rpc_id& id);
-std::string format_reply(const json& result, const rpc_id& id);
+/// `result`: as JSON text.
+std::string format_reply(std::string_view result, const rpc_id& id);
 std::string format_error(const error& e, const rpc_id& id);
+
+/// A value as the wire has it. A byte that is no UTF-8 becomes U+FFFD: one that came from a job
+/// must not end a whole reply.
+std::string to_text(const json& value);
 
 /// An error as the wire has it: {"message", "code", facts…}; and back.
 json to_json(const error& e);

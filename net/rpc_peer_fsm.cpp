@@ -50,6 +50,15 @@ peer_effects rpc_peer_fsm::on_answer(time_point now, const rpc_request& request,
   return out;
 }
 
+peer_effects rpc_peer_fsm::on_answer_text(time_point now, const rpc_request& request,
+                                          const result<std::string>& text) {
+  peer_effects out;
+  if (is_closed_) return out;
+  session_.answer_text(request, text);
+  pump(now, out);
+  return out;
+}
+
 peer_effects rpc_peer_fsm::on_notify(time_point now, std::string_view method, const json& args) {
   peer_effects out;
   if (is_closed_) return out;

@@ -70,6 +70,11 @@ void rpc_session::on_line(std::string_view line, std::vector<event>& out) {
 
 void rpc_session::answer(const rpc_request& request, const result<json>& value) {
   if (!request.wants_reply) return;
+  answer_text(request, value ? result<std::string>{to_text(*value)} : fail(value.error()));
+}
+
+void rpc_session::answer_text(const rpc_request& request, const result<std::string>& value) {
+  if (!request.wants_reply) return;
   const auto at = in_flight_.find(request.id);
   if (at == in_flight_.end()) return;
   in_flight_.erase(at);

@@ -45,18 +45,29 @@ bool send_all(int fd, std::string_view data, milliseconds deadline) {
   return true;
 }
 
-result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
+namespace {
+
+using addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+result<addresses> resolve(const host_port& at, int flags) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
+  hints.ai_flags = AI_NUMERICSERV | flags;
   addrinfo* found = nullptr;
   if (const int code =
-          ::getaddrinfo(to.host.c_str(), std::to_string(to.port).c_str(), &hints, &found);
+          ::getaddrinfo(at.host.c_str(), std::to_string(at.port).c_str(), &hints, &found);
       code != 0)
-    return fail(ec::unreachable, "cannot resolve " + to.host + ": " + gai_strerror(code));
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
+    return fail(ec::unreachable, "cannot resolve " + at.host + ": " + gai_strerror(code));
+  return addresses{found, &::freeaddrinfo};
+}
+
+}  // namespace
+
+result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
+  const auto found = resolve(to, 0);
+  if (!found) return fail(found.error());
   int last_errno = ETIMEDOUT;
-  for (const auto* at = found; at != nullptr; at = at->ai_next) {
+  for (const auto* at = found->get(); at != nullptr; at = at->ai_next) {
     unique_fd fd{::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     if (!fd) continue;
     if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) != 0) {
@@ -87,14 +98,13 @@ std::optional<sockaddr_in> numeric_address(const host_port& at) {
 }
 
 result<unique_fd> listen_tcp(const host_port& at, int backlog) {
-  const auto address = numeric_address(at);
-  if (!address)
-    return fail(ec::bad_config, "cannot listen on " + at.text() + ": give an IPv4 address");
-  unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const auto found = resolve(at, AI_PASSIVE);
+  if (!found) return fail(found.error());
+  const auto& to = **found;
+  unique_fd fd{::socket(to.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   const int one = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-      ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
-      ::listen(fd.get(), backlog) != 0) {
+      ::bind(fd.get(), to.ai_addr, to.ai_addrlen) != 0 || ::listen(fd.get(), backlog) != 0) {
     const int why = errno;
     const auto owner = why == EADDRINUSE ? port_owner(at.port) : "";
     return fail(ec::unreachable,

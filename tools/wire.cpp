@@ -5,6 +5,7 @@
 
 #include "actors/dashboard/webhook_actor.hpp"
 #include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/dispatcher/push_intake.hpp"
 #include "actors/journal/journal_monitor_actor.hpp"
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
@@ -68,27 +69,31 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   const journal::retention keep{std::chrono::hours{24} * s.number("retain_days"),
                                 s.number("journal_bytes")};
   parts.root = out.root;
+  parts.gate = std::make_shared<dispatcher::push_gate>();
   parts.journal = make.front(false);
   parts.reader = make.front();
   parts.monitor = make.front();
-  parts.server = out.dispatcher_server = make.front();
+  parts.server = out.dispatcher_server = make.front(false);  // The webhook pushes by it.
   out.dispatcher = make.front(false);
   const auto served = out.dispatcher;
+  const auto intake =
+      dispatcher::push_intake(parts.options.source_template, parts.journal, parts.gate);
   auto queue = builder::worker("dispatcher", out.dispatcher, [parts](caf::local_actor* by) {
     return dispatcher::spawn_dispatcher(by->system(), parts);
   });
   queue.reports_ready = true;  // A journal that cannot be read is found before anybody is told yes.
   std::vector<child> children{
       builder::worker("journal", parts.journal,
-                      [path, keep](caf::local_actor* by) {
-                        return journal::spawn_journal(by->system(), path, keep);
+                      [path, keep, gate = parts.gate](caf::local_actor* by) {
+                        return journal::spawn_journal(by->system(), path, keep, gate);
                       }),
       builder::worker("journal_reader", parts.reader,
                       [path](caf::local_actor* by) {
                         return journal::spawn_journal_reader(by->system(), path);
                       }),
-      queue, builder::worker("rpc_server", parts.server, [to = *at, served](caf::local_actor* by) {
-        return rpc::spawn_rpc_server(by->system(), to, served);
+      queue,
+      builder::worker("rpc_server", parts.server, [to = *at, served, intake](caf::local_actor* by) {
+        return rpc::spawn_rpc_server(by->system(), to, served, intake);
       })};
   if (!s.text("webhook").empty()) {
     const auto listen = parse_host_port(s.text("webhook"));
@@ -96,8 +101,8 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
     const dashboard::webhook_options hook{*listen, s.text("webhook_secret_file")};
     out.webhook = make.front();
     children.push_back(
-        builder::worker("webhook", out.webhook, [hook, served](caf::local_actor* by) {
-          return dashboard::spawn_webhook(by->system(), hook, served);
+        builder::worker("webhook", out.webhook, [hook, to = parts.server](caf::local_actor* by) {
+          return dashboard::spawn_webhook(by->system(), hook, to);
         }));
   }
   // The last: what it meets disturbs nobody.

@@ -1,19 +1,15 @@
 #include "actors/dispatcher/dispatcher_state.hpp"
 
-#include <sched.h>
-#include <caf/io/middleman.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include <algorithm>
 
-#include "actors/dispatcher/intake.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/journal/journal_monitor_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
 #include "config/clock.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
-#include "config/ids.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -94,26 +90,25 @@ void perform(dispatcher_self self, effects todo) {
   open_runs = static_cast<std::int64_t>(state.fsm->open_runs());
 }
 
+void take_pushed(dispatcher_self self) {
+  auto& state = self->state;
+  if (state.fsm && !state.parts.gate->is_empty()) perform(self, state.fsm->on_pushed(now_of(self)));
+}
+
 namespace {
 
 void flush(dispatcher_self self) {
   auto& state = self->state;
   journal::write_request all{std::exchange(state.writes, {})};
-  state.under_way += all.batches.size();
-  // Messages to itself keep the multiplexer from sleeping; it looks at its sockets between them.
-  if (state.poll.begin(now_of(self), state.under_way)) self->send(self, poll_atom::value);
   auto tags = std::make_shared<std::vector<std::uint64_t>>(std::exchange(state.write_tags, {}));
   self->request(state.parts.journal, caf::infinite, std::move(all))
       .then(
           [self, tags](const journal::written& done) {
-            self->state.poll.found();
-            self->state.under_way -= tags->size();
             for (std::size_t i = 0; i < tags->size(); ++i)
               perform(self,
                       self->state.fsm->on_committed(now_of(self), (*tags)[i], done.outcomes.at(i)));
           },
           [self, tags](const caf::error& why) {
-            self->state.under_way -= tags->size();
             auto e = supervision::from_caf(why);
             // Whether a dying writer had committed is not known: nobody is told yes.
             if (e.code == ec::child_failed)
@@ -241,11 +236,6 @@ const std::map<std::string, method>& methods() {
   using fsm = queue_fsm;
   using std::uint64_t;
   static const std::map<std::string, method> table{
-      {"push", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
-         const auto request = remember(self, promise);
-         const auto at = wall_ms();
-         perform(self, self->state.fsm->on_push(now_of(self), request, parse_push(c.args), self->state.ids.next(at, self->state.random), at));
-       }},
       {"hello", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_hello(now, s, r, a); })},
       {"accept", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_accept(now, s, r, a); })},
       {"refuse", from_runner([](fsm& f, time_point now, uint64_t s, request_id r, const json& a) { return f.on_refuse(now, s, r, a); })},
@@ -307,8 +297,8 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
                     fail(ec::bad_argument, c.method + ": " + e.what()));
     }
   }
-  std::string names;
-  for (const auto& [name, m] : methods()) names += (names.empty() ? "" : ", ") + name;
+  std::string names = "push";  // The port serves it itself.
+  for (const auto& [name, m] : methods()) names += ", " + name;
   settle(self, remember(self, promise),
          fail(ec::no_such_method, "no method " + c.method.substr(0, 64) + "; there are " + names));
 }
@@ -322,6 +312,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   return {
       [self](const call& c) -> caf::result<served> {
         auto promise = self->make_response_promise();
+        take_pushed(self);
         if (can_be_served(self->state, c.method))
           serve(self, promise, c);
         else if (self->state.early.size() < limits::unanswered_max)
@@ -347,19 +338,12 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         return caf::delegated<caf::ok_atom>{};
       },
       [self](tick_atom) {
+        take_pushed(self);
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
       },
       [self](tick_atom, const std::string& run) { wake_watchers(self, run); },
       [self](flush_atom) { flush(self); },
-      [self](poll_atom) {
-        auto& poll = self->state.poll;
-        if (!poll.goes_on(now_of(self))) {
-          gauges::value("dispatcher_polls_missed") = poll.missed();
-          return;
-        }
-        ::sched_yield();  // To whom needs the CPU more.
-        self->send(self, poll_atom::value);
-      },
+      [self](pushed_atom) { take_pushed(self); },
       [self](stop_atom) {
         if (self->state.fsm) self->state.fsm->on_stopping();
       },
@@ -369,7 +353,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
 }  // namespace
 
 result<caf::actor> spawn_dispatcher(caf::actor_system& system, const dispatcher_parts& parts) {
-  return system.middleman().spawn_broker(dispatcher, parts);
+  return caf::actor_cast<caf::actor>(system.spawn(dispatcher, parts));
 }
 
 }  // namespace ntrace::dispatcher

@@ -10,6 +10,7 @@ namespace ntrace::dispatcher {
 
 struct dispatcher_parts {
   queue_options options;
+  std::shared_ptr<push_gate> gate;
   caf::actor journal;  ///< Façade of journal::journal_actor.
   caf::actor reader;   ///< Façade of journal::journal_reader.
   caf::actor monitor;  ///< Façade of journal::journal_monitor.
@@ -17,7 +18,7 @@ struct dispatcher_parts {
   caf::actor root;     ///< Façade of the root supervisor, for `tree`.
 };
 
-/// Serves `call` (docs/protocol.md, "Dispatcher"), `peer_gone`, and
+/// Serves `call` (docs/protocol.md, "Dispatcher") but for `push` (push_intake), `peer_gone`, and
 ///   (stop)         → this process ends soon: take no new work
 ///   (idle)         → number of attempts that are held
 ///   (wait)         → ok once it knows what the journal holds; it ends when that cannot be read

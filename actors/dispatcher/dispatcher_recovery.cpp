@@ -1,5 +1,6 @@
 // How the dispatcher comes to know what the journal holds.
 #include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
 
 #include <set>
 #include <utility>
@@ -15,7 +16,7 @@ namespace ntrace::dispatcher {
 using supervision::now_of;
 
 bool can_be_served(const dispatcher_state& state, const std::string& name) {
-  static const std::set<std::string> early_methods{"push",  "runs",   "show",   "logs", "why",
+  static const std::set<std::string> early_methods{"runs",  "show",   "logs",   "why",
                                                    "drain", "resume", "status", "tree"};
   return state.is_ready || (state.takes_pushes && early_methods.count(name) != 0);
 }
@@ -35,7 +36,7 @@ void serve_what_can_be(dispatcher_self self) {
 void serve_from_now(dispatcher_self self) {
   auto& state = self->state;
   state.is_ready = true;
-  state.fsm->on_recovery(false);
+  state.fsm->on_recovery_end();
   crash_point("dispatcher.recovered");
   log::info("dispatcher.recovered", {{"open_runs", state.fsm->open_runs()}});
   serve_what_can_be(self);
@@ -51,6 +52,7 @@ void load_page(dispatcher_self self, journal::page_request from) {
   self->request(self->state.parts.journal, caf::infinite, std::move(from))
       .then(
           [self](const journal::page& p) {
+            take_pushed(self);
             perform(self, self->state.fsm->on_recovered(now_of(self), wall_ms(), p.runs));
             auto& state = self->state;
             if (p.is_last) return serve_from_now(self);
@@ -64,16 +66,24 @@ void load_page(dispatcher_self self, journal::page_request from) {
           [self](const caf::error& e) { self->quit(e); });
 }
 
+/// A worker that is free waits no longer than this for a push; what comes meanwhile is taken in
+/// with it.
+constexpr milliseconds pushed_wait{1};
+
 }  // namespace
 
 void recover(dispatcher_self self) {
   self->state.began = now_of(self);
+  self->state.parts.gate->on_first([to = self->address()] {
+    if (const auto at = caf::actor_cast<caf::actor>(to))
+      caf::delayed_anon_send(at, pushed_wait, pushed_atom::value);
+  });
   self->request(self->state.parts.journal, caf::infinite, journal::recover_atom::value)
       .then(
           [self](const journal::recovery& r) {
             auto& state = self->state;
-            state.fsm.emplace(state.parts.options, r.highest_token, random_seed());
-            state.fsm->on_recovery(true);
+            state.fsm.emplace(state.parts.options, r.highest_token, random_seed(),
+                              *state.parts.gate);
             log::info("dispatcher.recovering", {{"leased", r.runs.size()},
                                                 {"token", r.highest_token},
                                                 {"draining", r.is_draining}});

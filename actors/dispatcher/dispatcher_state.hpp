@@ -2,18 +2,14 @@
 // What the files of the dispatcher's actor share.
 #include <caf/stateful_actor.hpp>
 
-#include <thread>
-
 #include "actors/dispatcher/dispatcher_actor.hpp"
-#include "config/busy_poll.hpp"
-#include "config/ids.hpp"
-#include "supervision/closing_broker.hpp"
 
 namespace ntrace::dispatcher {
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using flush_atom = caf::atom_constant<caf::atom("flush")>;
-using poll_atom = caf::atom_constant<caf::atom("poll")>;
+/// There is something behind the gate.
+using pushed_atom = caf::atom_constant<caf::atom("pushed")>;
 
 struct watcher {
   std::uint64_t id = 0;
@@ -30,25 +26,21 @@ struct dispatcher_state {
   std::multimap<std::string, watcher> watchers;
   std::vector<std::uint64_t> write_tags;  ///< Of what goes to the journal next, in one message.
   std::vector<journal::batch> writes;
-  std::size_t under_way = 0;  ///< Writes that the journal has and has not answered.
-  busy_poll poll{std::thread::hardware_concurrency()};
   request_id next_request = 1;
-  bool is_ready = false;      ///< The machine knows all that the journal holds.
-  bool takes_pushes = false;  ///< Before that, when there is much to read.
-  time_point began{};         ///< To recover.
-  random_source random{random_seed()};
-  ulid_source ids;
+  bool is_ready = false;                       ///< The machine knows all that the journal holds.
+  bool takes_pushes = false;                   ///< Before that, when there is much to read.
+  time_point began{};                          ///< To recover.
   std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
   std::vector<std::pair<caf::response_promise, rpc::call>>
       early;                             ///< Calls before recovery is through.
   std::vector<rpc::peer_id> gone_early;  ///< Peers of such calls that closed their side since.
 };
-/// A broker without a connection: so it runs on the thread of those that have them, and a push
-/// costs no hand-over to another thread but that to the journal and back. It never blocks.
-using dispatcher_self = caf::stateful_actor<dispatcher_state, supervision::closing_broker>*;
+using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
 
 /// Carries out what the machine decided.
 void perform(dispatcher_self self, effects todo);
+/// Takes in what was pushed: first of all, since who speaks may speak of it.
+void take_pushed(dispatcher_self self);
 void serve(dispatcher_self self, const caf::response_promise& promise, const rpc::call& c);
 
 /// Reads what the journal holds, and serves from then on; ends the actor when it cannot be read.

@@ -30,6 +30,7 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
   const auto then = std::move(at->second);
   pending_.erase(at);
   then(now, outcome, out);
+  gate_.set_open_runs(open_runs());
   return out;
 }
 
@@ -57,6 +58,7 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
                   "the dispatcher restarted, and the consumer's connection with it", {}, "consumer",
                   0, out);
   }
+  gate_.set_open_runs(open_runs());
   schedule(now, out);
   return out;
 }
@@ -307,8 +309,8 @@ nlohmann::json queue_fsm::status(time_point now) const {
   return {{"draining", is_draining_},
           {"waiting", waiting},
           {"open", open_runs()},
-          {"pushes_refused", refused_},
-          {"refusals_not_recorded", refused_unrecorded_},
+          {"pushes_refused", gate_.refused()},
+          {"refusals_not_recorded", gate_.refused_unrecorded()},
           {"runners", runners},
           {"leases", leases}};
 }

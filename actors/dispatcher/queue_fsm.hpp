@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "actors/dispatcher/run_types.hpp"
+#include "actors/dispatcher/intake_fsm.hpp"
 #include "actors/dispatcher/waiting_runs.hpp"
 #include "actors/journal/journal_types.hpp"
 #include "config/backoff.hpp"
@@ -30,7 +30,6 @@ struct queue_options {
 struct result_doc;
 
 using session_id = std::uint64_t;  ///< A connection of a runner or consumer; never reused.
-using request_id = std::uint64_t;  ///< A request that waits for its answer; chosen by the actor.
 
 struct commit {
   std::uint64_t tag;
@@ -58,25 +57,20 @@ using effects = std::vector<std::variant<commit, answer, offer, abort_attempt, w
 
 class queue_fsm {
 public:
-  queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed)
+  queue_fsm(queue_options options, std::uint64_t highest_token, std::uint64_t seed, push_gate& gate)
       : options_{std::move(options)},
-        waiting_{options_.source_template},
+        gate_{gate},
+        waiting_{source_template{options_.source_template}},
         last_token_{mutated(mutation::token_counter_in_memory) ? 0 : highest_token},
         random_{seed} {}
 
   /// Some of the journal's open runs at start, before anything else; leases get one whole term from
   /// now. `wall_ms` counts for deadlines only: how much of one is left over a restart.
   effects on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> runs);
-  /// While the runs that wait are still being given, pushes may come already, and nothing else; not
-  /// without end, because how long the queue is, is not known yet.
-  void on_recovery(bool is_under_way) {
-    is_recovering_ = is_under_way;
-    pushed_early_ = 0;
-  }
-  /// `push`: what was asked for, or what is wrong with it. A push that is refused is answered with
-  /// the reason, and with the id under which that is on record ("run" among the error's facts).
-  effects on_push(time_point now, request_id request, const result<push_request>& push,
-                  std::string run_id, std::int64_t at_ms);
+  /// All of them were given.
+  void on_recovery_end() { gate_.end_recovery(); }
+  /// Takes in what has come through the gate. Before anything else that may be about it.
+  effects on_pushed(time_point now);
   effects on_committed(time_point now, std::uint64_t tag,
                        const result<journal::committed>& outcome);
 
@@ -110,9 +104,9 @@ public:
   /// By request: it outlives a restart.
   effects on_drain(time_point now, request_id request, bool draining);
   /// As the journal has it, at start.
-  void on_drain_recovered(bool draining) { is_draining_ = draining; }
+  void on_drain_recovered(bool draining) { set_draining(draining); }
   /// This process stops: it offers nothing more and takes no pushes.
-  void on_stopping() { is_stopping_ = true; }
+  void on_stopping();
 
   /// What a waiting run waits for, in a sentence; empty for one that is not open.
   std::string waits_for(time_point now, const std::string& run) const;
@@ -157,9 +151,7 @@ private:
   using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
 
   void write(effects& out, journal::batch ops, continuation then);
-  result<void> may_push() const;
-  effects refuse(time_point now, request_id request, const std::string& run_id,
-                 const push_request* push, error why);
+  void set_draining(bool is);
   void schedule(time_point now, effects& out);
   /// Moves what waited for its retry to those that may be offered.
   void release_due(time_point now);
@@ -201,6 +193,7 @@ private:
                        nlohmann::json detail = {}) const;
 
   queue_options options_;
+  push_gate& gate_;
   std::map<std::string, entry> runs_;  ///< Worked on, changing, or waiting for a retry.
   waiting_runs waiting_;               ///< All others that are open.
   std::set<std::pair<time_point, std::string>> retries_, deadlines_;
@@ -212,11 +205,6 @@ private:
   std::uint64_t next_tag_ = 1, last_token_;
   random_source random_;
   bool is_draining_ = false, is_stopping_ = false;
-  std::uint64_t refused_ = 0, refused_unrecorded_ = 0;  ///< Pushes.
-  bool is_recovering_ = false;
-  std::size_t pushed_early_ = 0;  ///< While recovering.
-  time_point refusals_end_{};     ///< Of the present window.
-  std::uint64_t refusals_ = 0;    ///< In it.
 };
 
 }  // namespace ntrace::dispatcher

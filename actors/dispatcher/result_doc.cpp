@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/push_args.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {

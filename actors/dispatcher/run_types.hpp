@@ -52,6 +52,7 @@ struct receipt {
   bool duplicate = false;
   std::uint64_t journal_seq = 0;
 };
-nlohmann::json to_json(const receipt& r);
+/// As JSON.
+std::string to_text(const receipt& r);
 
 }  // namespace ntrace::dispatcher

@@ -13,16 +13,6 @@ constexpr std::string_view digits = "0123456789abcdef";
 
 }  // namespace
 
-std::string fill_source(std::string pattern, const std::string& owner, const std::string& repo,
-                        const std::string& sha) {
-  for (const auto& [key, value] :
-       {std::pair{"{owner}", &owner}, std::pair{"{repo}", &repo}, std::pair{"{sha}", &sha}})
-    for (auto at = pattern.find(key); at != std::string::npos;
-         at = pattern.find(key, at + value->size()))
-      pattern.replace(at, std::string_view{key}.size(), *value);
-  return pattern;
-}
-
 bool waiting_runs::place::operator<(const place& other) const {
   if (priority != other.priority) return priority > other.priority;
   if (turn != other.turn) return turn < other.turn;
@@ -45,7 +35,7 @@ bool waiting_runs::add(const run_row& row) {
   r.created_ms = row.created_ms;
   r.deadline_ms = row.deadline_ms;
   r.expired_token = row.expired_token;
-  if (row.source != fill_source(pattern_, row.owner, row.repo, row.sha))
+  if (!sources_.gives(row.source, row.owner, row.repo, row.sha))
     r.source = std::make_unique<const std::string>(row.source);
   drop_idle_repos();
   auto& repo = repos_[row.owner + "/" + row.repo];
@@ -71,7 +61,7 @@ run_row waiting_runs::row_of(const record& r) const {
     out.sha += digits[r.sha[i] >> 4];
     out.sha += digits[r.sha[i] & 0xf];
   }
-  out.source = r.source ? *r.source : fill_source(pattern_, out.owner, out.repo, out.sha);
+  out.source = r.source ? *r.source : sources_.fill(out.owner, out.repo, out.sha);
   out.priority = r.priority;
   out.attempts = r.attempts;
   out.created_ms = r.created_ms;

@@ -10,18 +10,15 @@
 #include <string>
 
 #include "actors/dispatcher/run_types.hpp"
+#include "actors/dispatcher/source_template.hpp"
 
 namespace ntrace::dispatcher {
-
-/// `pattern` with {owner}, {repo} and {sha} filled in.
-std::string fill_source(std::string pattern, const std::string& owner, const std::string& repo,
-                        const std::string& sha);
 
 /// Order: priority classes first; then the repo that waits longest for its turn; then age, then id.
 class waiting_runs {
 public:
-  /// Sources that this pattern gives are not kept.
-  explicit waiting_runs(std::string source_template) : pattern_{std::move(source_template)} {}
+  /// Sources that the template gives are not kept.
+  explicit waiting_runs(source_template sources) : sources_{std::move(sources)} {}
   waiting_runs(const waiting_runs&) = delete;
   waiting_runs& operator=(const waiting_runs&) = delete;
 
@@ -48,7 +45,7 @@ private:
     std::int64_t created_ms = 0, deadline_ms = 0;
     std::uint64_t expired_token = 0;
     repo_queue* repo = nullptr;
-    std::unique_ptr<const std::string> source;  ///< Null: what the pattern gives.
+    std::unique_ptr<const std::string> source;  ///< Null: what the template gives.
     std::string_view id() const { return {id_bytes.data(), id_size}; }
   };
   struct by_id {
@@ -86,7 +83,7 @@ private:
   /// After a long queue, once nothing waits.
   void give_memory_back();
 
-  std::string pattern_;
+  source_template sources_;
   /// What waits for long lies apart from what lives for one request, which so stays in few pages.
   std::pmr::unsynchronized_pool_resource memory_;
   records runs_{&memory_};

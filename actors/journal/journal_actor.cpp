@@ -28,7 +28,7 @@ constexpr std::size_t page_runs =
 
 /// A request of which not all outcomes are known.
 struct open_request {
-  caf::typed_response_promise<written> promise;
+  std::variant<caf::typed_response_promise<written>, std::shared_ptr<write_sink>> asker;
   std::vector<result<committed>> outcomes;
   std::size_t missing = 0;
 };
@@ -41,6 +41,7 @@ struct writer_state {
   std::map<std::uint64_t, open_request> open;  ///< By the tag of its first batch.
   std::uint64_t next_tag = 1;
   std::string path;
+  std::shared_ptr<dispatcher::push_gate> gate;
   bool is_lost = false;  ///< A write or fsync failed: nothing is written before it is read anew.
   unsigned reopens = 0;
   retention keep;
@@ -136,8 +137,25 @@ void settle(writer_state& state, std::uint64_t tag, result<committed> outcome) {
   auto& r = at->second;
   r.outcomes[tag - at->first] = std::move(outcome);
   if (--r.missing != 0) return;
-  r.promise.deliver(written{std::move(r.outcomes)});
+  std::visit(overload{[&](caf::typed_response_promise<written>& promise) {
+                        promise.deliver(written{std::move(r.outcomes)});
+                      },
+                      [&](const std::shared_ptr<write_sink>& sink) {
+                        sink->on_written(std::move(r.outcomes));
+                      }},
+             r.asker);
   state.open.erase(at);
+}
+
+/// The new runs go to the dispatcher before anybody is told of them.
+void give_to_gate(writer_state& state, std::vector<batch>& batches,
+                  const std::vector<committed>& done) {
+  std::vector<run_row> runs;
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    auto* in = std::get_if<insert_run>(&batches[i].front());
+    if (in && !done[i].is_void()) runs.push_back(std::move(in->run));
+  }
+  state.gate->add(std::move(runs));
 }
 
 void perform(writer_self self, group_effects todo) {
@@ -145,7 +163,7 @@ void perform(writer_self self, group_effects todo) {
   for (auto& one : todo) {
     std::visit(overload{// What is in the mailbox before this message shares the transaction.
                         [&](const flush_soon&) { self->send(self, flush_atom::value); },
-                        [&](const write_batches& e) {
+                        [&](write_batches& e) {
                           static auto& commits = gauges::value("journal_commits");
                           const auto began = steady_clock::now();
                           auto done = commit(state, e.batches);
@@ -158,6 +176,7 @@ void perform(writer_self self, group_effects todo) {
                           }
                           if (!done && done.error().code == ec::journal_lost && !state.is_lost)
                             lose(self, done.error());
+                          if (done) give_to_gate(state, e.batches, *done);
                           ++commits;
                           perform(self, state.fsm.on_written(std::move(done)));
                         },
@@ -168,11 +187,18 @@ void perform(writer_self self, group_effects todo) {
   queued = static_cast<std::int64_t>(state.fsm.waiting());
 }
 
+void take(writer_self self, std::vector<batch>& batches, decltype(open_request::asker) asker) {
+  auto& state = self->state;
+  const auto count = batches.size();
+  auto tag = std::exchange(state.next_tag, state.next_tag + count);
+  state.open[tag] = {std::move(asker), std::vector<result<committed>>(count), count};
+  for (auto& b : batches) perform(self, state.fsm.on_write(tag++, std::move(b)));
+}
+
 void flush(writer_self self) {
   auto& state = self->state;
-  const auto batches = state.fsm.waiting();
   perform(self, state.fsm.on_flush());
-  if (!state.poll.begin(steady_clock::now(), batches)) return;
+  if (!state.poll.begin(steady_clock::now())) return;
   while (self->mailbox().empty()) {
     if (!state.poll.goes_on(steady_clock::now())) {
       gauges::value("journal_polls_missed") = state.poll.missed();
@@ -184,25 +210,27 @@ void flush(writer_self self) {
 }
 
 journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db,
-                                    const std::string& path, const retention& keep) {
+                                    const std::string& path, const retention& keep,
+                                    const std::shared_ptr<dispatcher::push_gate>& gate) {
   supervision::guard(self, "journal");
   self->state.db = db;
   self->state.path = path;
   self->state.keep = keep;
+  self->state.gate = gate;
   self->delayed_send(self, retain_every, retain_atom::value);
   return {[self](write_request& w) -> caf::result<written> {
-            auto& state = self->state;
-            const auto count = w.batches.size();
-            if (count == 0) return written{};
+            if (w.batches.empty()) return written{};
             auto promise = self->make_response_promise<written>();
-            auto tag = std::exchange(state.next_tag, state.next_tag + count);
-            state.open[tag] = {promise, std::vector<result<committed>>(count), count};
-            for (auto& b : w.batches) perform(self, state.fsm.on_write(tag++, std::move(b)));
+            take(self, w.batches, promise);
             return promise;
+          },
+          [self](direct_write& w) {
+            if (!w.batches.empty()) take(self, w.batches, std::move(w.sink));
           },
           [self](recover_atom) -> caf::result<recovery> {
             // What an earlier dispatcher asked for is decided first, or this one would not know it.
             perform(self, self->state.fsm.on_flush());
+            self->state.gate->begin_recovery();
             auto runs = self->state.db->leased_runs();
             if (!runs) return to_caf(runs.error());
             const auto token = self->state.db->highest_token();
@@ -260,13 +288,14 @@ journal_reader::behavior_type reader(reader_self self, const std::shared_ptr<jou
 }  // namespace
 
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
-                                 const retention& keep) {
+                                 const retention& keep,
+                                 const std::shared_ptr<dispatcher::push_gate>& gate) {
   auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
   if (keep.bytes != 0)
     if (auto bounded = (*db)->bound(keep.bytes); !bounded) return fail(bounded.error());
   return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(
-      writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path, keep));
+      writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path, keep, gate));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {

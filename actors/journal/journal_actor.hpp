@@ -4,6 +4,7 @@
 #include <caf/actor_system.hpp>
 #include <caf/typed_actor.hpp>
 
+#include "actors/dispatcher/push_gate.hpp"
 #include "actors/journal/journal_sqlite.hpp"
 
 namespace ntrace::journal {
@@ -16,6 +17,19 @@ struct write_request {
 /// What became of each of them.
 struct written {
   std::vector<result<committed>> outcomes;
+};
+/// Hears what became of a direct_write.
+class write_sink {
+public:
+  virtual ~write_sink() = default;
+  /// Once, on the writer's thread, where nothing may wait. A writer that ends drops its sinks: then
+  /// it is not known what became of it.
+  virtual void on_written(std::vector<result<committed>> outcomes) = 0;
+};
+/// A write_request of a thread that is no actor.
+struct direct_write {
+  std::vector<batch> batches;
+  std::shared_ptr<write_sink> sink;
 };
 /// A question for the reader: runs, show, logs, why, counts, or open_runs (for recovery).
 struct read_request {
@@ -49,7 +63,8 @@ using retain_atom = caf::atom_constant<caf::atom("retain")>;
 using journal_actor = caf::typed_actor<
     /// Answered after the fsync of the transaction that holds the last of them. A batch that is
     /// refused (journal_full, journal_failed, overloaded) left nothing behind.
-    caf::replies_to<write_request>::with<written>, caf::replies_to<recover_atom>::with<recovery>,
+    caf::replies_to<write_request>::with<written>, caf::reacts_to<direct_write>,
+    caf::replies_to<recover_atom>::with<recovery>,
     /// Between the writes, in order: what is written after it is not in it.
     caf::replies_to<page_request>::with<page>,
     /// From itself: commit what has come together.
@@ -63,14 +78,17 @@ using journal_reader = caf::typed_actor<
     /// The rows asked for, as JSON; not_found and bad_argument as they are.
     caf::replies_to<read_request>::with<read_answer>>;
 
-/// Spawned detached; the error of a journal that cannot be opened.
+/// Spawned detached; the error of a journal that cannot be opened. New runs are given to `gate`
+/// before who pushed them is answered.
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
-                                 const retention& keep = {});
+                                 const retention& keep,
+                                 const std::shared_ptr<dispatcher::push_gate>& gate);
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path);
 
 }  // namespace ntrace::journal
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::write_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::direct_write)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_answer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::recovery)

@@ -1,68 +1,114 @@
 #include "actors/rpc/rpc_server_actor.hpp"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <caf/io/middleman.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
 
-#include <algorithm>
-#include <cerrno>
 #include <map>
-#include <optional>
+#include <utility>
 
-#include "config/file.hpp"
-#include "config/gauges.hpp"
-#include "config/limits.hpp"
-#include "config/log.hpp"
-#include "config/overload.hpp"
-#include "net/rpc_peer_fsm.hpp"
+#include "net/rpc_listener.hpp"
 #include "supervision/caf_types.hpp"
-#include "supervision/closing_broker.hpp"
 
 namespace ntrace::rpc {
 namespace {
 
-using sweep_atom = caf::atom_constant<caf::atom("sweep")>;
-constexpr auto sweep_every = std::chrono::seconds{5};
-/// CAF clears as much before each read: little for those that ask little.
-constexpr std::size_t read_bytes_min = 1u << 10, read_bytes_max = 16u << 10;
-
-/// CAF ends a scribe when the peer half-closes, and what was asked must still be answered: so we
-/// write on a duplicate of the descriptor. It takes nearly all answers at once; for a peer that is
-/// slow to read, a second scribe that never reads waits and writes the rest.
-struct peer {
-  net::rpc_peer_fsm fsm;
-  /// None once CAF has closed it: its number, the descriptor's, may be another connection's by
-  /// then.
-  std::optional<caf::io::connection_handle> reader, writer;
-  unique_fd out;  ///< None once the connection is broken.
-  std::size_t read_bytes = read_bytes_min;
+/// What came together on the listener's thread, in its order.
+struct asked {
+  peer_id peer = 0;
+  net::rpc_request request;  ///< Without its arguments.
+  nlohmann::json args;
   std::string address;
+};
+struct arrivals {
+  std::vector<std::variant<asked, peer_gone>> all;
+};
+/// The port's own method has answered a `call` of an actor.
+struct own_answer {
+  std::uint64_t number = 0;
+  result<std::string> value;
+};
+struct listener_failed {
+  error why;
+};
+
+}  // namespace
+}  // namespace ntrace::rpc
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::arrivals)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::own_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::listener_failed)
+
+namespace ntrace::rpc {
+namespace {
+
+/// The listener and who serves it, on its thread.
+class port_service final : public net::rpc_service {
+public:
+  port_service(std::unique_ptr<net::rpc_listener> listener, const port_method_spec& own)
+      : own_name_{own.name},
+        own_{own.make ? own.make(listener->tasks()) : nullptr},
+        listener_{std::move(listener)} {}
+
+  net::rpc_listener& listener() { return *listener_; }
+  /// From now on what is asked goes to `to`, which must outlive this.
+  void start(caf::actor_addr to) {
+    to_ = std::move(to);
+    listener_->serve(*this);
+  }
+  /// On the listener's thread.
+  void call_own(const nlohmann::json& args, port_method::reply then) {
+    own_->on_call(args, std::move(then));
+  }
+  void tell(caf::message what) {
+    if (const auto to = caf::actor_cast<caf::actor>(to_)) caf::anon_send(to, std::move(what));
+  }
+  bool serves_itself(const std::string& method) const { return own_ && method == own_name_; }
+
+private:
+  void on_request(peer_id peer, const std::string& address, net::rpc_request request) override {
+    auto args = std::exchange(request.args, {});
+    if (serves_itself(request.method))
+      return own_->on_call(args, [this, peer, request = std::move(request)](const auto& value) {
+        listener_->answer_text(peer, request, value);
+      });
+    arrived_.all.emplace_back(asked{peer, std::move(request), std::move(args), address});
+  }
+  void on_gone(peer_id peer) override { arrived_.all.emplace_back(peer_gone{peer}); }
+  void on_round() override {
+    if (own_) own_->on_round();
+    if (!arrived_.all.empty()) tell(caf::make_message(std::exchange(arrived_, {})));
+  }
+  void on_failed(const error& why) override { tell(caf::make_message(listener_failed{why})); }
+
+  caf::actor_addr to_;
+  std::string own_name_;
+  arrivals arrived_;
+  std::unique_ptr<port_method> own_;
+  std::unique_ptr<net::rpc_listener> listener_;  ///< Goes first: its thread calls all else.
 };
 
 struct server_state {
   const char* name = "rpc_server";
   caf::actor handler;
-  std::uint16_t port = 0;
-  std::map<peer_id, peer> peers;
-  std::map<caf::io::connection_handle, peer_id> by_handle;
-  peer_id next_peer = 1;
+  std::unique_ptr<port_service> port;
+  std::map<std::uint64_t, caf::response_promise> calls;  ///< Of actors, to the port's own method.
+  std::uint64_t next_call = 1;
 };
-using server_self = caf::stateful_actor<server_state, supervision::closing_broker>*;
+using server_self = caf::stateful_actor<server_state>*;
 
-void perform(server_self self, peer_id id, net::peer_effects todo);
+void post(server_self self, std::function<void(net::rpc_listener&)> what) {
+  auto& listener = self->state.port->listener();
+  listener.tasks()->post([&listener, what = std::move(what)] { what(listener); });
+}
 
-void serve(server_self self, peer_id id, net::rpc_request request) {
-  auto args = std::exchange(request.args, {});
-  call said{id, request.method, std::move(args), self->state.peers.at(id).address};
-  auto answer = [self, id, request = std::move(request)](const result<nlohmann::json>& value) {
-    const auto at = self->state.peers.find(id);
-    if (at == self->state.peers.end()) return;
-    if (!value && !request.wants_reply)
-      log::warn("rpc.request_failed",
-                {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
-    perform(self, id, at->second.fsm.on_answer(supervision::now_of(self), request, value));
+void serve(server_self self, asked a) {
+  call said{a.peer, a.request.method, std::move(a.args), std::move(a.address)};
+  auto answer = [self, peer = a.peer,
+                 request = std::move(a.request)](result<nlohmann::json> value) {
+    post(self, [peer, request, value = std::move(value)](net::rpc_listener& to) {
+      to.answer(peer, request, value);
+    });
   };
   self->request(self->state.handler, caf::infinite, std::move(said))
       .then([answer](const served& s) { answer(s.value); },
@@ -75,194 +121,61 @@ void serve(server_self self, peer_id id, net::rpc_request request) {
             });
 }
 
-void forget(server_self self, peer_id id) {
+/// What an actor asks of the port's own method.
+caf::result<served> serve_own(server_self self, call& c) {
   auto& state = self->state;
-  const auto at = state.peers.find(id);
-  const auto writer = at->second.writer, reader = at->second.reader;
-  state.peers.erase(at);
-  for (const auto& handle : {writer, reader}) {
-    if (!handle) continue;
-    state.by_handle.erase(*handle);
-    self->close(*handle);
-  }
-  --gauges::value("rpc_connections");
+  if (!state.port->serves_itself(c.method))
+    return supervision::to_caf({ec::no_such_method, "the port serves no " + c.method, {}});
+  auto promise = self->make_response_promise();
+  const auto number = state.next_call++;
+  state.calls.emplace(number, promise);
+  post(self, [port = state.port.get(), number, args = std::move(c.args)](net::rpc_listener&) {
+    port->call_own(args, [port, number](const auto& value) {
+      port->tell(caf::make_message(own_answer{number, value}));
+    });
+  });
+  return caf::delegated<served>{};
 }
 
-/// What the socket does not take at once is left to a scribe.
-void write(server_self self, peer_id id, std::string_view text) {
-  auto& p = self->state.peers.at(id);
-  if (!p.out) return;
-  const auto broken = [&] {
-    p.out.reset();
-    perform(self, id, p.fsm.on_broken());
-  };
-  if (!p.writer) {
-    const auto sent = ::send(p.out.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) return broken();
-    text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
-    if (text.empty()) return perform(self, id, p.fsm.on_written(supervision::now_of(self), 0));
-    const int copy = ::fcntl(p.out.get(), F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) {
-      log::error("rpc.no_descriptors", {{"connections", self->state.peers.size()}});
-      return broken();
-    }
-    p.writer = self->add_scribe(copy);
-    self->state.by_handle[*p.writer] = id;
-    self->ack_writes(*p.writer, true);
-  }
-  self->write(*p.writer, text.size(), text.data());
-  self->flush(*p.writer);
-}
-
-void perform(server_self self, peer_id id, net::peer_effects todo) {
-  for (auto& one : todo) {
-    const auto at = self->state.peers.find(id);
-    if (at == self->state.peers.end()) return;
-    auto& p = at->second;
-    std::visit(
-        overload{[&](net::serve_request& e) { serve(self, id, std::move(e.request)); },
-                 [&](const net::write_bytes& e) { write(self, id, e.text); },
-                 [&](const net::stop_reading&) {
-                   if (p.reader) self->halt(*p.reader);
-                 },
-                 [&](const net::read_again&) {
-                   if (!p.reader) return;
-                   self->trigger(*p.reader);
-                   self->configure_read(*p.reader, caf::io::receive_policy::at_most(p.read_bytes));
-                 },
-                 [&](const net::peer_is_gone&) { self->send(self->state.handler, peer_gone{id}); },
-                 [&](const net::close_connection&) { forget(self, id); }},
-        one);
-  }
-}
-
-/// A peer whose machine vanished sends no end: the kernel asks, and gives up within a lease.
-void tune(int fd) {
-  struct option {
-    int level, name, value;
-  };
-  for (const auto& o : {option{IPPROTO_TCP, TCP_NODELAY, 1}, option{SOL_SOCKET, SO_KEEPALIVE, 1},
-                        option{IPPROTO_TCP, TCP_KEEPIDLE, limits::keepalive_idle_s},
-                        option{IPPROTO_TCP, TCP_KEEPINTVL, limits::keepalive_interval_s},
-                        option{IPPROTO_TCP, TCP_KEEPCNT, limits::keepalive_probes},
-                        option{IPPROTO_TCP, TCP_USER_TIMEOUT, limits::unacknowledged_ms}})
-    ::setsockopt(fd, o.level, o.name, &o.value, sizeof o.value);
-}
-
-void on_connection(server_self self, const caf::io::new_connection_msg& m) {
-  auto& state = self->state;
-  const int fd = static_cast<int>(m.handle.id());
-  if (state.peers.size() >= limits::connections_max) {
-    ++gauges::value("rpc_connections_refused");
-    self->close(m.handle);
-    return;
-  }
-  unique_fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
-  if (!copy) {
-    log::error("rpc.no_descriptors", {{"connections", state.peers.size()}});
-    self->close(m.handle);
-    return;
-  }
-  tune(fd);
-  const auto id = state.next_peer++;
-  auto& p = state.peers[id];
-  p.reader = m.handle;
-  p.address = self->remote_addr(m.handle);
-  p.out = std::move(copy);
-  state.by_handle[*p.reader] = id;
-  self->configure_read(*p.reader, caf::io::receive_policy::at_most(p.read_bytes));
-  ++gauges::value("rpc_connections");
-}
-
-/// A read that was full is followed by larger ones, for as long as they are.
-void fit_reads(server_self self, peer& p, std::size_t got) {
-  const auto fit = got == p.read_bytes        ? read_bytes_max
-                   : got < read_bytes_max / 2 ? read_bytes_min
-                                              : p.read_bytes;
-  if (fit == p.read_bytes) return;
-  p.read_bytes = fit;
-  self->configure_read(*p.reader, caf::io::receive_policy::at_most(fit));
-}
-
-void on_closed(server_self self, caf::io::connection_handle handle) {
-  auto& state = self->state;
-  const auto at = state.by_handle.find(handle);
-  if (at == state.by_handle.end()) return;
-  const auto id = at->second;
-  auto& p = state.peers.at(id);
-  state.by_handle.erase(at);
-  const bool is_writer = p.writer == handle;
-  (is_writer ? p.writer : p.reader).reset();
-  if (is_writer) p.out.reset();
-  perform(self, id, is_writer ? p.fsm.on_broken() : p.fsm.on_half_close(supervision::now_of(self)));
-}
-
-void sweep(server_self self) {
-  std::vector<std::pair<peer_id, net::peer_effects>> stuck;
-  for (auto& [id, p] : self->state.peers)
-    if (auto todo = p.fsm.on_tick(supervision::now_of(self)); !todo.empty())
-      stuck.emplace_back(id, std::move(todo));
-  for (auto& [id, todo] : stuck) {
-    ++gauges::value("rpc_connections_stuck");
-    log::warn("rpc.peer_does_not_read", {{"peer", id}});
-    perform(self, id, std::move(todo));
-  }
-  self->delayed_send(self, sweep_every, sweep_atom::value);
-}
-
-caf::behavior server(server_self self, caf::io::accept_handle, std::uint16_t port,
+caf::behavior server(server_self self, const std::shared_ptr<std::unique_ptr<port_service>>& port,
                      const caf::actor& handler) {
   supervision::guard(self, "rpc_server");
   self->state.handler = handler;
-  self->state.port = port;
-  self->delayed_send(self, sweep_every, sweep_atom::value);
-  return {[self](const caf::io::new_connection_msg& m) { on_connection(self, m); },
-          [self](const caf::io::new_data_msg& m) {
-            const auto at = self->state.by_handle.find(m.handle);
-            if (at == self->state.by_handle.end()) return;
-            auto& p = self->state.peers.at(at->second);
-            fit_reads(self, p, m.buf.size());
-            perform(self, at->second,
-                    p.fsm.on_bytes(supervision::now_of(self), {m.buf.data(), m.buf.size()}));
-          },
-          [self](const caf::io::data_transferred_msg& m) {
-            const auto at = self->state.by_handle.find(m.handle);
-            if (at == self->state.by_handle.end()) return;
-            auto& fsm = self->state.peers.at(at->second).fsm;
-            perform(
-                self, at->second,
-                fsm.on_written(supervision::now_of(self), static_cast<std::size_t>(m.remaining)));
-          },
-          [self](const caf::io::connection_closed_msg& m) { on_closed(self, m.handle); },
-          [self](const caf::io::acceptor_closed_msg&) {
-            self->quit(caf::exit_reason::unhandled_exception);
+  self->state.port = std::move(*port);
+  self->state.port->start(self->address());
+  return {[self](arrivals& came) {
+            for (auto& one : came.all)
+              if (auto* a = std::get_if<asked>(&one))
+                serve(self, std::move(*a));
+              else
+                self->send(self->state.handler, std::get<peer_gone>(one));
           },
           [self](const notify& n) {
-            const auto at = self->state.peers.find(n.peer);
-            if (at == self->state.peers.end()) return;
-            perform(self, n.peer,
-                    at->second.fsm.on_notify(supervision::now_of(self), n.method, n.args));
+            post(self, [n](net::rpc_listener& to) { to.notify(n.peer, n.method, n.args); });
           },
-          [self](port_atom) { return self->state.port; },
-          [self](sweep_atom) { sweep(self); }};
+          [self](call& c) { return serve_own(self, c); },
+          [self](own_answer& a) {
+            auto asker = self->state.calls.extract(a.number);
+            if (!asker) return;
+            if (a.value)
+              give(asker.mapped(), nlohmann::json::parse(*a.value, nullptr, false));
+            else
+              deny(asker.mapped(), supervision::to_caf(a.value.error()));
+          },
+          [self](const listener_failed& f) { self->quit(supervision::to_caf(f.why)); },
+          [self](port_atom) { return self->state.port->listener().port(); }};
 }
 
 }  // namespace
 
 result<caf::actor> spawn_rpc_server(caf::actor_system& system, const host_port& at,
-                                    const caf::actor& handler) {
-  auto doorman = system.middleman().backend().new_tcp_doorman(at.port, at.host.c_str(), true);
-  if (!doorman)
-    return fail(ec::unreachable, "cannot listen on " + at.text() + ": " +
-                                     caf::to_string(doorman.error()) +
-                                     "; is another ntrace running?");
-  const auto port = (*doorman)->port();
-  auto broker = system.middleman().spawn_broker(
-      [port, handler, d = *doorman](server_self self) -> caf::behavior {
-        self->add_doorman(d);
-        return server(self, d->hdl(), port, handler);
-      });
-  return broker;
+                                    const caf::actor& handler, const port_method_spec& own) {
+  auto listener = net::rpc_listener::open(at);
+  if (!listener) return fail(listener.error());
+  // Shared, because CAF copies what a behavior is made of.
+  const auto port = std::make_shared<std::unique_ptr<port_service>>(
+      std::make_unique<port_service>(std::move(*listener), own));
+  return caf::actor_cast<caf::actor>(system.spawn(server, port, handler));
 }
 
 }  // namespace ntrace::rpc

@@ -145,6 +145,15 @@ result<void> fill_disk(scene& s) {
   return {};
 }
 
+/// For good: a disk that fails a moment later must not have the file again when it is mended.
+result<void> make_room(scene& s) {
+  ::unlink(filler(s).c_str());
+  const auto folder = s.all.data(s.node);
+  const unique_fd at{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!at || ::syncfs(at.get()) != 0) return fail(io_error("sync", folder, errno));
+  return {};
+}
+
 }  // namespace
 
 const std::vector<kind_of_fault>& kinds_of_faults() {
@@ -235,11 +244,7 @@ const std::vector<kind_of_fault>& kinds_of_faults() {
       {"runner_stop", runners, milliseconds{200}, milliseconds{5000}, stop, go_on},
       {"dispatcher_kill", dispatcher, {}, milliseconds{500}, kill, start},
       {"dispatcher_stop", dispatcher, milliseconds{200}, milliseconds{2000}, stop, go_on},
-      {"disk_full", everyone, milliseconds{200}, milliseconds{2000}, fill_disk,
-       [](scene& s) -> result<void> {
-         ::unlink(filler(s).c_str());
-         return {};
-       }},
+      {"disk_full", everyone, milliseconds{200}, milliseconds{2000}, fill_disk, make_room},
       {"disk_readonly", runners, milliseconds{200}, milliseconds{2000},
        [](scene& s) { return remount(s, "ro"); }, [](scene& s) { return remount(s, "rw"); }},
       {"disk_failure", dispatcher, milliseconds{500}, milliseconds{2000},

@@ -20,8 +20,9 @@ using namespace std::chrono_literals;
 namespace {
 
 const std::vector<std::string> dispatcher_points{
-    "journal.before_commit",    "journal.in_transaction",  "journal.after_commit",
-    "dispatcher.before_answer", "dispatcher.before_offer", "dispatcher.recovered"};
+    "journal.before_commit",    "journal.in_transaction", "journal.after_commit",
+    "dispatcher.before_answer", "intake.before_answer",   "dispatcher.before_offer",
+    "dispatcher.recovered"};
 const std::vector<std::string> runner_points{"outbox.before_write",    "outbox.after_write",
                                              "outbox.acknowledged",    "outbox.delivered",
                                              "runner.before_accept",   "runner.accepted",

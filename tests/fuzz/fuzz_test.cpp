@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "actors/dashboard/webhook.hpp"
-#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/push_args.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/profiler/flame_graph.hpp"
 #include "actors/profiler/fold.hpp"
@@ -119,6 +119,24 @@ TEST(fuzz, rpc_lines) {
            ASSERT_TRUE(reply.is_array() && reply.size() == 2 && reply[0].is_array()) << line;
          }
        });
+}
+
+/// Two parsers read what comes in: they must not differ.
+TEST(fuzz, json_values) {
+  fuzz(
+      "json",
+      {R"({"a":[1,-2,18446744073709551615,-9223372036854775808,1.5e-3,true,null],"b":"\u00e9\ud83d\ude00\n"})",
+       R"({"a":1,"a":2})", "[1e400]", "[-0,-0.0,0.1,123456789012345678901234567890]",
+       "[\"\xc3\xa9\",\"\\ud800\"]", "[\"\xed\xa0\x80\"]", "\xef\xbb\xbf[1]", "[1] x", "[01]",
+       std::string(70, '[') + std::string(70, ']'), std::string("[1]\0[", 5)},
+      [](const std::string& input) {
+        const auto got = net::parse_json(input);
+        const auto right = nlohmann::json::parse(input, nullptr, false);
+        if (!got) return;  // Refused: not JSON, or nested too deep.
+        ASSERT_FALSE(right.is_discarded());
+        ASSERT_EQ(*got, right);
+        ASSERT_EQ(net::to_text(*got), net::to_text(right));
+      });
 }
 
 TEST(fuzz, pushes) {

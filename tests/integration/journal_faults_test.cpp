@@ -32,7 +32,9 @@ struct journal_world {
   journal_world() { start(); }
   ~journal_world() { self->send_exit(uut, caf::exit_reason::kill); }
   std::string path() const { return dir / "journal.sqlite"; }
-  void start() { uut = ok(spawn_journal(system, path())); }
+  void start() {
+    uut = ok(spawn_journal(system, path(), {}, std::make_shared<dispatcher::push_gate>()));
+  }
   /// Writes a run whose id and key are `id`; ec::none when it was confirmed.
   error push(const std::string& id) {
     run_row row;

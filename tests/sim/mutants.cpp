@@ -39,6 +39,7 @@ constexpr planted_bug bugs[] = {
     {mutation::half_close_closes, "half-close treated as close"},
     {mutation::requeue_keeps_epoch, "requeue keeps the old epoch's verdict"},
     {mutation::recovery_does_not_wait, "recovery does not wait for writes under way"},
+    {mutation::push_not_given_to_queue, "an acknowledged push is not given to the queue"},
 };
 
 /// Runs until the bug shows; what it broke, or nothing.

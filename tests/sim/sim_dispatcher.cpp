@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/push_args.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "config/mutation.hpp"
 #include "config/overload.hpp"
@@ -21,6 +21,38 @@ std::vector<supervision::child_spec> children() {
   out[2].id = "rpc_server";
   for (auto& c : out) c.backoff = {milliseconds{50}, milliseconds{1000}, 2, 0, milliseconds{5000}};
   return out;
+}
+
+/// The journal's word, as it came through its façade.
+result<journal::committed> committed_from(const result<json>& said) {
+  if (!said) {
+    auto why = said.error();
+    if (why.code == ec::child_failed)
+      why = {ec::journal_failed, "the journal restarts; try again", {}};
+    return fail(std::move(why));
+  }
+  journal::committed done;
+  done.seq = said->value("seq", std::uint64_t{0});
+  done.is_stale = said->value("stale", false);
+  done.last_seq = said->value("last_seq", std::uint64_t{0});
+  done.is_gap = said->value("gap", false);
+  if (const auto old = said->find("duplicate"); old != said->end()) {
+    done.duplicate_of.emplace();
+    done.duplicate_of->id = (*old)[0].get<std::string>();
+    done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
+  }
+  return done;
+}
+
+/// As in actors/journal/journal_actor.cpp.
+void give_to_gate(push_gate& gate, const std::vector<journal::batch>& batches,
+                  const std::vector<journal::committed>& done) {
+  std::vector<run_row> runs;
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const auto* in = std::get_if<journal::insert_run>(&batches[i].front());
+    if (in && !done[i].is_void()) runs.push_back(in->run);
+  }
+  gate.add(std::move(runs));
 }
 
 /// What must not be begun twice is answered child_failed, as in tools/wire.cpp.
@@ -59,6 +91,7 @@ sim_facade* sim_dispatcher::front_of(const std::string& child) {
 void sim_dispatcher::start() {
   is_alive_ = true;
   ++life_;
+  gate_ = std::make_unique<push_gate>();
   for (auto* front : {&to_journal_, &to_dispatcher_, &to_port_}) front->restart();
   tree_.start(children());
 }
@@ -67,7 +100,12 @@ void sim_dispatcher::bring_up(const std::string& child) {
   if (child == "journal") {
     group_ = {};
     writers_.clear();
+  } else if (child == "rpc_server") {
+    intake_.emplace(options_.source_template, *gate_);
   } else if (child == "dispatcher") {
+    gate_->on_first(tree_.only_for("dispatcher", [this] {
+      after_between(0, 1000, tree_.only_for("dispatcher", [this] { take_pushed(); }));
+    }));
     to_journal_.ask(
         [this](const reply& answer) { recover(answer); },
         tree_.only_for("dispatcher", [this](const result<json>& known) {
@@ -79,6 +117,8 @@ void sim_dispatcher::bring_up(const std::string& child) {
 
 void sim_dispatcher::take_down(const std::string& child) {
   if (child == "rpc_server") {
+    intake_.reset();
+    pushers_.clear();
     for (const auto& [id, p] : std::exchange(peers_, {})) net_.reset(p.to, false);
   } else if (child == "dispatcher") {
     queue_.reset();
@@ -130,7 +170,10 @@ void sim_dispatcher::note_durable(const std::vector<journal::operation>& ops) {
 
 /// What an earlier dispatcher asked for is decided first.
 void sim_dispatcher::recover(const reply& answer) {
-  if (group_.is_idle() || mutated(mutation::recovery_does_not_wait)) return answer(json());
+  if (group_.is_idle() || mutated(mutation::recovery_does_not_wait)) {
+    gate_->begin_recovery();
+    return answer(json());
+  }
   after_between(100, 1000, tree_.only_for("journal", [this, answer] { recover(answer); }));
 }
 
@@ -163,7 +206,8 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
   const auto synced = [this](const result<std::vector<journal::committed>>& done) {
     perform(group_.on_written(done));
   };
-  const auto sync = [this, synced](const std::vector<journal::committed>& done) {
+  const auto written = std::make_shared<std::vector<journal::batch>>(std::move(batches));
+  const auto sync = [this, synced, written](const std::vector<journal::committed>& done) {
     has_unsynced_ = false;
     if (now() < failing_until_) {
       world_.met("disk.sync_failed");
@@ -171,14 +215,15 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
       return synced(fail(ec::journal_failed, "fsync failed"));
     }
     note_durable(disk_.sync());
+    give_to_gate(*gate_, *written, done);
     synced(done);
   };
-  const auto begin = [this, synced, sync, slow, batches = std::move(batches)] {
+  const auto begin = [this, synced, sync, slow, written] {
     if (now() < full_until_) {
       world_.met("disk.refused_full");
       return synced(fail(ec::journal_full, "no room on the journal's disk"));
     }
-    const auto done = disk_.write(batches);
+    const auto done = disk_.write(*written);
     has_unsynced_ = true;
     after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
   };
@@ -188,7 +233,7 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
 // The dispatcher's actor.
 
 void sim_dispatcher::on_recovered() {
-  queue_.emplace(options_, disk_.highest_token(), world_.random.next());
+  queue_.emplace(options_, disk_.highest_token(), world_.random.next(), *gate_);
   fact f;
   f.kind = fact_kind::recovered;
   f.runs = disk_.open_runs();
@@ -197,7 +242,12 @@ void sim_dispatcher::on_recovered() {
   queue_->on_drain_recovered(flag != disk_.durable().flags.end() && flag->second);
   const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
   perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs));
+  queue_->on_recovery_end();
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
+}
+
+void sim_dispatcher::take_pushed() {
+  if (queue_) perform(queue_->on_pushed(now()));
 }
 
 void sim_dispatcher::note_expiry(const journal::batch& ops) {
@@ -220,23 +270,9 @@ void sim_dispatcher::commit(dispatcher::commit& e) {
         perform(group_.on_write(next_write_++, ops));
       },
       tree_.only_for("dispatcher", [this, tag = e.tag, is_revive](const result<json>& said) {
-        if (!said) {
-          auto why = said.error();
-          if (why.code == ec::child_failed)
-            why = {ec::journal_failed, "the journal restarts; try again", {}};
-          return perform(queue_->on_committed(now(), tag, fail(why)));
-        }
-        journal::committed done;
-        done.seq = said->value("seq", std::uint64_t{0});
-        done.is_stale = said->value("stale", false);
-        done.last_seq = said->value("last_seq", std::uint64_t{0});
-        if (is_revive) world_.met(done.is_stale ? "queue.revive_refused" : "queue.revived");
-        done.is_gap = said->value("gap", false);
-        if (const auto old = said->find("duplicate"); old != said->end()) {
-          done.duplicate_of.emplace();
-          done.duplicate_of->id = (*old)[0].get<std::string>();
-          done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
-        }
+        const auto done = committed_from(said);
+        if (is_revive && done)
+          world_.met(done->is_stale ? "queue.revive_refused" : "queue.revived");
         perform(queue_->on_committed(now(), tag, done));
       }));
 }
@@ -262,8 +298,10 @@ void sim_dispatcher::perform(effects todo) {
                    });
                  },
                  [&](const dispatcher::wake& e) {
-                   at(e.at,
-                      tree_.only_for("dispatcher", [this] { perform(queue_->on_tick(now())); }));
+                   at(e.at, tree_.only_for("dispatcher", [this] {
+                     take_pushed();
+                     perform(queue_->on_tick(now()));
+                   }));
                  },
                  [](const changed&) {}},
         one);
@@ -284,6 +322,7 @@ void sim_dispatcher::serve(const call& c, const reply& answer) {
     early_.emplace_back(c, answer);
     return;
   }
+  take_pushed();
   const auto request = next_request_++;
   askers_[request] = {c, answer};
   if (c.method == "requeue") return requeue(request, c.args.at(0).get<std::string>());
@@ -299,12 +338,6 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
     f.token = token;
     world_.note(std::move(f));
   };
-  if (c.method == "push") {
-    char id[16];
-    std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
-    const auto ms = std::chrono::duration_cast<milliseconds>(at.time_since_epoch());
-    return queue_->on_push(at, request, parse_push(c.args), id, ms.count() + wall_offset_ms_);
-  }
   if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());
   if (c.method == "hello") {
     names_[c.peer] = first.value("name", "");
@@ -335,6 +368,40 @@ void sim_dispatcher::requeue(std::uint64_t request, const std::string& run) {
 }
 
 // The port.
+
+void sim_dispatcher::take_push(const json& args, reply answer) {
+  const auto request = next_request_++;
+  pushers_[request] = std::move(answer);
+  char id[16];
+  std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
+  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
+  perform(intake_->on_push(now(), request, parse_push(args), id, ms.count() + wall_offset_ms_));
+}
+
+void sim_dispatcher::perform(intake_effects todo) {
+  for (auto& one : todo)
+    std::visit(overload{[&](dispatcher::write_push& e) { write_push(e); },
+                        [&](const answer_push& e) {
+                          const auto pusher = pushers_.extract(e.request);
+                          if (!pusher) return;
+                          if (e.value)
+                            pusher.mapped()(json::parse(to_text(*e.value)));
+                          else
+                            pusher.mapped()(fail(e.value.error()));
+                        }},
+               one);
+}
+
+void sim_dispatcher::write_push(dispatcher::write_push& e) {
+  to_journal_.ask(
+      [this, ops = std::move(e.ops)](const reply& answer) {
+        writers_[next_write_] = answer;
+        perform(group_.on_write(next_write_++, ops));
+      },
+      tree_.only_for("rpc_server", [this, request = e.request](const result<json>& said) {
+        perform(intake_->on_written(request, committed_from(said)));
+      }));
+}
 
 bool sim_dispatcher::accept(const stream_ptr& s) {
   if (!is_alive_ || !tree_.is_up("rpc_server")) return false;
@@ -367,11 +434,13 @@ void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
         overload{[&](const net::serve_request& e) {
                    const auto request = e.request;
                    const call c{id, request.method, request.args};
-                   to_dispatcher_.ask(
-                       [this, c](const reply& answer) { serve(c, answer); },
-                       tree_.only_for("rpc_server", [this, with_peer, request](const auto& value) {
-                         with_peer([&](peer& p) { return p.fsm.on_answer(now(), request, value); });
-                       }));
+                   const auto answer = [this, with_peer, c, request](const result<json>& value) {
+                     if (c.method == "push") note_answer(c, value);
+                     with_peer([&](peer& p) { return p.fsm.on_answer(now(), request, value); });
+                   };
+                   if (c.method == "push") return take_push(c.args, answer);
+                   to_dispatcher_.ask([this, c](const reply& then) { serve(c, then); },
+                                      tree_.only_for("rpc_server", answer));
                  },
                  [&](const net::write_bytes& e) {
                    net_.send_bytes(peers_.at(id).to, false, e.text);

@@ -1,6 +1,7 @@
 #pragma once
 // The dispatcher's process: production's supervisor_fsm and façades over journal, dispatcher and
-// port; queue_fsm, group_commit_fsm on the simulated disk, rpc_peer_fsm for each connection.
+// port; queue_fsm, intake_fsm and the gate between them, group_commit_fsm on the simulated disk,
+// rpc_peer_fsm for each connection.
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "actors/journal/group_commit_fsm.hpp"
 #include "net/rpc_peer_fsm.hpp"
@@ -44,6 +45,11 @@ private:
   void bring_up(const std::string& child);
   void take_down(const std::string& child);
 
+  // The intake, on the port's thread.
+  void take_push(const nlohmann::json& args, reply answer);
+  void perform(dispatcher::intake_effects todo);
+  void write_push(dispatcher::write_push& e);
+
   // The journal's actor.
   void recover(const reply& answer);
   void perform(journal::group_effects todo);
@@ -52,6 +58,7 @@ private:
 
   // The dispatcher's actor.
   void on_recovered();
+  void take_pushed();
   void serve(const call& c, const reply& answer);
   dispatcher::effects step(const call& c, std::uint64_t request);
   void requeue(std::uint64_t request, const std::string& run);
@@ -68,6 +75,11 @@ private:
   dispatcher::queue_options options_;
   sim_supervisor tree_;
   sim_facade to_journal_, to_dispatcher_, to_port_;
+
+  /// Of this life of the process.
+  std::unique_ptr<dispatcher::push_gate> gate_ = std::make_unique<dispatcher::push_gate>();
+  std::optional<dispatcher::intake_fsm> intake_;
+  std::map<std::uint64_t, reply> pushers_;
 
   sim_disk disk_;
   journal::group_commit_fsm group_;

@@ -1,5 +1,6 @@
 #pragma once
-// The queue's machine with a journal and runners that do as the test says, in virtual time.
+// The queue's machine, and the intake before it, with a journal and runners that do as the test
+// says, in virtual time.
 #include <gtest/gtest.h>
 
 #include "actors/dispatcher/queue_fsm.hpp"
@@ -14,8 +15,10 @@ using nlohmann::json;
 
 inline const std::string sha(40, 'a');
 
-/// A machine with a journal that commits at once, unless told to fail or to hold back.
+/// Machines with a journal that commits at once, unless told to fail or to hold back.
 struct queue_world {
+  push_gate gate;
+  intake_fsm intake;
   queue_fsm fsm;
   time_point now{};
   std::map<request_id, result<json>> answers;
@@ -23,6 +26,7 @@ struct queue_world {
   std::vector<std::uint64_t> aborted;
   std::vector<journal::operation> written;
   std::vector<commit> held;
+  std::vector<write_push> held_pushes;
   std::map<std::string, run_row> keys;
   std::set<std::string> docs;
   std::uint64_t stored = 0;  ///< Chunks, of all documents together.
@@ -31,7 +35,8 @@ struct queue_world {
   request_id next = 1;
   std::uint64_t seq = 0;
 
-  explicit queue_world(queue_options o = options()) : fsm{o, 0, 1} {}
+  explicit queue_world(queue_options o = options())
+      : intake{o.source_template, gate}, fsm{o, 0, 1, gate} {}
   static queue_options options() {
     queue_options o;
     o.lease = 30s;
@@ -50,6 +55,32 @@ struct queue_world {
                           [](changed&) {}},
                  e);
   }
+  void perform(intake_effects todo) {
+    for (auto& e : todo)
+      std::visit(overload{[&](write_push& w) { holds ? held_pushes.push_back(w) : settle(w); },
+                          [&](answer_push& a) {
+                            answers.insert_or_assign(
+                                a.request, a.value ? result<json>{json::parse(to_text(*a.value))}
+                                                   : fail(a.value.error()));
+                          }},
+                 e);
+  }
+  void settle(const write_push& w) {
+    if (journal_error.code != ec::none)
+      return perform(intake.on_written(w.request, fail(journal_error)));
+    journal::committed done;
+    done.seq = ++seq;
+    if (const auto* in = std::get_if<journal::insert_run>(&w.ops.front())) {
+      if (const auto known = keys.find(in->key); known != keys.end())
+        done.duplicate_of = known->second;
+      else if (!in->key.empty())
+        keys[in->key] = in->run;
+      if (!done.is_void()) gate.add({in->run});
+    }
+    if (!done.is_void()) written.insert(written.end(), w.ops.begin(), w.ops.end());
+    perform(fsm.on_pushed(now));
+    perform(intake.on_written(w.request, done));
+  }
   void settle(const commit& c) {
     if (journal_error.code != ec::none)
       return perform(fsm.on_committed(now, c.tag, fail(journal_error)));
@@ -63,12 +94,6 @@ struct queue_world {
         if (!done.is_void()) docs.insert(doc->doc);
         done.last_seq = done.is_void() ? 0 : stored += doc->pieces.size();
       }
-      if (const auto* in = std::get_if<journal::insert_run>(&op)) {
-        if (const auto known = keys.find(in->key); known != keys.end())
-          done.duplicate_of = known->second;
-        else if (!in->key.empty())
-          keys[in->key] = in->run;
-      }
     }
     if (!done.is_void()) written.insert(written.end(), c.ops.begin(), c.ops.end());
     if (std::holds_alternative<journal::revive>(c.ops.front())) done.last_seq = 1;
@@ -77,13 +102,14 @@ struct queue_world {
   }
   void release() {
     holds = false;
+    for (const auto& w : std::exchange(held_pushes, {})) settle(w);
     for (const auto& c : std::exchange(held, {})) settle(c);
   }
   request_id push(const std::string& id, const std::string& key = "",
                   const std::string& owner = "o", std::int64_t priority = 0,
                   milliseconds deadline = 0ms) {
     push_request p{owner, "r", sha, key, "", priority, deadline.count(), ""};
-    perform(fsm.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
+    perform(intake.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
     return next++;
   }
   request_id hello(session_id s, int workers = 1) {

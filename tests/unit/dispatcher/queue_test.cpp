@@ -6,36 +6,6 @@ using namespace ntrace;
 using namespace ntrace::test;
 using world = queue_world;
 
-TEST(queue_fsm, acknowledges_a_push_only_after_the_commit) {
-  world uut;
-  uut.holds = true;
-  const auto request = uut.push("R1");
-  EXPECT_EQ(uut.answers.count(request), 0u);
-  uut.release();
-  EXPECT_EQ((*uut.answers.at(request))["state"], "queued");
-  EXPECT_EQ((*uut.answers.at(request))["run"], "R1");
-}
-
-TEST(queue_fsm, does_not_acknowledge_when_the_journal_fails) {
-  world uut;
-  uut.journal_error = {ec::journal_full, "disk full", {}};
-  EXPECT_EQ(uut.answers.at(uut.push("R1")).error().code, ec::journal_full);
-  uut.hello(1);
-  EXPECT_TRUE(uut.offers.empty());
-  uut.journal_error = {};
-  EXPECT_TRUE(uut.answers.at(uut.push("R2")));
-  EXPECT_EQ(uut.offers.at(0)["run"], "R2");
-}
-
-TEST(queue_fsm, answers_a_known_key_with_the_first_run) {
-  world uut;
-  uut.push("R1", "k");
-  const auto again = *uut.answers.at(uut.push("R2", "k"));
-  EXPECT_EQ(again["run"], "R1");
-  EXPECT_EQ(again["duplicate"], true);
-  EXPECT_EQ(uut.fsm.open_runs(), 1u);
-}
-
 TEST(queue_fsm, offers_only_after_the_token_is_on_disk) {
   world uut;
   uut.push("R1");
@@ -193,84 +163,6 @@ TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
   EXPECT_NE(uut.fsm.waits_for(uut.now, "R1").find("drain"), std::string::npos);
   uut.perform(uut.fsm.on_drain(uut.now, uut.next++, false));
   EXPECT_EQ(uut.offers.size(), 1u);
-}
-
-TEST(queue_fsm, takes_pushes_while_its_queue_is_still_being_read_and_no_run_twice) {
-  world uut;
-  uut.fsm.on_recovery(true);
-  const auto rows = [&](std::vector<std::string> ids) {
-    std::vector<run_row> out;
-    for (const auto& id : ids) {
-      run_row r;
-      r.id = id;
-      r.owner = "o";
-      r.repo = "r";
-      r.sha = sha;
-      out.push_back(r);
-    }
-    uut.perform(uut.fsm.on_recovered(uut.now, 0, out));
-  };
-  rows({"R1"});
-  EXPECT_TRUE(uut.answers.at(uut.push("R9")));
-  rows({"R2", "R9"});  // The page was read after the push.
-  EXPECT_EQ(uut.fsm.open_runs(), 3u);
-  uut.fsm.on_recovery(false);
-  uut.hello(1, 5);
-  EXPECT_EQ(uut.offers.size(), 3u);
-  rows({"R9"});
-  EXPECT_EQ(uut.fsm.open_runs(), 3u) << "nor one that is being offered";
-}
-
-TEST(queue_fsm, takes_so_many_pushes_before_it_knows_the_length_of_its_queue_and_no_more) {
-  world uut;
-  uut.fsm.on_recovery(true);
-  std::size_t taken = 0;
-  while (taken < 70'000 && uut.answers.at(uut.push("R" + std::to_string(taken)))) ++taken;
-  EXPECT_EQ(taken, 65'536u);
-  uut.fsm.on_recovery(false);
-  EXPECT_TRUE(uut.answers.at(uut.push("S")));
-}
-
-TEST(queue_fsm, records_a_refused_push_under_the_id_that_its_answer_names) {
-  world uut;
-  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
-  const auto draining = uut.answers.at(uut.push("R1", "key"));
-  ASSERT_EQ(draining.error().code, ec::draining);
-  EXPECT_EQ(draining.error().facts.at(0), (std::pair<std::string, std::string>{"run", "R1"}));
-  const auto& told = std::get<journal::event>(uut.written.back());
-  EXPECT_EQ(told.run, "R1");
-  EXPECT_EQ(told.what, journal::push_refused);
-  EXPECT_EQ(told.detail["code"], "draining");
-  EXPECT_EQ(told.detail["repo"], "r");
-  EXPECT_EQ(told.detail["key"], "key");
-  const result<push_request> wrong = fail(ec::bad_argument, "sha must be …");
-  uut.perform(uut.fsm.on_push(uut.now, 900, wrong, "R2", 1));
-  EXPECT_EQ(uut.answers.at(900).error().facts.at(0).second, "R2");
-  EXPECT_EQ(uut.fsm.open_runs(), 0u);
-}
-
-TEST(queue_fsm, names_no_record_of_a_refused_push_that_could_not_be_written) {
-  world uut;
-  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
-  uut.journal_error = {ec::journal_full, "full", {}};
-  const auto no = uut.answers.at(uut.push("R1")).error();
-  EXPECT_EQ(no.code, ec::draining);
-  EXPECT_TRUE(no.facts.empty());
-}
-
-TEST(queue_fsm, records_only_so_many_refused_pushes_a_minute) {
-  world uut;
-  uut.perform(uut.fsm.on_drain(uut.now, uut.next++, true));
-  uut.written.clear();
-  for (int i = 0; i < 1000; ++i) {
-    const auto no = uut.answers.at(uut.push("R" + std::to_string(i)));
-    ASSERT_EQ(no.error().code, ec::draining);
-  }
-  EXPECT_EQ(uut.written.size(), 120u);
-  EXPECT_EQ(uut.fsm.status(uut.now)["refusals_not_recorded"], 880);
-  uut.now += 60s;
-  uut.push("R1000");
-  EXPECT_EQ(uut.written.size(), 121u);
 }
 
 TEST(queue_fsm, refuses_a_runner_of_no_known_version) {

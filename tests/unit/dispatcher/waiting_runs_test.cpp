@@ -21,14 +21,14 @@ run_row row(const std::string& id, const std::string& owner = "o", std::int64_t 
   out.sha = std::string(40, 'a');
   out.priority = priority;
   out.created_ms = created_ms;
-  out.source = fill_source("git:{owner}/{repo}#{sha}", out.owner, out.repo, out.sha);
+  out.source = source_template{"git:{owner}/{repo}#{sha}"}.fill(out.owner, out.repo, out.sha);
   return out;
 }
 
 }  // namespace
 
 TEST(waiting_runs, gives_back_what_it_was_given) {
-  waiting_runs uut{"git:{owner}/{repo}#{sha}"};
+  waiting_runs uut{source_template{"git:{owner}/{repo}#{sha}"}};
   auto given = row("01M876B6J4KZP9X4YQXE3X75SJ", "someone", -7, 1234);
   given.sha = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
   given.source = "dir:/x";
@@ -57,7 +57,7 @@ TEST(waiting_runs, gives_its_memory_back_when_a_long_queue_has_run_empty) {
     const auto facts = ::mallinfo2();
     return facts.uordblks + facts.hblkhd;
   };
-  waiting_runs uut{"git:{owner}/{repo}#{sha}"};
+  waiting_runs uut{source_template{"git:{owner}/{repo}#{sha}"}};
   const auto before = in_use();
   for (int round = 0; round < 2; ++round) {
     for (int n = 0; n < 20'000; ++n) ASSERT_TRUE(uut.add(row(std::to_string(n))));
@@ -68,7 +68,7 @@ TEST(waiting_runs, gives_its_memory_back_when_a_long_queue_has_run_empty) {
 }
 
 TEST(waiting_runs, gives_every_repo_its_turn_however_much_one_pushes) {
-  waiting_runs uut{"git:{owner}/{repo}#{sha}"};
+  waiting_runs uut{source_template{"git:{owner}/{repo}#{sha}"}};
   for (int i = 0; i < 9; ++i) uut.add(row("a" + std::to_string(i), "loud", 0, i));
   uut.add(row("b0", "quiet", 0, 100));
   uut.add(row("b1", "quiet", 0, 101));
@@ -80,7 +80,7 @@ TEST(waiting_runs, gives_every_repo_its_turn_however_much_one_pushes) {
 /// Priority, then the repo's turn, then age, then id: as by looking at all of them.
 TEST(waiting_runs, gives_the_run_that_a_look_at_all_of_them_gives) {
   test::seeded s;
-  waiting_runs uut{"git:{owner}/{repo}#{sha}"};
+  waiting_runs uut{source_template{"git:{owner}/{repo}#{sha}"}};
   std::map<std::string, run_row> model;
   std::map<std::string, std::uint64_t> turns;
   std::uint64_t turn = 0;

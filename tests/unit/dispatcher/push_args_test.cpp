@@ -1,7 +1,7 @@
 // What counts as a push, and the data of chunks on the wire.
 #include <gtest/gtest.h>
 
-#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/push_args.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "config/limits.hpp"
 #include "tests/support/ok.hpp"

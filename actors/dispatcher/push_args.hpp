@@ -5,7 +5,7 @@
 namespace ntrace::dispatcher {
 
 /// ec::bad_argument: `field` must be `right`.
-tl::unexpected<error> wrong_field(const std::string& field, const std::string& right);
+tl::unexpected<error> wrong_field(std::string_view field, std::string_view right);
 
 /// The arguments of `push`: [owner, repo, sha] or [payload], with {options} behind or not.
 /// ec::bad_argument names the field and what it must look like. docs/protocol.md, "push".

@@ -1,4 +1,4 @@
-#include "actors/dispatcher/intake.hpp"
+#include "actors/dispatcher/push_args.hpp"
 
 #include <algorithm>
 
@@ -26,20 +26,20 @@ bool is_plain_text(const std::string& s, std::size_t max) {
          });
 }
 
-result<void> take_sha(const json& value, const std::string& field, std::string& out) {
-  const std::string right = "40 or 64 hexadecimal digits";
+result<void> take_sha(const json& value, std::string_view field, std::string& out) {
+  constexpr std::string_view right = "40 or 64 hexadecimal digits";
   if (!value.is_string()) return wrong_field(field, right);
-  out = value.get<std::string>();
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
-    return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  if ((out.size() != 40 && out.size() != 64) ||
-      out.find_first_not_of("0123456789abcdef") != std::string::npos)
-    return wrong_field(field, right);
+  out = value.get_ref<const std::string&>();
+  bool is_hex = out.size() == 40 || out.size() == 64;
+  for (auto& c : out) {
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    is_hex = is_hex && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'));
+  }
+  if (!is_hex) return wrong_field(field, right);
   return {};
 }
 
-result<void> take_name(const json& value, const std::string& field, std::string& out) {
+result<void> take_name(const json& value, std::string_view field, std::string& out) {
   if (!value.is_string() || !is_name(value.get_ref<const std::string&>()))
     return wrong_field(field, "1 to 100 characters of A-Z a-z 0-9 _ . - and neither . nor ..");
   out = value.get<std::string>();
@@ -103,9 +103,10 @@ result<push_request> parse_payload(const json& payload) {
 
 }  // namespace
 
-tl::unexpected<error> wrong_field(const std::string& field, const std::string& right) {
+tl::unexpected<error> wrong_field(std::string_view field, std::string_view right) {
+  const std::string name{field};
   return tl::unexpected<error>{
-      error{ec::bad_argument, field + " must be " + right, {{"field", field}}}};
+      error{ec::bad_argument, name + " must be " + std::string{right}, {{"field", name}}}};
 }
 
 result<push_request> parse_push(const json& args) {
