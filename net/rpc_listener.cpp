@@ -168,13 +168,14 @@ void rpc_listener::take_connections() {
                            SOCK_CLOEXEC | SOCK_NONBLOCK)};
     if (!fd) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        // They wait in the backlog until the next sweep: asking at once would turn in a circle.
-        log::error("rpc.no_descriptors", {{"connections", peers_.size()}});
-        watch_door(false);
-        return;
-      }
-      continue;  // One that was gone before it was taken; accept(2).
+      // One that was gone before it was taken; accept(2).
+      if (errno == ECONNABORTED || errno == EPROTO || errno == EPERM || errno == EINTR) continue;
+      // For want of descriptors or memory. They wait in the backlog until the next sweep: asking at
+      // once would turn in a circle.
+      log::error("rpc.accept_failed", {{"connections", peers_.size()},
+                                       {"reason", std::generic_category().message(errno)}});
+      watch_door(false);
+      return;
     }
     if (peers_.size() >= limits::connections_max) {
       ++refused;

@@ -50,7 +50,7 @@ TEST(task_queue, takes_nothing_more_once_it_is_closed_and_drops_what_waits) {
       EXPECT_FALSE(to->post([] {}));
     }
   };
-  uut.post([p = std::make_shared<poster>(&uut, kept)] {});
+  uut.post([p = std::shared_ptr<poster>(new poster{&uut, kept})] {});
   uut.close();
   EXPECT_EQ(kept.use_count(), 1);
   EXPECT_FALSE(uut.post([] {}));
