@@ -10,7 +10,7 @@ namespace ntrace::dispatcher {
 intake_effects intake_fsm::on_push(time_point now, request_id request, result<push_request> push,
                                    std::string run_id, std::int64_t at_ms) {
   if (asked_.size() >= limits::journal_queue_max) {
-    gate_.note_unrecorded();
+    gate_.note_turned_away();
     return {
         answer_push{request, fail(ec::overloaded, "the journal's queue is full; try again later")}};
   }

@@ -37,8 +37,13 @@ public:
 
   /// A push was refused; true when it is one of those that are recorded.
   bool note_refused(time_point now);
-  /// That could not be recorded.
+  /// One of those could not be recorded.
   void note_unrecorded() { ++unrecorded_; }
+  /// A push was refused for want of the journal, which so cannot record it.
+  void note_turned_away() {
+    ++refused_;
+    ++unrecorded_;
+  }
   std::uint64_t refused() const { return refused_; }
   std::uint64_t refused_unrecorded() const { return unrecorded_; }
 

@@ -49,4 +49,14 @@ group_effects group_commit_fsm::on_written(result<std::vector<committed>> done) 
   return out;
 }
 
+std::vector<run_row> take_new_runs(std::vector<batch>& batches,
+                                   const std::vector<committed>& done) {
+  std::vector<run_row> out;
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    auto* in = std::get_if<insert_run>(&batches[i].front());
+    if (in && !done[i].is_void()) out.push_back(std::move(in->run));
+  }
+  return out;
+}
+
 }  // namespace ntrace::journal

@@ -45,4 +45,7 @@ private:
   bool is_flush_asked_ = false;
 };
 
+/// Takes the runs that are new out of batches that were written; `done`: what each gave.
+std::vector<run_row> take_new_runs(std::vector<batch>& batches, const std::vector<committed>& done);
+
 }  // namespace ntrace::journal

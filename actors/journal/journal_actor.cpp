@@ -147,17 +147,6 @@ void settle(writer_state& state, std::uint64_t tag, result<committed> outcome) {
   state.open.erase(at);
 }
 
-/// The new runs go to the dispatcher before anybody is told of them.
-void give_to_gate(writer_state& state, std::vector<batch>& batches,
-                  const std::vector<committed>& done) {
-  std::vector<run_row> runs;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    auto* in = std::get_if<insert_run>(&batches[i].front());
-    if (in && !done[i].is_void()) runs.push_back(std::move(in->run));
-  }
-  state.gate->add(std::move(runs));
-}
-
 void perform(writer_self self, group_effects todo) {
   auto& state = self->state;
   for (auto& one : todo) {
@@ -176,7 +165,8 @@ void perform(writer_self self, group_effects todo) {
                           }
                           if (!done && done.error().code == ec::journal_lost && !state.is_lost)
                             lose(self, done.error());
-                          if (done) give_to_gate(state, e.batches, *done);
+                          // To the dispatcher before anybody is told of them.
+                          if (done) state.gate->add(take_new_runs(e.batches, *done));
                           ++commits;
                           perform(self, state.fsm.on_written(std::move(done)));
                         },

@@ -70,9 +70,18 @@ struct listener_world {
     uut->serve(serves);
   }
   unique_fd connect() const { return ok(connect_tcp({"127.0.0.1", uut->port()}, 5s)); }
+  /// A peer whose call is not answered yet.
+  unique_fd connect_and_keep();
 };
 
 bool say(const unique_fd& to, std::string_view text) { return send_all(to.get(), text, 10s); }
+
+unique_fd listener_world::connect_and_keep() {
+  auto out = connect();
+  EXPECT_TRUE(say(out, "[\"keep\",[],1]\n"));
+  eventually(10s, [&] { return serves.locked([&] { return !serves.kept.empty(); }); });
+  return out;
+}
 
 /// What comes until `bytes` are there or the peer closes.
 std::string hear(const unique_fd& from, std::size_t bytes) {
@@ -138,10 +147,7 @@ TEST(rpc_listener, answers_a_peer_that_half_closed_and_then_closes) {
 TEST(rpc_listener, forgets_a_peer_that_broke_off_and_its_late_answer) {
   listener_world w;
   {
-    const auto peer = w.connect();
-    ASSERT_TRUE(say(peer, "[\"keep\",[],1]\n"));
-    ASSERT_TRUE(
-        eventually(10s, [&] { return w.serves.locked([&] { return !w.serves.kept.empty(); }); }));
+    const auto peer = w.connect_and_keep();
     const linger at_once{1, 0};
     ::setsockopt(peer.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   }
@@ -175,10 +181,7 @@ TEST(rpc_listener, reads_no_more_of_a_peer_that_does_not_read_and_goes_on_when_i
 
 TEST(rpc_listener, calls_a_peer_and_takes_no_notice_of_one_that_is_gone) {
   listener_world w;
-  const auto peer = w.connect();
-  ASSERT_TRUE(say(peer, "[\"keep\",[],1]\n"));
-  ASSERT_TRUE(
-      eventually(10s, [&] { return w.serves.locked([&] { return !w.serves.kept.empty(); }); }));
+  const auto peer = w.connect_and_keep();
   w.uut->tasks()->post([&] {
     w.uut->notify(w.serves.kept.at(0).first + 1, "offer", json::array());
     w.uut->notify(w.serves.kept.at(0).first, "offer", json::array({1}));

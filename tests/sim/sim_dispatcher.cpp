@@ -23,38 +23,6 @@ std::vector<supervision::child_spec> children() {
   return out;
 }
 
-/// The journal's word, as it came through its façade.
-result<journal::committed> committed_from(const result<json>& said) {
-  if (!said) {
-    auto why = said.error();
-    if (why.code == ec::child_failed)
-      why = {ec::journal_failed, "the journal restarts; try again", {}};
-    return fail(std::move(why));
-  }
-  journal::committed done;
-  done.seq = said->value("seq", std::uint64_t{0});
-  done.is_stale = said->value("stale", false);
-  done.last_seq = said->value("last_seq", std::uint64_t{0});
-  done.is_gap = said->value("gap", false);
-  if (const auto old = said->find("duplicate"); old != said->end()) {
-    done.duplicate_of.emplace();
-    done.duplicate_of->id = (*old)[0].get<std::string>();
-    done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
-  }
-  return done;
-}
-
-/// As in actors/journal/journal_actor.cpp.
-void give_to_gate(push_gate& gate, const std::vector<journal::batch>& batches,
-                  const std::vector<journal::committed>& done) {
-  std::vector<run_row> runs;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    const auto* in = std::get_if<journal::insert_run>(&batches[i].front());
-    if (in && !done[i].is_void()) runs.push_back(in->run);
-  }
-  gate.add(std::move(runs));
-}
-
 /// What must not be begun twice is answered child_failed, as in tools/wire.cpp.
 supervision::facade_options once() {
   supervision::facade_options out;
@@ -215,7 +183,7 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
       return synced(fail(ec::journal_failed, "fsync failed"));
     }
     note_durable(disk_.sync());
-    give_to_gate(*gate_, *written, done);
+    gate_->add(journal::take_new_runs(*written, done));
     synced(done);
   };
   const auto begin = [this, synced, sync, slow, written] {
@@ -228,6 +196,26 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
     after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
   };
   after_between(20, 500 + slow, tree_.only_for("journal", begin));
+}
+
+result<journal::committed> sim_dispatcher::committed_from(const result<json>& said) {
+  if (!said) {
+    auto why = said.error();
+    if (why.code == ec::child_failed)
+      why = {ec::journal_failed, "the journal restarts; try again", {}};
+    return fail(std::move(why));
+  }
+  journal::committed done;
+  done.seq = said->value("seq", std::uint64_t{0});
+  done.is_stale = said->value("stale", false);
+  done.last_seq = said->value("last_seq", std::uint64_t{0});
+  done.is_gap = said->value("gap", false);
+  if (const auto old = said->find("duplicate"); old != said->end()) {
+    done.duplicate_of.emplace();
+    done.duplicate_of->id = (*old)[0].get<std::string>();
+    done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
+  }
+  return done;
 }
 
 // The dispatcher's actor.
@@ -365,103 +353,6 @@ void sim_dispatcher::requeue(std::uint64_t request, const std::string& run) {
   const auto row = disk_.find(run);
   if (row) return perform(queue_->on_requeue(now(), request, *row));
   perform(effects{dispatcher::answer{request, fail(ec::not_found, "no such run")}});
-}
-
-// The port.
-
-void sim_dispatcher::take_push(const json& args, reply answer) {
-  const auto request = next_request_++;
-  pushers_[request] = std::move(answer);
-  char id[16];
-  std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
-  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
-  perform(intake_->on_push(now(), request, parse_push(args), id, ms.count() + wall_offset_ms_));
-}
-
-void sim_dispatcher::perform(intake_effects todo) {
-  for (auto& one : todo)
-    std::visit(overload{[&](dispatcher::write_push& e) { write_push(e); },
-                        [&](const answer_push& e) {
-                          const auto pusher = pushers_.extract(e.request);
-                          if (!pusher) return;
-                          if (e.value)
-                            pusher.mapped()(json::parse(to_text(*e.value)));
-                          else
-                            pusher.mapped()(fail(e.value.error()));
-                        }},
-               one);
-}
-
-void sim_dispatcher::write_push(dispatcher::write_push& e) {
-  to_journal_.ask(
-      [this, ops = std::move(e.ops)](const reply& answer) {
-        writers_[next_write_] = answer;
-        perform(group_.on_write(next_write_++, ops));
-      },
-      tree_.only_for("rpc_server", [this, request = e.request](const result<json>& said) {
-        perform(intake_->on_written(request, committed_from(said)));
-      }));
-}
-
-bool sim_dispatcher::accept(const stream_ptr& s) {
-  if (!is_alive_ || !tree_.is_up("rpc_server")) return false;
-  const auto id = next_peer_++;
-  peers_[id].to = s;
-  s->server.on_frame = [this, id](const frame& f) {
-    const auto at = peers_.find(id);
-    if (at == peers_.end()) return;
-    perform(id, f.what == frame::kind::end ? at->second.fsm.on_half_close(now())
-                                           : at->second.fsm.on_bytes(now(), f.data));
-  };
-  s->server.on_broken = [this, id] {
-    if (const auto at = peers_.find(id); at != peers_.end())
-      perform(id, at->second.fsm.on_broken());
-  };
-  return true;
-}
-
-void sim_dispatcher::notify(std::uint64_t id, const std::string& method, const json& args) {
-  if (const auto at = peers_.find(id); at != peers_.end())
-    perform(id, at->second.fsm.on_notify(now(), method, args));
-}
-
-void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
-  const auto with_peer = [this, id](const std::function<net::peer_effects(peer&)>& what) {
-    if (const auto at = peers_.find(id); at != peers_.end()) perform(id, what(at->second));
-  };
-  for (auto& one : todo) {
-    std::visit(
-        overload{[&](const net::serve_request& e) {
-                   const auto request = e.request;
-                   const call c{id, request.method, request.args};
-                   const auto answer = [this, with_peer, c, request](const result<json>& value) {
-                     if (c.method == "push") note_answer(c, value);
-                     with_peer([&](peer& p) { return p.fsm.on_answer(now(), request, value); });
-                   };
-                   if (c.method == "push") return take_push(c.args, answer);
-                   to_dispatcher_.ask([this, c](const reply& then) { serve(c, then); },
-                                      tree_.only_for("rpc_server", answer));
-                 },
-                 [&](const net::write_bytes& e) {
-                   net_.send_bytes(peers_.at(id).to, false, e.text);
-                   after_between(1, 50, [this, with_peer] {
-                     with_peer([this](peer& p) { return p.fsm.on_written(now(), 0); });
-                   });
-                 },
-                 [&](const net::peer_is_gone&) {
-                   world_.met("peer.gone");
-                   to_dispatcher_.tell([this, id] {
-                     names_.erase(id);
-                     if (queue_) perform(queue_->on_session_gone(now(), id));
-                   });
-                 },
-                 [&](const net::close_connection&) {
-                   net_.reset(peers_.at(id).to, false);
-                   peers_.erase(id);
-                 },
-                 [](const auto&) {}},
-        one);
-  }
 }
 
 }  // namespace ntrace::sim

@@ -52,6 +52,8 @@ private:
 
   // The journal's actor.
   void recover(const reply& answer);
+  /// Its word, as it came through its façade.
+  static result<journal::committed> committed_from(const result<nlohmann::json>& said);
   void perform(journal::group_effects todo);
   void write(std::vector<journal::batch> batches);
   void note_durable(const std::vector<journal::operation>& ops);

@@ -128,7 +128,7 @@ TEST(intake_fsm, answers_a_known_key_with_the_first_run) {
   EXPECT_EQ(uut.fsm.open_runs(), 1u);
 }
 
-TEST(intake_fsm, gives_a_push_to_the_queue_before_it_is_acknowledged) {
+TEST(queue_fsm, has_a_push_once_it_came_through_the_gate_and_not_before) {
   world uut;
   uut.holds = true;
   const auto request = uut.push("R1");
@@ -155,6 +155,8 @@ TEST(intake_fsm, refuses_more_than_the_journal_may_be_given_at_once) {
   for (std::size_t i = 0; i < limits::journal_queue_max; ++i)
     ASSERT_EQ(uut.answers.count(uut.push("R" + std::to_string(i))), 0u);
   EXPECT_EQ(test::code_of(uut.answers.at(uut.push("S"))), ec::overloaded);
+  EXPECT_EQ(uut.fsm.status(uut.now)["pushes_refused"], 1);
+  EXPECT_EQ(uut.fsm.status(uut.now)["refusals_not_recorded"], 1);
   uut.release();
   EXPECT_TRUE(uut.answers.at(uut.push("T")));
 }
