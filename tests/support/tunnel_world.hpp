@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <functional>
 #include <future>
 #include <map>
@@ -290,6 +292,16 @@ inline bool is_echoed(int fd, const std::string& line, milliseconds deadline = 1
     if (n > 0) in.append(bytes, static_cast<std::size_t>(n));
   }
   return in == line;
+}
+
+/// Whether a connection to `at` is reset, which may be before connect(2) has returned.
+inline bool is_reset(const host_port& at, milliseconds deadline = 20s) {
+  const auto fd = net::connect_tcp(at, deadline);
+  if (!fd.has_value())
+    return fd.error().message.find(std::strerror(ECONNRESET)) != std::string::npos;
+  char byte = 0;
+  return net::wait_ready(fd->get(), false, deadline) && ::recv(fd->get(), &byte, 1, 0) < 0 &&
+         errno == ECONNRESET;
 }
 
 }  // namespace ntrace::test
