@@ -1,5 +1,7 @@
 #include "config/sqlite.hpp"
 
+#include "config/sqlite_joined_log.hpp"
+
 namespace ntrace::sqlite {
 
 error failure(sqlite3* db, const file_kind& kind, const std::string& what,
@@ -46,7 +48,8 @@ result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::
   out->path_ = path;
   const int flags =
       r == role::writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
-  if (sqlite3_open_v2(path.c_str(), &out->db_, flags | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
+  const char* layer = r == role::writer ? joined_log_vfs() : nullptr;
+  if (sqlite3_open_v2(path.c_str(), &out->db_, flags | SQLITE_OPEN_NOMUTEX, layer) != SQLITE_OK)
     return fail(out->failure("open"));
   sqlite3_busy_timeout(out->db_, busy_ms);
   if (r == role::reader) return out;

@@ -18,7 +18,7 @@ namespace ntrace::dispatcher {
 namespace {
 
 /// So many pushes are worth a transaction though another is under way.
-constexpr std::size_t full_batch = 16;
+constexpr std::size_t full_batch = 6;
 
 class intake;
 

@@ -13,6 +13,7 @@ sqlite3_vfs* below = nullptr;
 /// Ours in front, the system's file behind it.
 struct file {
   sqlite3_file base;
+  bool is_log;
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 };
 file* of(sqlite3_file* f) { return reinterpret_cast<file*>(f); }
@@ -23,6 +24,7 @@ bool has(disk_fault one) { return the_disk && the_disk->fault == one; }
 int write(sqlite3_file* f, const void* data, int n, sqlite3_int64 at) {
   if (has(disk_fault::full)) return SQLITE_FULL;
   if (has(disk_fault::read_only)) return SQLITE_READONLY;
+  if (the_disk && of(f)->is_log) ++the_disk->log_writes;
   return under(f)->xWrite(of(f)->real(), data, n, at);
 }
 int sync(sqlite3_file* f, int flags) {
@@ -68,6 +70,7 @@ const sqlite3_io_methods methods{
 
 int open(sqlite3_vfs*, const char* name, sqlite3_file* f, int flags, int* out) {
   f->pMethods = nullptr;
+  of(f)->is_log = (flags & SQLITE_OPEN_WAL) != 0;
   const int code = below->xOpen(below, name, of(f)->real(), flags, out);
   if (of(f)->real()->pMethods) f->pMethods = &methods;
   return code;

@@ -21,6 +21,7 @@ public:
 
   std::atomic<disk_fault> fault{disk_fault::none};
   std::atomic<int> syncs_failed{0};
+  std::atomic<int> log_writes{0};  ///< Calls that wrote to a WAL.
 };
 
 }  // namespace ntrace::test
