@@ -29,6 +29,7 @@ enum class mutation {
   requeue_keeps_epoch = 20,
   recovery_does_not_wait = 21,
   push_not_given_to_queue = 22,
+  first_outcome_for_all = 23,
   // Orders that lose pushes: docs/protocol.md, P1 to P11. P4 is pending_counter_leaks.
   handed_is_given_for_good = 31,
   unbegun_job_is_nobodys = 32,

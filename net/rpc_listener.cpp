@@ -109,16 +109,17 @@ void rpc_listener::loop() {
   bool polls = false;
   for (;;) {
     const bool waits = !polls && !tasks_->about_to_wait();
-    auto done = look(waits ? patience_ms(steady_clock::now()) : 0);
+    const auto before = work_done_;
+    look(waits ? patience_ms(steady_clock::now()) : 0);
     for (auto& task : tasks_->take()) {
       task();
       if (!service_) return;
-      ++done;
+      ++work_done_;
     }
     service_->on_round();
     const auto now = steady_clock::now();
     if (now >= next_sweep_) sweep(now);
-    if (done != 0) {
+    if (work_done_ != before) {
       poll_.found();
       polls = poll_.begin(now);
     } else if (polls) {
@@ -133,8 +134,7 @@ int rpc_listener::patience_ms(time_point now) const {
       std::max<std::int64_t>(0, std::chrono::ceil<milliseconds>(next_sweep_ - now).count()));
 }
 
-/// Sockets that were ready.
-std::size_t rpc_listener::look(int timeout_ms) {
+void rpc_listener::look(int timeout_ms) {
   epoll_event on[ready_max];
   const int count = ::epoll_wait(ready_.get(), on, ready_max, timeout_ms);
   if (count < 0 && errno != EINTR)
@@ -146,7 +146,6 @@ std::size_t rpc_listener::look(int timeout_ms) {
     else if (id != tasks_id)
       on_event(id, on[i].events);
   }
-  return static_cast<std::size_t>(std::max(count, 0));
 }
 
 void rpc_listener::watch_door(bool wanted) {
@@ -282,6 +281,7 @@ void rpc_listener::perform(peer_id id, peer_effects todo) {
     if (at == peers_.end()) return;
     auto& p = at->second;
     std::visit(overload{[&](serve_request& e) {
+                          ++work_done_;
                           service_->on_request(id, p.address, std::move(e.request));
                         },
                         [&](const write_bytes& e) { write(id, e.text); },

@@ -65,7 +65,7 @@ private:
   rpc_listener() = default;
   void run();
   void loop();
-  std::size_t look(int timeout_ms);
+  void look(int timeout_ms);
   int patience_ms(time_point now) const;
   void take_connections();
   void on_event(peer_id id, std::uint32_t events);
@@ -86,6 +86,8 @@ private:
   bool takes_connections_ = false;
   time_point next_sweep_{};
   busy_poll poll_{std::thread::hardware_concurrency()};
+  std::uint64_t work_done_ =
+      0;  ///< Requests served and tasks done: bytes alone are no work to wait for.
   std::thread thread_;
 };
 

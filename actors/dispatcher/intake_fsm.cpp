@@ -9,7 +9,7 @@ namespace ntrace::dispatcher {
 
 intake_effects intake_fsm::on_push(time_point now, request_id request, result<push_request> push,
                                    std::string run_id, std::int64_t at_ms) {
-  if (asked_.size() >= limits::journal_queue_max) {
+  if (unanswered_ >= limits::journal_queue_max) {
     gate_.note_turned_away();
     return {
         answer_push{request, fail(ec::overloaded, "the journal's queue is full; try again later")}};
@@ -20,9 +20,8 @@ intake_effects intake_fsm::on_push(time_point now, request_id request, result<pu
   intake_effects out;
   if (mutated(mutation::ack_before_commit))
     out.push_back(answer_push{request, receipt{run_id, run_state::queued, false, 0}});
-  asked_[request].run = run_id;
   journal::insert_run in;
-  in.run.id = std::move(run_id);
+  in.run.id = run_id;
   in.run.source = push->source.empty() ? sources_.fill(push->owner, push->repo, push->sha)
                                        : std::move(push->source);
   in.run.owner = std::move(push->owner);
@@ -33,10 +32,14 @@ intake_effects intake_fsm::on_push(time_point now, request_id request, result<pu
   in.run.deadline_ms = push->deadline_ms;
   in.key = std::move(push->key);
   in.payload = std::move(push->payload);
-  journal::batch ops;  // Filled by a move: a list in braces would be copied.
-  ops.push_back(std::move(in));
-  out.push_back(write_push{request, std::move(ops)});
+  ask({request, std::move(run_id), {}}, std::move(in));
   return out;
+}
+
+void intake_fsm::ask(asked a, journal::operation op) {
+  next_.push_back(std::move(a));
+  batches_.emplace_back().push_back(std::move(op));
+  ++unanswered_;
 }
 
 /// The no is recorded under the id that the run would have had, and the answer names it, so that
@@ -55,33 +58,52 @@ intake_effects intake_fsm::refuse(time_point now, request_id request, std::strin
     told["sha"] = push->sha;
     if (!push->key.empty()) told["key"] = push->key;
   }
-  out.push_back(write_push{
-      request, {journal::event{run_id, 0, 0, "intake", journal::push_refused, std::move(told)}}});
-  asked_[request] = {std::move(run_id), std::move(why)};
+  journal::event record{run_id, 0, 0, "intake", journal::push_refused, std::move(told)};
+  ask({request, std::move(run_id), std::move(why)}, std::move(record));
   return out;
 }
 
-intake_effects intake_fsm::on_written(request_id request,
-                                      const result<journal::committed>& outcome) {
+/// One group at a time, unless there is much: what comes while the disk works shares the next.
+intake_effects intake_fsm::on_round() {
   intake_effects out;
-  auto found = asked_.extract(request);
+  if (groups_.empty() || next_.size() >= full_group) write(out);
+  return out;
+}
+
+void intake_fsm::write(intake_effects& out) {
+  if (next_.empty()) return;
+  const auto group = next_group_++;
+  groups_[group] = std::exchange(next_, {});
+  out.push_back(write_pushes{group, std::exchange(batches_, {})});
+}
+
+intake_effects intake_fsm::on_written(std::uint64_t group,
+                                      const std::vector<result<journal::committed>>& outcomes) {
+  intake_effects out;
+  auto found = groups_.extract(group);
   if (!found) return out;
-  auto& [run, refusal] = found.mapped();
-  if (refusal.code != ec::none) {
+  write(out);  // First: so that the disk works on them while these are answered.
+  auto& all = found.mapped();
+  out.reserve(out.size() + all.size());
+  for (std::size_t i = 0; i < all.size(); ++i)
+    out.push_back(
+        answer(std::move(all[i]), outcomes.at(mutated(mutation::first_outcome_for_all) ? 0 : i)));
+  unanswered_ -= all.size();
+  return out;
+}
+
+answer_push intake_fsm::answer(asked a, const result<journal::committed>& outcome) {
+  if (a.refusal.code != ec::none) {
     if (outcome)
-      refusal.facts.emplace_back("run", std::move(run));
+      a.refusal.facts.emplace_back("run", std::move(a.run));
     else
       gate_.note_unrecorded();
-    out.push_back(answer_push{request, fail(std::move(refusal))});
-  } else if (!outcome) {
-    out.push_back(answer_push{request, fail(outcome.error())});
-  } else if (const auto& old = outcome->duplicate_of) {
-    out.push_back(answer_push{request, receipt{old->id, old->state, true, 0}});
-  } else {
-    out.push_back(
-        answer_push{request, receipt{std::move(run), run_state::queued, false, outcome->seq}});
+    return {a.request, fail(std::move(a.refusal))};
   }
-  return out;
+  if (!outcome) return {a.request, fail(outcome.error())};
+  if (const auto& old = outcome->duplicate_of)
+    return {a.request, receipt{old->id, old->state, true, 0}};
+  return {a.request, receipt{std::move(a.run), run_state::queued, false, outcome->seq}};
 }
 
 }  // namespace ntrace::dispatcher

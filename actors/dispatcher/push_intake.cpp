@@ -17,21 +17,19 @@
 namespace ntrace::dispatcher {
 namespace {
 
-/// So many pushes are worth a transaction though another is under way.
-constexpr std::size_t full_batch = 6;
-
 class intake;
 
 /// Brings the journal's outcomes back to the port's thread.
 class intake_sink final : public journal::write_sink {
 public:
-  intake_sink(intake& to, std::shared_ptr<net::task_queue> tasks, std::vector<request_id> requests)
-      : to_{to}, tasks_{std::move(tasks)}, requests_{std::move(requests)} {}
+  intake_sink(intake& to, std::shared_ptr<net::task_queue> tasks, std::uint64_t group,
+              std::size_t size)
+      : to_{to}, tasks_{std::move(tasks)}, group_{group}, size_{size} {}
   /// Whether a dying writer had committed is not known: nobody is told yes.
   ~intake_sink() override {
-    if (requests_.empty()) return;
-    on_written(std::vector<result<journal::committed>>(
-        requests_.size(), fail(ec::journal_failed, "the journal restarts; try again")));
+    if (!is_told_)
+      on_written(std::vector<result<journal::committed>>(
+          size_, fail(ec::journal_failed, "the journal restarts; try again")));
   }
   intake_sink(const intake_sink&) = delete;
   intake_sink& operator=(const intake_sink&) = delete;
@@ -41,7 +39,9 @@ public:
 private:
   intake& to_;  ///< Lives for as long as `tasks_` are done.
   std::shared_ptr<net::task_queue> tasks_;
-  std::vector<request_id> requests_;  ///< Empty once they are answered.
+  std::uint64_t group_;
+  std::size_t size_;
+  bool is_told_ = false;
 };
 
 class intake final : public rpc::port_method {
@@ -63,35 +63,23 @@ public:
 
   void on_round() override {
     static auto& unanswered = gauges::value("intake_unanswered");
-    unanswered = static_cast<std::int64_t>(askers_.size());
-    if (under_way_ == 0 || writes_.size() >= full_batch) write();
+    perform(fsm_.on_round());
+    unanswered = static_cast<std::int64_t>(fsm_.unanswered());
   }
 
-  void on_written(const std::vector<request_id>& requests,
-                  const std::vector<result<journal::committed>>& outcomes) {
-    --under_way_;
-    write();  // First: so that the disk works on them while these are answered.
-    for (std::size_t i = 0; i < requests.size(); ++i)
-      perform(fsm_.on_written(requests[i], outcomes.at(i)));
+  void on_written(std::uint64_t group, const std::vector<result<journal::committed>>& outcomes) {
+    perform(fsm_.on_written(group, outcomes));
   }
 
 private:
-  /// One at a time, unless there is much: what comes while the disk works shares the next
-  /// transaction.
-  void write() {
-    if (writes_.empty()) return;
-    ++under_way_;
-    journal::direct_write all;
-    all.batches = std::exchange(writes_, {});
-    all.sink = std::make_shared<intake_sink>(*this, tasks_, std::exchange(requests_, {}));
-    caf::anon_send(journal_, std::move(all));
-  }
-
   void perform(intake_effects todo) {
     for (auto& one : todo)
-      std::visit(overload{[&](write_push& e) {
-                            requests_.push_back(e.request);
-                            writes_.push_back(std::move(e.ops));
+      std::visit(overload{[&](write_pushes& e) {
+                            journal::direct_write all;
+                            all.sink = std::make_shared<intake_sink>(*this, tasks_, e.group,
+                                                                     e.batches.size());
+                            all.batches = std::move(e.batches);
+                            caf::anon_send(journal_, std::move(all));
                           },
                           [&](const answer_push& e) {
                             const auto asker = askers_.extract(e.request);
@@ -110,15 +98,14 @@ private:
   random_source random_{random_seed()};
   ulid_source ids_;
   std::unordered_map<request_id, reply> askers_;  ///< As many as the port lets wait.
-  std::size_t under_way_ = 0;         ///< Writes that the journal has and has not answered.
-  std::vector<request_id> requests_;  ///< Of what goes to the journal next.
-  std::vector<journal::batch> writes_;
   request_id next_request_ = 1;
 };
 
 void intake_sink::on_written(std::vector<result<journal::committed>> outcomes) {
-  tasks_->post([to = &to_, requests = std::exchange(requests_, {}),
-                outcomes = std::move(outcomes)] { to->on_written(requests, outcomes); });
+  is_told_ = true;
+  tasks_->post([to = &to_, group = group_, outcomes = std::move(outcomes)] {
+    to->on_written(group, outcomes);
+  });
 }
 
 }  // namespace

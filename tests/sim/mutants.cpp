@@ -40,6 +40,7 @@ constexpr planted_bug bugs[] = {
     {mutation::requeue_keeps_epoch, "requeue keeps the old epoch's verdict"},
     {mutation::recovery_does_not_wait, "recovery does not wait for writes under way"},
     {mutation::push_not_given_to_queue, "an acknowledged push is not given to the queue"},
+    {mutation::first_outcome_for_all, "pushes written together are all told of the first"},
 };
 
 /// Runs until the bug shows; what it broke, or nothing.

@@ -70,6 +70,7 @@ void sim_dispatcher::bring_up(const std::string& child) {
     writers_.clear();
   } else if (child == "rpc_server") {
     intake_.emplace(options_.source_template, *gate_);
+    has_round_ = false;
   } else if (child == "dispatcher") {
     gate_->on_first(tree_.only_for("dispatcher", [this] {
       after_between(0, 1000, tree_.only_for("dispatcher", [this] { take_pushed(); }));
@@ -196,6 +197,25 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
     after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
   };
   after_between(20, 500 + slow, tree_.only_for("journal", begin));
+}
+
+void sim_dispatcher::write_all(const std::vector<journal::batch>& batches, const reply& answer) {
+  const auto outcomes = std::make_shared<json>(batches.size(), json());
+  const auto missing = std::make_shared<std::size_t>(batches.size());
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    writers_[next_write_] = [=](const result<json>& said) {
+      (*outcomes)[i] =
+          said ? *said
+               : json{{"code", static_cast<int>(said.error().code)}, {"why", said.error().message}};
+      if (--*missing == 0) answer(*outcomes);
+    };
+    perform(group_.on_write(next_write_++, batches[i]));
+  }
+}
+
+result<json> sim_dispatcher::outcome_in(const json& one) {
+  if (!one.contains("code")) return one;
+  return fail(static_cast<ec>(one["code"].get<int>()), one["why"].get<std::string>());
 }
 
 result<journal::committed> sim_dispatcher::committed_from(const result<json>& said) {

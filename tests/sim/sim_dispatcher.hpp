@@ -48,12 +48,15 @@ private:
   // The intake, on the port's thread.
   void take_push(const nlohmann::json& args, reply answer);
   void perform(dispatcher::intake_effects todo);
-  void write_push(dispatcher::write_push& e);
+  void write_pushes(dispatcher::write_pushes& e);
 
   // The journal's actor.
   void recover(const reply& answer);
   /// Its word, as it came through its façade.
   static result<journal::committed> committed_from(const result<nlohmann::json>& said);
+  /// One of those that write_all's answer lists.
+  static result<nlohmann::json> outcome_in(const nlohmann::json& one);
+  void write_all(const std::vector<journal::batch>& batches, const reply& answer);
   void perform(journal::group_effects todo);
   void write(std::vector<journal::batch> batches);
   void note_durable(const std::vector<journal::operation>& ops);
@@ -82,6 +85,7 @@ private:
   std::unique_ptr<dispatcher::push_gate> gate_ = std::make_unique<dispatcher::push_gate>();
   std::optional<dispatcher::intake_fsm> intake_;
   std::map<std::uint64_t, reply> pushers_;
+  bool has_round_ = false;  ///< The end of a round of pushes is to come.
 
   sim_disk disk_;
   journal::group_commit_fsm group_;

@@ -17,11 +17,17 @@ void sim_dispatcher::take_push(const json& args, reply answer) {
   std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
   const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
   perform(intake_->on_push(now(), request, parse_push(args), id, ms.count() + wall_offset_ms_));
+  // What comes until then is in the same round.
+  if (!std::exchange(has_round_, true))
+    after_between(0, 2000, tree_.only_for("rpc_server", [this] {
+      has_round_ = false;
+      perform(intake_->on_round());
+    }));
 }
 
 void sim_dispatcher::perform(intake_effects todo) {
   for (auto& one : todo)
-    std::visit(overload{[&](dispatcher::write_push& e) { write_push(e); },
+    std::visit(overload{[&](dispatcher::write_pushes& e) { write_pushes(e); },
                         [&](const answer_push& e) {
                           const auto pusher = pushers_.extract(e.request);
                           if (!pusher) return;
@@ -33,14 +39,15 @@ void sim_dispatcher::perform(intake_effects todo) {
                one);
 }
 
-void sim_dispatcher::write_push(dispatcher::write_push& e) {
+void sim_dispatcher::write_pushes(dispatcher::write_pushes& e) {
+  const auto size = e.batches.size();
   to_journal_.ask(
-      [this, ops = std::move(e.ops)](const reply& answer) {
-        writers_[next_write_] = answer;
-        perform(group_.on_write(next_write_++, ops));
-      },
-      tree_.only_for("rpc_server", [this, request = e.request](const result<json>& said) {
-        perform(intake_->on_written(request, committed_from(said)));
+      [this, batches = std::move(e.batches)](const reply& answer) { write_all(batches, answer); },
+      tree_.only_for("rpc_server", [this, group = e.group, size](const result<json>& said) {
+        std::vector<result<journal::committed>> outcomes;
+        for (std::size_t i = 0; i < size; ++i)
+          outcomes.push_back(committed_from(said ? outcome_in(said->at(i)) : said));
+        perform(intake_->on_written(group, outcomes));
       }));
 }
 

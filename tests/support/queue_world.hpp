@@ -26,7 +26,7 @@ struct queue_world {
   std::vector<std::uint64_t> aborted;
   std::vector<journal::operation> written;
   std::vector<commit> held;
-  std::vector<write_push> held_pushes;
+  std::vector<write_pushes> held_pushes;
   std::map<std::string, run_row> keys;
   std::set<std::string> docs;
   std::uint64_t stored = 0;  ///< Chunks, of all documents together.
@@ -57,7 +57,7 @@ struct queue_world {
   }
   void perform(intake_effects todo) {
     for (auto& e : todo)
-      std::visit(overload{[&](write_push& w) { holds ? held_pushes.push_back(w) : settle(w); },
+      std::visit(overload{[&](write_pushes& w) { holds ? held_pushes.push_back(w) : settle(w); },
                           [&](answer_push& a) {
                             answers.insert_or_assign(
                                 a.request, a.value ? result<json>{json::parse(to_text(*a.value))}
@@ -65,21 +65,25 @@ struct queue_world {
                           }},
                  e);
   }
-  void settle(const write_push& w) {
-    if (journal_error.code != ec::none)
-      return perform(intake.on_written(w.request, fail(journal_error)));
+  void settle(const write_pushes& w) {
+    std::vector<result<journal::committed>> outcomes;
+    for (const auto& ops : w.batches) outcomes.push_back(outcome_of(ops));
+    perform(fsm.on_pushed(now));
+    perform(intake.on_written(w.group, outcomes));
+  }
+  result<journal::committed> outcome_of(const journal::batch& ops) {
+    if (journal_error.code != ec::none) return fail(journal_error);
     journal::committed done;
     done.seq = ++seq;
-    if (const auto* in = std::get_if<journal::insert_run>(&w.ops.front())) {
+    if (const auto* in = std::get_if<journal::insert_run>(&ops.front())) {
       if (const auto known = keys.find(in->key); known != keys.end())
         done.duplicate_of = known->second;
       else if (!in->key.empty())
         keys[in->key] = in->run;
       if (!done.is_void()) gate.add({in->run});
     }
-    if (!done.is_void()) written.insert(written.end(), w.ops.begin(), w.ops.end());
-    perform(fsm.on_pushed(now));
-    perform(intake.on_written(w.request, done));
+    if (!done.is_void()) written.insert(written.end(), ops.begin(), ops.end());
+    return done;
   }
   void settle(const commit& c) {
     if (journal_error.code != ec::none)
@@ -110,6 +114,7 @@ struct queue_world {
                   milliseconds deadline = 0ms) {
     push_request p{owner, "r", sha, key, "", priority, deadline.count(), ""};
     perform(intake.on_push(now, next, p, id, static_cast<std::int64_t>(next)));
+    perform(intake.on_round());
     return next++;
   }
   request_id hello(session_id s, int workers = 1) {

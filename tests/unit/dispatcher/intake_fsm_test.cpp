@@ -18,6 +18,10 @@ run_row row_of(const std::string& id) {
   return out;
 }
 
+result<push_request> push_of(const std::string& repo) {
+  return push_request{"o", repo, sha, "", "", 0, 0, ""};
+}
+
 }  // namespace
 
 TEST(intake_fsm, acknowledges_a_push_only_after_the_commit) {
@@ -80,6 +84,7 @@ TEST(intake_fsm, records_a_refused_push_under_the_id_that_its_answer_names) {
   EXPECT_EQ(told.detail["key"], "key");
   const result<push_request> wrong = fail(ec::bad_argument, "sha must be …");
   uut.perform(uut.intake.on_push(uut.now, 900, wrong, "R2", 1));
+  uut.perform(uut.intake.on_round());
   EXPECT_EQ(uut.answers.at(900).error().facts.at(0).second, "R2");
   EXPECT_EQ(uut.fsm.open_runs(), 0u);
 }
@@ -142,11 +147,48 @@ TEST(queue_fsm, has_a_push_once_it_came_through_the_gate_and_not_before) {
 TEST(intake_fsm, answers_a_request_once) {
   world uut;
   uut.holds = true;
-  const auto request = uut.push("R1");
+  uut.push("R1");
   journal::committed done;
   done.seq = 7;
-  EXPECT_EQ(uut.intake.on_written(request, done).size(), 1u);
-  EXPECT_TRUE(uut.intake.on_written(request, done).empty());
+  const auto group = uut.held_pushes.at(0).group;
+  EXPECT_EQ(uut.intake.on_written(group, {done}).size(), 1u);
+  EXPECT_TRUE(uut.intake.on_written(group, {done}).empty());
+  EXPECT_EQ(uut.intake.unanswered(), 0u);
+}
+
+TEST(intake_fsm, writes_what_came_in_one_round_together_and_answers_each_with_its_own_outcome) {
+  world uut;
+  for (const char* id : {"R1", "R2", "R3"})
+    uut.perform(uut.intake.on_push(uut.now, uut.next++, push_of(id), id, 1));
+  auto todo = uut.intake.on_round();
+  ASSERT_EQ(todo.size(), 1u);
+  const auto& write = std::get<write_pushes>(todo.at(0));
+  ASSERT_EQ(write.batches.size(), 3u);
+  EXPECT_EQ(std::get<journal::insert_run>(write.batches[1].at(0)).run.id, "R2");
+  journal::committed first, again;
+  first.seq = 7;
+  again.duplicate_of = row_of("R0");
+  uut.perform(uut.intake.on_written(write.group, {first, again, fail(ec::journal_full, "full")}));
+  EXPECT_EQ((*uut.answers.at(1))["run"], "R1");
+  EXPECT_EQ((*uut.answers.at(2))["run"], "R0");
+  EXPECT_EQ(uut.answers.at(3).error().code, ec::journal_full);
+}
+
+TEST(intake_fsm, lets_few_pushes_wait_for_the_group_under_way_and_many_not) {
+  world uut;
+  uut.holds = true;
+  uut.push("R0");
+  EXPECT_EQ(uut.held_pushes.size(), 1u);
+  for (std::size_t i = 1; i < intake_fsm::full_group; ++i) uut.push("R" + std::to_string(i));
+  EXPECT_EQ(uut.held_pushes.size(), 1u) << "they share the next";
+  uut.push("S");
+  ASSERT_EQ(uut.held_pushes.size(), 2u);
+  EXPECT_EQ(uut.held_pushes[1].batches.size(), intake_fsm::full_group);
+  uut.push("T");
+  EXPECT_EQ(uut.held_pushes.size(), 2u);
+  uut.settle(uut.held_pushes[0]);
+  ASSERT_EQ(uut.held_pushes.size(), 3u) << "one is back";
+  EXPECT_EQ(uut.held_pushes[2].batches.size(), 1u);
 }
 
 TEST(intake_fsm, refuses_more_than_the_journal_may_be_given_at_once) {
