@@ -159,7 +159,8 @@ void rpc_listener::watch_door(bool wanted) {
 
 void rpc_listener::take_connections() {
   static auto &connections = gauges::value("rpc_connections"),
-              &refused = gauges::value("rpc_connections_refused");
+              &refused = gauges::value("rpc_connections_refused"),
+              &failures = gauges::value("rpc_accept_failures");
   for (;;) {
     sockaddr_storage from{};
     socklen_t size = sizeof from;
@@ -171,6 +172,7 @@ void rpc_listener::take_connections() {
       if (errno == ECONNABORTED || errno == EPROTO || errno == EPERM || errno == EINTR) continue;
       // For want of descriptors or memory. They wait in the backlog until the next sweep: asking at
       // once would turn in a circle.
+      ++failures;
       log::error("rpc.accept_failed", {{"connections", peers_.size()},
                                        {"reason", std::generic_category().message(errno)}});
       watch_door(false);

@@ -1,5 +1,6 @@
 // A port of the line protocol with real sockets.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
 
 #include <future>
@@ -104,6 +105,22 @@ std::string hear_line(const unique_fd& from) {
   return out;
 }
 
+/// While one lives the process gets no new descriptors.
+class few_descriptors {
+public:
+  few_descriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit few{3, before_.rlim_max};  // Not fewer: poll(2) takes no more files than that.
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  }
+  ~few_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  few_descriptors(const few_descriptors&) = delete;
+  few_descriptors& operator=(const few_descriptors&) = delete;
+
+private:
+  rlimit before_{};
+};
+
 }  // namespace
 
 TEST(rpc_listener, answers_many_connections_each_its_own) {
@@ -126,6 +143,30 @@ TEST(rpc_listener, gives_calls_that_came_together_in_one_round) {
   EXPECT_TRUE(eventually(10s, [&] {
     return w.serves.locked([&] { return w.serves.rounds == std::vector<std::size_t>{3}; });
   }));
+}
+
+TEST(rpc_listener, takes_later_who_came_while_it_had_no_descriptors_left) {
+  listener_world w;
+  const auto early = w.connect();
+  ASSERT_TRUE(say(early, "[\"echo\",[0],1]\n"));
+  EXPECT_EQ(hear_line(early), "[[null,[0]],1]\n");
+  auto& failures = gauges::value("rpc_accept_failures");
+  const auto before = failures.load();
+  const unique_fd late{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(w.uut->port());
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  {
+    const few_descriptors none;
+    ASSERT_EQ(::connect(late.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+    ASSERT_TRUE(eventually(10s, [&] { return failures > before; }));
+    ASSERT_TRUE(say(early, "[\"echo\",[1],1]\n"));
+    EXPECT_EQ(hear_line(early), "[[null,[1]],1]\n") << "who is in is served";
+    EXPECT_EQ(failures, before + 1) << "it does not ask in a circle";
+  }
+  ASSERT_TRUE(say(late, "[\"echo\",[2],1]\n"));
+  EXPECT_EQ(hear_line(late), "[[null,[2]],1]\n");
 }
 
 TEST(rpc_listener, answers_a_peer_that_half_closed_and_then_closes) {
