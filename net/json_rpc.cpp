@@ -85,6 +85,10 @@ std::string format_error(const error& e, const rpc_id& id) {
   return "[[" + to_text(to_json(e)) + "]," + id + "]\n";
 }
 
+result<std::string> to_text(const result<json>& value) {
+  return value ? result<std::string>{to_text(*value)} : fail(value.error());
+}
+
 std::string to_text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }

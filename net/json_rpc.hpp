@@ -46,6 +46,8 @@ std::string format_error(const error& e, const rpc_id& id);
 /// A value as the wire has it. A byte that is no UTF-8 becomes U+FFFD: one that came from a job
 /// must not end a whole reply.
 std::string to_text(const json& value);
+/// The same of a value that may be missing.
+result<std::string> to_text(const result<json>& value);
 
 /// An error as the wire has it: {"message", "code", facts…}; and back.
 json to_json(const error& e);

@@ -245,31 +245,13 @@ void rpc_listener::send_rest(peer_id id, peer& p) {
   perform(id, p.fsm.on_written(steady_clock::now(), p.unsent.size()));
 }
 
-namespace {
-
-/// Nobody is told of it otherwise.
-template <class T>
-void log_unanswered(peer_id id, const rpc_request& request, const result<T>& value) {
-  if (!value && !request.wants_reply)
+void rpc_listener::answer(peer_id id, const rpc_request& request, const result<std::string>& text) {
+  const auto at = peers_.find(id);
+  if (at == peers_.end()) return;
+  if (!text && !request.wants_reply)  // Nobody is told of it otherwise.
     log::warn("rpc.request_failed",
-              {{"peer", id}, {"method", request.method}, {"reason", to_string(value.error())}});
-}
-
-}  // namespace
-
-void rpc_listener::answer(peer_id id, const rpc_request& request, const result<json>& value) {
-  const auto at = peers_.find(id);
-  if (at == peers_.end()) return;
-  log_unanswered(id, request, value);
-  perform(id, at->second.fsm.on_answer(steady_clock::now(), request, value));
-}
-
-void rpc_listener::answer_text(peer_id id, const rpc_request& request,
-                               const result<std::string>& text) {
-  const auto at = peers_.find(id);
-  if (at == peers_.end()) return;
-  log_unanswered(id, request, text);
-  perform(id, at->second.fsm.on_answer_text(steady_clock::now(), request, text));
+              {{"peer", id}, {"method", request.method}, {"reason", to_string(text.error())}});
+  perform(id, at->second.fsm.on_answer(steady_clock::now(), request, text));
 }
 
 void rpc_listener::notify(peer_id id, std::string_view method, const json& args) {

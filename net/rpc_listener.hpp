@@ -47,9 +47,8 @@ public:
   void serve(rpc_service& service);
 
   // On the listener's thread only. A peer that is gone is no mistake.
-  void answer(peer_id peer, const rpc_request& request, const result<json>& value);
-  /// The same with a value that is JSON text already.
-  void answer_text(peer_id peer, const rpc_request& request, const result<std::string>& text);
+  /// With a value as JSON text.
+  void answer(peer_id peer, const rpc_request& request, const result<std::string>& text);
   /// Calls the peer's method without an answer.
   void notify(peer_id peer, std::string_view method, const json& args);
 

@@ -42,19 +42,10 @@ peer_effects rpc_peer_fsm::on_bytes(time_point now, std::string_view bytes) {
 }
 
 peer_effects rpc_peer_fsm::on_answer(time_point now, const rpc_request& request,
-                                     const result<json>& value) {
+                                     const result<std::string>& text) {
   peer_effects out;
   if (is_closed_) return out;
-  session_.answer(request, value);
-  pump(now, out);
-  return out;
-}
-
-peer_effects rpc_peer_fsm::on_answer_text(time_point now, const rpc_request& request,
-                                          const result<std::string>& text) {
-  peer_effects out;
-  if (is_closed_) return out;
-  session_.answer_text(request, text);
+  session_.answer(request, text);
   pump(now, out);
   return out;
 }

@@ -30,10 +30,9 @@ using peer_effects = std::vector<std::variant<serve_request, write_bytes, stop_r
 class rpc_peer_fsm {
 public:
   peer_effects on_bytes(time_point now, std::string_view bytes);
-  peer_effects on_answer(time_point now, const rpc_request& request, const result<json>& value);
-  /// The same with a value that is JSON text already.
-  peer_effects on_answer_text(time_point now, const rpc_request& request,
-                              const result<std::string>& text);
+  /// A request's value, as JSON text.
+  peer_effects on_answer(time_point now, const rpc_request& request,
+                         const result<std::string>& text);
   /// Calls the peer's method without an answer.
   peer_effects on_notify(time_point now, std::string_view method, const json& args);
   /// `unsent`: bytes that were given to write and are not sent yet.

@@ -68,17 +68,12 @@ void rpc_session::on_line(std::string_view line, std::vector<event>& out) {
   }
 }
 
-void rpc_session::answer(const rpc_request& request, const result<json>& value) {
-  if (!request.wants_reply) return;
-  answer_text(request, value ? result<std::string>{to_text(*value)} : fail(value.error()));
-}
-
-void rpc_session::answer_text(const rpc_request& request, const result<std::string>& value) {
+void rpc_session::answer(const rpc_request& request, const result<std::string>& text) {
   if (!request.wants_reply) return;
   const auto at = in_flight_.find(request.id);
   if (at == in_flight_.end()) return;
   in_flight_.erase(at);
-  output_ += value ? format_reply(*value, request.id) : format_error(value.error(), request.id);
+  output_ += text ? format_reply(*text, request.id) : format_error(text.error(), request.id);
 }
 
 std::uint64_t rpc_session::call(std::string_view method, const json& args) {

@@ -29,10 +29,9 @@ public:
   /// and makes is_broken() true, since the framing is lost.
   std::vector<event> on_bytes(std::string_view bytes);
 
-  /// Answers a request that on_bytes() gave. A request that wants no reply is only forgotten.
-  void answer(const rpc_request& request, const result<json>& value);
-  /// The same with a value that is JSON text already.
-  void answer_text(const rpc_request& request, const result<std::string>& text);
+  /// Answers a request that on_bytes() gave, with a value as JSON text. A request that wants no
+  /// reply is only forgotten.
+  void answer(const rpc_request& request, const result<std::string>& text);
 
   /// Calls the peer; the answer comes as rpc_answer with the number given here.
   std::uint64_t call(std::string_view method, const json& args);

@@ -123,7 +123,7 @@ void on_request(link_self self, const net::rpc_request& request) {
   self->request(self->state.owner, caf::infinite, call{0, request.method, request.args})
       .then(
           [self, request](const served& s) {
-            if (self->state.session) self->state.session->answer(request, s.value);
+            if (self->state.session) self->state.session->answer(request, net::to_text(s.value));
             pump(self);
           },
           [self, request](const caf::error& e) {

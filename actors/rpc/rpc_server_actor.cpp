@@ -70,7 +70,7 @@ private:
     auto args = std::exchange(request.args, {});
     if (serves_itself(request.method))
       return own_->on_call(args, [this, peer, request = std::move(request)](const auto& value) {
-        listener_->answer_text(peer, request, value);
+        listener_->answer(peer, request, value);
       });
     arrived_.all.emplace_back(asked{peer, std::move(request), std::move(args), address});
   }
@@ -105,9 +105,9 @@ void post(server_self self, std::function<void(net::rpc_listener&)> what) {
 void serve(server_self self, asked a) {
   call said{a.peer, a.request.method, std::move(a.args), std::move(a.address)};
   auto answer = [self, peer = a.peer,
-                 request = std::move(a.request)](result<nlohmann::json> value) {
-    post(self, [peer, request, value = std::move(value)](net::rpc_listener& to) {
-      to.answer(peer, request, value);
+                 request = std::move(a.request)](const result<nlohmann::json>& value) {
+    post(self, [peer, request, text = net::to_text(value)](net::rpc_listener& to) {
+      to.answer(peer, request, text);
     });
   };
   self->request(self->state.handler, caf::infinite, std::move(said))

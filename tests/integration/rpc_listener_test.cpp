@@ -41,8 +41,8 @@ struct service : rpc_service {
     }
     if (request.method == "big")
       return to->answer(peer, request,
-                        json(std::string(request.args.at(0).get<std::size_t>(), 'x')));
-    to->answer(peer, request, request.args);
+                        to_text(json(std::string(request.args.at(0).get<std::size_t>(), 'x'))));
+    to->answer(peer, request, to_text(request.args));
   }
   void on_gone(peer_id peer) override {
     const std::lock_guard lock{guard};
@@ -179,7 +179,7 @@ TEST(rpc_listener, answers_a_peer_that_half_closed_and_then_closes) {
   }));
   w.uut->tasks()->post([&] {
     const auto& [id, request] = w.serves.kept.at(0);
-    w.uut->answer(id, request, json("late"));
+    w.uut->answer(id, request, "\"late\"");
   });
   EXPECT_EQ(hear_line(peer), "[[null,\"late\"],1]\n");
   EXPECT_EQ(hear_line(peer), "(closed)");
@@ -195,7 +195,7 @@ TEST(rpc_listener, forgets_a_peer_that_broke_off_and_its_late_answer) {
   EXPECT_TRUE(eventually(10s, [&] { return gauges::value("rpc_connections") == 0; }));
   std::promise<void> done;
   w.uut->tasks()->post([&] {
-    w.uut->answer(w.serves.kept.at(0).first, w.serves.kept.at(0).second, json(1));
+    w.uut->answer(w.serves.kept.at(0).first, w.serves.kept.at(0).second, "1");
     done.set_value();
   });
   EXPECT_EQ(done.get_future().wait_for(10s), std::future_status::ready);

@@ -78,37 +78,39 @@ void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
     if (const auto at = peers_.find(id); at != peers_.end()) perform(id, what(at->second));
   };
   for (auto& one : todo) {
-    std::visit(
-        overload{[&](const net::serve_request& e) {
-                   const auto request = e.request;
-                   const call c{id, request.method, request.args};
-                   const auto answer = [this, with_peer, c, request](const result<json>& value) {
-                     if (c.method == "push") note_answer(c, value);
-                     with_peer([&](peer& p) { return p.fsm.on_answer(now(), request, value); });
-                   };
-                   if (c.method == "push") return take_push(c.args, answer);
-                   to_dispatcher_.ask([this, c](const reply& then) { serve(c, then); },
-                                      tree_.only_for("rpc_server", answer));
-                 },
-                 [&](const net::write_bytes& e) {
-                   net_.send_bytes(peers_.at(id).to, false, e.text);
-                   after_between(1, 50, [this, with_peer] {
-                     with_peer([this](peer& p) { return p.fsm.on_written(now(), 0); });
-                   });
-                 },
-                 [&](const net::peer_is_gone&) {
-                   world_.met("peer.gone");
-                   to_dispatcher_.tell([this, id] {
-                     names_.erase(id);
-                     if (queue_) perform(queue_->on_session_gone(now(), id));
-                   });
-                 },
-                 [&](const net::close_connection&) {
-                   net_.reset(peers_.at(id).to, false);
-                   peers_.erase(id);
-                 },
-                 [](const auto&) {}},
-        one);
+    std::visit(overload{[&](const net::serve_request& e) {
+                          const auto request = e.request;
+                          const call c{id, request.method, request.args};
+                          const auto answer = [this, with_peer, c,
+                                               request](const result<json>& value) {
+                            if (c.method == "push") note_answer(c, value);
+                            with_peer([&](peer& p) {
+                              return p.fsm.on_answer(now(), request, net::to_text(value));
+                            });
+                          };
+                          if (c.method == "push") return take_push(c.args, answer);
+                          to_dispatcher_.ask([this, c](const reply& then) { serve(c, then); },
+                                             tree_.only_for("rpc_server", answer));
+                        },
+                        [&](const net::write_bytes& e) {
+                          net_.send_bytes(peers_.at(id).to, false, e.text);
+                          after_between(1, 50, [this, with_peer] {
+                            with_peer([this](peer& p) { return p.fsm.on_written(now(), 0); });
+                          });
+                        },
+                        [&](const net::peer_is_gone&) {
+                          world_.met("peer.gone");
+                          to_dispatcher_.tell([this, id] {
+                            names_.erase(id);
+                            if (queue_) perform(queue_->on_session_gone(now(), id));
+                          });
+                        },
+                        [&](const net::close_connection&) {
+                          net_.reset(peers_.at(id).to, false);
+                          peers_.erase(id);
+                        },
+                        [](const auto&) {}},
+               one);
   }
 }
 

@@ -29,7 +29,7 @@ TEST(rpc_peer, is_answered_after_it_half_closed_and_only_then_closed) {
   const auto half = uut.on_half_close(start);
   EXPECT_TRUE(tells(half));
   EXPECT_FALSE(closes(half));
-  const auto answered = uut.on_answer(start, asked, json("yes"));
+  const auto answered = uut.on_answer(start, asked, "\"yes\"");
   ASSERT_EQ(only<write_bytes>(answered).size(), 1u);
   EXPECT_NE(only<write_bytes>(answered)[0].text.find("yes"), std::string::npos);
   EXPECT_FALSE(closes(answered)) << "the answer is not sent yet";
@@ -50,14 +50,14 @@ TEST(rpc_peer, is_told_of_as_gone_when_it_breaks_and_its_answers_go_nowhere) {
   const auto broken = uut.on_broken();
   EXPECT_TRUE(tells(broken));
   EXPECT_TRUE(closes(broken));
-  EXPECT_TRUE(uut.on_answer(start, asked, json("late")).empty());
+  EXPECT_TRUE(uut.on_answer(start, asked, "\"late\"").empty());
   EXPECT_TRUE(uut.on_broken().empty());
 }
 
 TEST(rpc_peer, is_read_no_more_while_it_does_not_read_its_answers) {
   rpc_peer_fsm uut;
   const auto asked = ask(uut);
-  const auto big = uut.on_answer(start, asked, json(std::string(limits::unsent_bytes_max, 'x')));
+  const auto big = uut.on_answer(start, asked, std::string(limits::unsent_bytes_max, '9'));
   EXPECT_EQ(only<stop_reading>(big).size(), 1u);
   EXPECT_TRUE(only<read_again>(uut.on_written(start, limits::unsent_bytes_max + 1)).empty());
   EXPECT_EQ(only<read_again>(uut.on_written(start, 0)).size(), 1u);
@@ -65,7 +65,7 @@ TEST(rpc_peer, is_read_no_more_while_it_does_not_read_its_answers) {
 
 TEST(rpc_peer, is_given_up_when_it_reads_nothing_for_the_deadline) {
   rpc_peer_fsm uut;
-  uut.on_answer(start, ask(uut), json("yes"));
+  uut.on_answer(start, ask(uut), "\"yes\"");
   EXPECT_TRUE(uut.on_tick(start + limits::unread_deadline).empty());
   uut.on_written(start + 30s, 5);  // Some of it was read: the count begins anew.
   EXPECT_TRUE(uut.on_tick(start + 30s + limits::unread_deadline).empty());

@@ -115,7 +115,7 @@ TEST(rpc_session, refuses_an_id_that_is_in_use_and_takes_it_again_after_the_answ
   const auto first = requests(uut.on_bytes("[\"a\",[],1]\n[\"b\",[],1]\n"));
   ASSERT_EQ(first.size(), 1u);
   EXPECT_NE(uut.take_output().find("in use"), std::string::npos);
-  uut.answer(first[0], json{{"fine", true}});
+  uut.answer(first[0], R"({"fine":true})");
   EXPECT_EQ(uut.take_output(), "[[null,{\"fine\":true}],1]\n");
   EXPECT_EQ(requests(uut.on_bytes("[\"c\",[],1]\n")).size(), 1u);
 }
