@@ -1,5 +1,6 @@
 #pragma once
 // A flag that one thread raises and that blocking calls of another wait on.
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -22,11 +23,9 @@ public:
   }
   int fd() const noexcept { return fd_.get(); }
   bool is_raised() const noexcept {
-    // An eventfd keeps its value until read; a peek is a poll without wait.
-    std::uint64_t value = 0;
-    if (::read(fd_.get(), &value, sizeof value) != sizeof value) return false;
-    [[maybe_unused]] const auto n = ::write(fd_.get(), &value, sizeof value);
-    return true;
+    // Not by a read: for a moment others would not see it.
+    pollfd raised{fd_.get(), POLLIN, 0};
+    return ::poll(&raised, 1, 0) > 0;
   }
 
 private:

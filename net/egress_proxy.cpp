@@ -1,7 +1,6 @@
 #include "net/egress_proxy.hpp"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -14,6 +13,7 @@
 #include <thread>
 
 #include "config/gauges.hpp"
+#include "net/name_lookup.hpp"
 #include "net/socket.hpp"
 
 namespace ntrace::net {
@@ -30,6 +30,7 @@ struct egress_proxy::shared {
   std::mutex guard;
   std::condition_variable idle;
   std::size_t connections = 0;
+  name_lookup names;
   std::thread acceptor;
 
   void accept_all();
@@ -123,23 +124,17 @@ result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
   if (!entry)
     return fail(ec::bad_argument, "refused " + name + "; to allow it add \"" + name +
                                       "\" to the setting network_allow");
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (const int code =
-          ::getaddrinfo(request.host.c_str(), std::to_string(request.port).c_str(), &hints, &found);
-      code != 0)
-    return fail(ec::unreachable, "cannot resolve " + request.host + ": " + gai_strerror(code));
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
+  const auto addresses = names.find(request.host, request.port, stop);
+  if (!addresses) return fail(addresses.error());
   // Each address is checked and then connected to as it is: no second look-up can differ.
-  for (const auto* at = found; at != nullptr; at = at->ai_next)
-    if (!entry->allow_private && is_private_address(at->ai_addr))
+  for (const auto& at : *addresses)
+    if (!entry->allow_private && is_private_address(at.get()))
       return fail(ec::bad_argument, "refused " + name + ": it resolves to a private address; to " +
                                         "allow it add \"" + name + "\" to network_allow_private");
-  for (const auto* at = found; at != nullptr; at = at->ai_next) {
-    unique_fd fd{::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  for (const auto& at : *addresses) {
+    unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     if (!fd) continue;
-    if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0) return fd;
+    if (::connect(fd.get(), at.get(), at.size) == 0) return fd;
     if (errno != EINPROGRESS || !wait_ready(fd.get(), true, options.connect_deadline, &stop))
       continue;
     int code = 0;

@@ -1,0 +1,82 @@
+#include "net/name_lookup.hpp"
+
+#include <netdb.h>
+#include <poll.h>
+
+#include <cstring>
+
+#include "config/backoff.hpp"
+#include "config/gauges.hpp"
+
+namespace ntrace::net {
+namespace {
+
+constexpr unsigned tries_max = 4;
+constexpr backoff_policy between_tries{milliseconds{200}, milliseconds{2000}};
+constexpr std::size_t names_max = 256;
+
+}  // namespace
+
+int ask_resolver(const std::string& host, std::uint16_t port, socket_addresses& out) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+      code != 0)
+    return code;
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
+  for (const auto* at = found; at != nullptr; at = at->ai_next) {
+    auto& one = out.emplace_back();
+    one.size = at->ai_addrlen;
+    std::memcpy(&one.value, at->ai_addr, at->ai_addrlen);
+  }
+  return 0;
+}
+
+result<socket_addresses> name_lookup::find(const std::string& host, std::uint16_t port,
+                                           const cancellation& stop) {
+  const key what{host, port};
+  std::unique_lock lock{guard_};
+  const auto now = steady_clock::now();
+  std::erase_if(entries_,
+                [now](const auto& e) { return e.second->is_found && e.second->until <= now; });
+  if (const auto at = entries_.find(what); at != entries_.end()) {
+    const auto e = at->second;
+    found_.wait(lock, [&] { return e->is_found; });
+    return e->value;
+  }
+  const auto e = std::make_shared<entry>();
+  if (entries_.size() < names_max) entries_[what] = e;
+  lock.unlock();
+  auto value = look_up(what, stop);
+  lock.lock();
+  e->is_found = true;
+  e->value = value;
+  // A failure is for those that wait for it, and not for who comes later.
+  e->until = value ? steady_clock::now() + kept_for_ : time_point{};
+  found_.notify_all();
+  return value;
+}
+
+result<socket_addresses> name_lookup::look_up(const key& what, const cancellation& stop) {
+  const auto& [host, port] = what;
+  for (unsigned retry = 0;; ++retry) {
+    socket_addresses out;
+    const int code = ask_(host, port, out);
+    if (code == 0) return out;
+    const bool is_over = code != EAI_AGAIN || retry + 1 == tries_max || stop.is_raised();
+    if (is_over)
+      return fail(ec::unreachable, "cannot resolve " + host + ": " + ::gai_strerror(code));
+    ++gauges::value("egress_lookup_retries");
+    pollfd stopped{stop.fd(), POLLIN, 0};
+    ::poll(&stopped, 1, static_cast<int>(wait_before(retry).count()));
+  }
+}
+
+milliseconds name_lookup::wait_before(unsigned retry) {
+  const std::lock_guard lock{guard_};
+  return backoff_wait(between_tries, retry, random_);
+}
+
+}  // namespace ntrace::net
