@@ -8,7 +8,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
-json chaos(const std::string& seed, std::vector<std::string> more) {
+/// What each server of the fleet logged last, out of the evidence, which goes with its folder.
+std::string last_lines(const std::string& evidence) {
+  subprocess_spec spec;
+  spec.argv = {"tar",         "-xzf",  evidence,
+               "--wildcards", "*.log", "--to-command=echo \"== $TAR_FILENAME\"; tail -n 80"};
+  return ok(run_subprocess(spec)).out;
+}
+
+/// `is_wrong`: a violation would be a failure of the test.
+json chaos(const std::string& seed, std::vector<std::string> more, bool is_wrong) {
   const scratch dir;
   std::vector<std::string> words{"chaos", "--seed", seed, "--dir", dir.path(), "--json"};
   words.insert(words.end(), more.begin(), more.end());
@@ -26,6 +35,7 @@ json chaos(const std::string& seed, std::vector<std::string> more) {
   const auto evidence = dir / ("ntrace-chaos-" + seed + ".tar.gz");
   const bool is_kept = std::filesystem::exists(evidence);
   EXPECT_EQ(is_kept, !figures["violations"].empty()) << "evidence is kept of violations";
+  if (is_kept && is_wrong) std::cout << done.err << last_lines(evidence);
   if (is_kept) {
     const auto again = run_ntrace({"sim", "--replay", evidence, "--runs", "20"});
     EXPECT_EQ(again.exit_code, 0) << "without the bug: " << again.out << again.err;
@@ -42,7 +52,7 @@ json chaos(const std::string& seed, std::vector<std::string> more) {
 TEST(chaos, finds_nothing_wrong_and_repairs_everything) {
   NTRACE_NEEDS_ZONES();
   NTRACE_NEEDS_NETWORKS();
-  const auto seen = chaos("7", {"--minutes", "3"});
+  const auto seen = chaos("7", {"--minutes", "3"}, true);
   EXPECT_EQ(seen["violations"], json::array());
   EXPECT_GE(seen["faults"].size(), 100u);
   EXPECT_GE(seen["kinds"].size(), 12u);
@@ -78,8 +88,10 @@ TEST_P(chaos_with_a_bug, finds_it) {
   NTRACE_NEEDS_ZONES();
   NTRACE_NEEDS_NETWORKS();
   const auto& bug = GetParam();
-  const auto seen = chaos("1", {"--plant", bug.number, "--only", bug.faults, "--seconds",
-                                bug.seconds, "--heal-seconds", "25"});
+  const auto seen = chaos("1",
+                          {"--plant", bug.number, "--only", bug.faults, "--seconds", bug.seconds,
+                           "--heal-seconds", "25"},
+                          false);
   EXPECT_FALSE(seen["only"].empty()) << "the command that repeats it has them";
   EXPECT_FALSE(seen["violations"].empty());
   if (!seen["violations"].empty()) std::cout << seen["violations"][0].dump() << "\n";
