@@ -28,12 +28,13 @@ struct egress_proxy::shared {
   cancellation stop;
   std::atomic<std::uint64_t> bytes{0};
   std::mutex guard;
-  std::condition_variable idle;
+  std::condition_variable one_ended;
   std::size_t connections = 0;
   name_lookup names;
   std::thread acceptor;
 
   void accept_all();
+  bool wait_for_room();
   void serve(unique_fd client);
   result<std::string> read_head(int client, std::string& rest);
   result<unique_fd> dial(const proxy_request& request);
@@ -52,15 +53,28 @@ egress_proxy::egress_proxy(unique_fd listener, egress_options options,
 }
 
 egress_proxy::~egress_proxy() {
-  shared_->stop.raise();
+  {
+    const std::lock_guard lock{shared_->guard};
+    shared_->stop.raise();
+  }
+  shared_->one_ended.notify_all();
   shared_->acceptor.join();
   shared_->listener.reset();
   std::unique_lock lock{shared_->guard};
-  shared_->idle.wait(lock, [this] { return shared_->connections == 0; });
+  shared_->one_ended.wait(lock, [this] { return shared_->connections == 0; });
+}
+
+/// False when it is to stop.
+bool egress_proxy::shared::wait_for_room() {
+  std::unique_lock lock{guard};
+  if (connections >= options.connections_max) ++gauges::value("egress_waits_full");
+  one_ended.wait(lock,
+                 [this] { return connections < options.connections_max || stop.is_raised(); });
+  return !stop.is_raised();
 }
 
 void egress_proxy::shared::accept_all() {
-  while (!stop.is_raised()) {
+  while (wait_for_room()) {
     if (!wait_ready(listener.get(), false, milliseconds{60'000}, &stop)) continue;
     unique_fd client{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
     if (!client && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
@@ -72,17 +86,13 @@ void egress_proxy::shared::accept_all() {
     if (!client) continue;
     {
       const std::lock_guard lock{guard};
-      if (connections >= options.connections_max) {
-        ++gauges::value("egress_refused_full");
-        continue;
-      }
       ++connections;
     }
     std::thread{[this, fd = client.release()] {
       serve(unique_fd{fd});
       const std::lock_guard lock{guard};
       --connections;
-      idle.notify_all();
+      one_ended.notify_all();
     }}.detach();  // Counted: the destructor waits until none is left.
   }
 }

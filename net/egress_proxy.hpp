@@ -27,7 +27,9 @@ struct egress_options {
   milliseconds head_deadline{10'000};
   milliseconds connect_deadline{30'000};
   milliseconds idle_deadline{60'000};
-  std::size_t connections_max = 64;
+  /// At once; further ones wait in the listener's backlog. Debian 12's npm opens one for each of a
+  /// package's dependencies, and waits for ever when one is closed without an answer.
+  std::size_t connections_max = 256;
 };
 
 /// Serves until destroyed, which closes the listener and all connections and joins its threads.

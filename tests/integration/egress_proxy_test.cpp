@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "config/gauges.hpp"
 #include "net/egress_proxy.hpp"
 #include "net/socket.hpp"
 #include "tests/support/eventually.hpp"
@@ -286,7 +287,7 @@ TEST_F(egress_test, lets_one_that_does_not_read_hold_up_nobody) {
   EXPECT_EQ(read_to_end(quick.get()).size(), established.size() + 200 * 65536);
 }
 
-TEST_F(egress_test, takes_no_more_connections_than_its_bound_and_others_when_one_ends) {
+TEST_F(egress_test, lets_connections_above_its_bound_wait_until_one_ends) {
   upstream server{echo};
   egress_options options;
   options.connections_max = 3;
@@ -296,14 +297,24 @@ TEST_F(egress_test, takes_no_more_connections_than_its_bound_and_others_when_one
     held.push_back(say(connect_to("localhost", server.port())));
     EXPECT_EQ(read_some(held.back().get(), established.size()), established);
   }
-  const auto refused = client();
-  EXPECT_EQ(read_to_end(refused.get()), "");
+  auto& waits = gauges::value("egress_waits_full");
+  test::eventually(10s, [&] { return waits > 0; });
+  const auto late = say(connect_to("localhost", server.port()));
+  EXPECT_FALSE(wait_ready(late.get(), false, 100ms)) << "neither served nor closed";
   held.pop_front();
-  test::eventually(10s, [&] {
-    const auto fd = client();
-    return send_all(fd.get(), connect_to("localhost", server.port()), 5s) &&
-           read_some(fd.get(), established.size()) == established;
-  });
+  EXPECT_EQ(read_some(late.get(), established.size()), established);
+}
+
+TEST_F(egress_test, ends_at_once_while_it_is_full) {
+  upstream server{echo};
+  egress_options options;
+  options.connections_max = 1;
+  start({"localhost:" + std::to_string(server.port())}, true, options);
+  const auto held = say(connect_to("localhost", server.port()));
+  EXPECT_EQ(read_some(held.get(), established.size()), established);
+  const auto late = say(connect_to("localhost", server.port()));
+  proxy_.reset();
+  EXPECT_EQ(read_to_end(late.get()), "");
 }
 
 TEST_F(egress_test, bounds_a_head_in_size_and_time) {

@@ -33,6 +33,7 @@ namespace {
 using namespace ntrace::zone;
 
 constexpr int control_fd = init_control_fd;
+constexpr int egress_backlog = 1024;  // Of connections that wait until the proxy has room.
 constexpr std::uint64_t collected_file_bytes_max = 64u << 20;  // docs/profiling.md, "Symbols"
 
 [[noreturn]] void die(const char* what, const char* object) {
@@ -252,7 +253,7 @@ void pass_listener() {
   at.sin_port = htons(proxy_port);
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (fd < 0 || ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0 ||
-      ::listen(fd, 128) != 0) {
+      ::listen(fd, egress_backlog) != 0) {
     reply(init_op::refused, 0, errno, -1, "listen for the proxy");
     _exit(1);
   }
