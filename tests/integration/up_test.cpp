@@ -7,6 +7,20 @@ using namespace ntrace;
 using namespace ntrace::test;
 using namespace std::chrono_literals;
 
+namespace {
+
+/// A run whose script works for so long.
+std::string push_spin(server& to, const scratch& dir, int ms) {
+  const auto source = test::make_package(dir, "spin", ms);
+  return ok(to.call("push", json::array({"o", "r", sha, {{"source", source}}})))["run"];
+}
+
+std::string state_of(server& at, const std::string& run) {
+  return ok(at.call("show", json::array({run})))["state"];
+}
+
+}  // namespace
+
 TEST(up, carries_a_push_of_a_git_mirror_to_a_flame_graph) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
@@ -54,10 +68,9 @@ TEST(up, starts_the_script_of_a_folder_soon_after_the_push) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
   server uut{dir};
-  const auto pushed = ok(uut.call(
-      "push", json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 50)}}})));
-  EXPECT_EQ(uut.wait_for_end(pushed["run"]), "done");
-  const auto shown = run_ntrace({"show", pushed["run"], "--dispatcher", uut.dispatcher}).out;
+  const auto run = push_spin(uut, dir, 50);
+  EXPECT_EQ(uut.wait_for_end(run), "done");
+  const auto shown = run_ntrace({"show", run, "--dispatcher", uut.dispatcher}).out;
   EXPECT_NE(shown.find("latency   push → script started "), std::string::npos) << shown;
 }
 
@@ -143,13 +156,10 @@ TEST(up, retries_a_run_whose_zone_init_was_killed) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
   server uut{dir};
-  const auto run = ok(uut.call(
-      "push",
-      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 2000)}}})))["run"]
-                       .get<std::string>();
+  const auto run = push_spin(uut, dir, 2000);
   std::vector<int> inits;
   test::eventually(20s, [&] {
-    return ok(uut.call("show", json::array({run})))["state"] == "running" &&
+    return state_of(uut, run) == "running" &&
            !(inits = test::descendants(uut.pid(), "ntrace-init")).empty();
   });
   ASSERT_FALSE(inits.empty());
@@ -177,9 +187,7 @@ TEST(up, goes_on_while_the_wall_clock_is_set) {
   const auto mapped = read_file("/proc/" + std::to_string(uut.pid()) + "/maps").value();
   ASSERT_NE(mapped.find("libfaketime"), std::string::npos) << "else this tests nothing";
   for (const std::string jump : {"-3d", "+3d", "+0"}) {
-    const auto run = ok(uut.call(
-        "push",
-        json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 1500)}}})))["run"];
+    const auto run = push_spin(uut, dir, 1500);
     const auto shown = [&] { return ok(uut.call("show", json::array({run}))); };
     test::eventually(20s, [&] { return shown()["state"] == "running"; });
     dir.file("clock", jump);
@@ -219,12 +227,8 @@ TEST(up, cancels_a_running_run_and_requeues_it) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
   server uut{dir};
-  const auto run = ok(uut.call(
-      "push",
-      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 2000)}}})))["run"]
-                       .get<std::string>();
-  test::eventually(20s,
-                   [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+  const auto run = push_spin(uut, dir, 2000);
+  test::eventually(20s, [&] { return state_of(uut, run) == "running"; });
   EXPECT_EQ(run_ntrace({"cancel", run, "--dispatcher", uut.dispatcher}).exit_code, 0);
   EXPECT_EQ(uut.wait_for_end(run), "cancelled");
   EXPECT_EQ(run_ntrace({"requeue", run, "--dispatcher", uut.dispatcher}).exit_code, 0);
@@ -251,28 +255,21 @@ TEST(up, drains_at_sigterm_and_finishes_what_it_holds) {
   std::string run;
   {
     server uut{dir};
-    run = ok(uut.call(
-        "push",
-        json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 1500)}}})))["run"];
-    test::eventually(
-        20s, [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+    run = push_spin(uut, dir, 1500);
+    test::eventually(20s, [&] { return state_of(uut, run) == "running"; });
     EXPECT_EQ(uut.stop(), 0) << uut.log();
   }
   EXPECT_EQ(test::leftovers(dir / "data"), "");
   server again{dir};
-  EXPECT_EQ(ok(again.call("show", json::array({run})))["state"], "done");
+  EXPECT_EQ(state_of(again, run), "done");
 }
 
 TEST(up, stops_at_once_at_a_second_signal) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
   server uut{dir};
-  const auto run = ok(uut.call(
-      "push",
-      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 60'000)}}})))["run"]
-                       .get<std::string>();
-  test::eventually(20s,
-                   [&] { return ok(uut.call("show", json::array({run})))["state"] == "running"; });
+  const auto run = push_spin(uut, dir, 60'000);
+  test::eventually(20s, [&] { return state_of(uut, run) == "running"; });
   ::kill(uut.pid(), SIGTERM);
   test::eventually(5s, [&] { return uut.log().find("process.draining") != std::string::npos; });
   EXPECT_EQ(uut.stop(SIGTERM, 15s), 0);
@@ -289,12 +286,8 @@ TEST(up, ends_at_its_hard_deadline_when_an_actor_hangs) {
   test::eventually(
       20s, [&] { return ok(uut.call("workers", json::array(), true)).at(0)["state"] == "free"; });
   ::kill(helpers.front(), SIGSTOP);  // A zone's actor now waits for its answer for ever.
-  const auto run = ok(uut.call(
-      "push",
-      json::array({"o", "r", sha, {{"source", test::make_package(dir, "spin", 50)}}})))["run"]
-                       .get<std::string>();
-  test::eventually(20s,
-                   [&] { return ok(uut.call("show", json::array({run})))["state"] != "queued"; });
+  const auto run = push_spin(uut, dir, 50);
+  test::eventually(20s, [&] { return state_of(uut, run) != "queued"; });
   EXPECT_EQ(uut.stop(SIGTERM, 15s), 70);
   EXPECT_NE(uut.log().find("process.hard_exit"), std::string::npos);
   ::kill(helpers.front(), SIGCONT);
