@@ -152,6 +152,27 @@ public:
             (broken == 0 ? "" : " → with the cause gone, `ntrace enroll UUID` tries one at once"));
   }
 
+  /// The tunnel relies on its SSH library to find changed bytes. Debian's found none with AES-GCM
+  /// before this version (CVE-2026-59847).
+  void ssh_library() {
+    constexpr const char* sound = "0.10.6-0+deb12u3";
+    const auto asked = [](std::vector<std::string> argv) {
+      subprocess_spec spec;
+      spec.argv = std::move(argv);
+      auto done = run_subprocess(spec);
+      return done && done->ok() ? std::optional{done->out} : std::nullopt;
+    };
+    const auto version = asked({"dpkg-query", "-W", "-f=${Version}", "libssh-4"});
+    if (!version || version->empty())
+      return;  // Not from a package of Debian: there is nothing to compare.
+    const bool is_sound = asked({"dpkg", "--compare-versions", *version, "ge", sound}).has_value();
+    add(is_sound ? "ok" : "degraded", "libssh",
+        *version + (is_sound ? " finds changed bytes of a tunnel"
+                             : " takes changed bytes of a tunnel for whole ones (CVE-2026-59847) → "
+                               "apt-get update && apt-get install libssh-4, with "
+                               "bookworm-security among apt's sources"));
+  }
+
   const std::vector<finding>& findings() const { return findings_; }
   bool can_run() const {
     return std::none_of(findings_.begin(), findings_.end(),
@@ -289,6 +310,7 @@ int doctor(const std::string& role, const std::string& data, const server_flags&
     all.zones();
     all.oci_zones();
     all.running_runner(runner);
+    all.ssh_library();
   }
   if (role != "runner") {
     all.journal();
