@@ -3,8 +3,6 @@
 #include <netdb.h>
 #include <poll.h>
 
-#include <cstring>
-
 #include "config/backoff.hpp"
 #include "config/gauges.hpp"
 
@@ -16,23 +14,6 @@ constexpr backoff_policy between_tries{milliseconds{200}, milliseconds{2000}};
 constexpr std::size_t names_max = 256;
 
 }  // namespace
-
-int ask_resolver(const std::string& host, std::uint16_t port, socket_addresses& out) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
-      code != 0)
-    return code;
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
-  for (const auto* at = found; at != nullptr; at = at->ai_next) {
-    auto& one = out.emplace_back();
-    one.size = at->ai_addrlen;
-    std::memcpy(&one.value, at->ai_addr, at->ai_addrlen);
-  }
-  return 0;
-}
 
 result<socket_addresses> name_lookup::find(const std::string& host, std::uint16_t port,
                                            const cancellation& stop) {
@@ -47,9 +28,12 @@ result<socket_addresses> name_lookup::find(const std::string& host, std::uint16_
     return e->value;
   }
   const auto e = std::make_shared<entry>();
-  if (entries_.size() < names_max) entries_[what] = e;
+  if (entries_.size() < names_max)
+    entries_[what] = e;
+  else
+    ++gauges::value("egress_lookups_not_kept");
   lock.unlock();
-  auto value = look_up(what, stop);
+  auto value = ask(what, stop);
   lock.lock();
   e->is_found = true;
   e->value = value;
@@ -59,11 +43,11 @@ result<socket_addresses> name_lookup::find(const std::string& host, std::uint16_
   return value;
 }
 
-result<socket_addresses> name_lookup::look_up(const key& what, const cancellation& stop) {
+result<socket_addresses> name_lookup::ask(const key& what, const cancellation& stop) {
   const auto& [host, port] = what;
   for (unsigned retry = 0;; ++retry) {
     socket_addresses out;
-    const int code = ask_(host, port, out);
+    const int code = ask_({host, port}, 0, out);
     if (code == 0) return out;
     const bool is_over = code != EAI_AGAIN || retry + 1 == tries_max || stop.is_raised();
     if (is_over)

@@ -1,8 +1,6 @@
 #pragma once
 // Looks up names for many threads. A package manager opens tens of connections to one registry at
 // once; a small resolver answers so many questions with "try again".
-#include <sys/socket.h>
-
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -14,26 +12,17 @@
 #include "config/cancellation.hpp"
 #include "config/clock.hpp"
 #include "config/random.hpp"
-#include "config/result.hpp"
+#include "net/socket.hpp"
 
 namespace ntrace::net {
-
-struct socket_address {
-  sockaddr_storage value{};
-  socklen_t size = 0;
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&value); }
-};
-using socket_addresses = std::vector<socket_address>;
-
-/// Asks the system; a code of getaddrinfo(3), 0 with addresses in `out`. Blocks.
-int ask_resolver(const std::string& host, std::uint16_t port, socket_addresses& out);
 
 /// Thread-safe. Who asks for a name that is being looked up waits for that answer; what was found
 /// is kept for a moment.
 class name_lookup {
 public:
-  using resolver = std::function<int(const std::string&, std::uint16_t, socket_addresses&)>;
-  explicit name_lookup(milliseconds kept_for = milliseconds{10'000}, resolver ask = ask_resolver)
+  /// As net::look_up.
+  using resolver = std::function<int(const host_port&, int flags, socket_addresses&)>;
+  explicit name_lookup(milliseconds kept_for = milliseconds{10'000}, resolver ask = look_up)
       : kept_for_{kept_for}, ask_{std::move(ask)} {}
 
   /// The addresses of `host`, for connections to `port`. A resolver that says "try again" is asked
@@ -48,7 +37,7 @@ private:
     time_point until{};
   };
   using key = std::pair<std::string, std::uint16_t>;
-  result<socket_addresses> look_up(const key& what, const cancellation& stop);
+  result<socket_addresses> ask(const key& what, const cancellation& stop);
   milliseconds wait_before(unsigned retry);
 
   milliseconds kept_for_;

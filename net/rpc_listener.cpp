@@ -150,17 +150,20 @@ void rpc_listener::look(int timeout_ms) {
 
 void rpc_listener::watch_door(bool wanted) {
   if (wanted == takes_connections_) return;
-  takes_connections_ = wanted;
-  if (wanted)
-    add(ready_.get(), door_id, door_.get(), EPOLLIN);
-  else
-    ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, door_.get(), nullptr);
+  // What cannot be watched now is tried again by the next sweep.
+  takes_connections_ = wanted && add(ready_.get(), door_id, door_.get(), EPOLLIN);
+  if (!wanted) ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, door_.get(), nullptr);
 }
 
 void rpc_listener::take_connections() {
   static auto &connections = gauges::value("rpc_connections"),
               &refused = gauges::value("rpc_connections_refused"),
               &failures = gauges::value("rpc_accept_failures");
+  const auto count_failure = [&](int why) {
+    ++failures;
+    log::error("rpc.accept_failed",
+               {{"connections", peers_.size()}, {"reason", std::generic_category().message(why)}});
+  };
   for (;;) {
     sockaddr_storage from{};
     socklen_t size = sizeof from;
@@ -172,9 +175,7 @@ void rpc_listener::take_connections() {
       if (errno == ECONNABORTED || errno == EPROTO || errno == EPERM || errno == EINTR) continue;
       // For want of descriptors or memory. They wait in the backlog until the next sweep: asking at
       // once would turn in a circle.
-      ++failures;
-      log::error("rpc.accept_failed", {{"connections", peers_.size()},
-                                       {"reason", std::generic_category().message(errno)}});
+      count_failure(errno);
       watch_door(false);
       return;
     }
@@ -184,7 +185,10 @@ void rpc_listener::take_connections() {
     }
     tune(fd.get());
     const auto id = next_peer_++;
-    if (!add(ready_.get(), id, fd.get(), EPOLLIN)) continue;
+    if (!add(ready_.get(), id, fd.get(), EPOLLIN)) {
+      count_failure(errno);
+      continue;
+    }
     auto& p = peers_[id];
     p.fd = std::move(fd);
     p.address = host_of(from, size);

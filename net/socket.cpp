@@ -45,20 +45,31 @@ bool send_all(int fd, std::string_view data, milliseconds deadline) {
   return true;
 }
 
-namespace {
-
-using addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
-
-result<addresses> resolve(const host_port& at, int flags) {
+int look_up(const host_port& name, int flags, socket_addresses& out) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV | flags;
   addrinfo* found = nullptr;
   if (const int code =
-          ::getaddrinfo(at.host.c_str(), std::to_string(at.port).c_str(), &hints, &found);
+          ::getaddrinfo(name.host.c_str(), std::to_string(name.port).c_str(), &hints, &found);
       code != 0)
+    return code;
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses{found, &::freeaddrinfo};
+  for (const auto* at = found; at != nullptr; at = at->ai_next) {
+    auto& one = out.emplace_back();
+    one.size = at->ai_addrlen;
+    std::memcpy(&one.value, at->ai_addr, at->ai_addrlen);
+  }
+  return 0;
+}
+
+namespace {
+
+result<socket_addresses> resolve(const host_port& at, int flags) {
+  socket_addresses out;
+  if (const int code = look_up(at, flags, out); code != 0)
     return fail(ec::unreachable, "cannot resolve " + at.host + ": " + gai_strerror(code));
-  return addresses{found, &::freeaddrinfo};
+  return out;
 }
 
 }  // namespace
@@ -67,10 +78,10 @@ result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
   const auto found = resolve(to, 0);
   if (!found) return fail(found.error());
   int last_errno = ETIMEDOUT;
-  for (const auto* at = found->get(); at != nullptr; at = at->ai_next) {
-    unique_fd fd{::socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  for (const auto& at : *found) {
+    unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     if (!fd) continue;
-    if (::connect(fd.get(), at->ai_addr, at->ai_addrlen) != 0) {
+    if (::connect(fd.get(), at.get(), at.size) != 0) {
       last_errno = errno;
       if (errno != EINPROGRESS || !wait_ready(fd.get(), true, deadline)) continue;
       socklen_t size = sizeof last_errno;
@@ -100,11 +111,11 @@ std::optional<sockaddr_in> numeric_address(const host_port& at) {
 result<unique_fd> listen_tcp(const host_port& at, int backlog) {
   const auto found = resolve(at, AI_PASSIVE);
   if (!found) return fail(found.error());
-  const auto& to = **found;
-  unique_fd fd{::socket(to.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  const auto& to = found->front();
+  unique_fd fd{::socket(to.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   const int one = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-      ::bind(fd.get(), to.ai_addr, to.ai_addrlen) != 0 || ::listen(fd.get(), backlog) != 0) {
+      ::bind(fd.get(), to.get(), to.size) != 0 || ::listen(fd.get(), backlog) != 0) {
     const int why = errno;
     const auto owner = why == EADDRINUSE ? port_owner(at.port) : "";
     return fail(ec::unreachable,

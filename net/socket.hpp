@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/cancellation.hpp"
 #include "config/clock.hpp"
@@ -11,6 +12,17 @@
 #include "config/settings.hpp"
 
 namespace ntrace::net {
+
+struct socket_address {
+  sockaddr_storage value{};
+  socklen_t size = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&value); }
+};
+using socket_addresses = std::vector<socket_address>;
+
+/// Asks the system once; a code of getaddrinfo(3), 0 with addresses in `out`. Blocks. `flags`: its
+/// ai_flags.
+int look_up(const host_port& name, int flags, socket_addresses& out);
 
 /// Connects within `deadline`, trying every address. ec::unreachable names the address and cause.
 result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline);

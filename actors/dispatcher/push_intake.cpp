@@ -2,7 +2,7 @@
 
 #include <caf/send.hpp>
 
-#include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "actors/dispatcher/intake_fsm.hpp"

@@ -288,6 +288,8 @@ TEST_F(egress_test, lets_one_that_does_not_read_hold_up_nobody) {
 }
 
 TEST_F(egress_test, lets_connections_above_its_bound_wait_until_one_ends) {
+  auto& waits = gauges::value("egress_waits_full");
+  const auto before = waits.load();
   upstream server{echo};
   egress_options options;
   options.connections_max = 3;
@@ -297,8 +299,7 @@ TEST_F(egress_test, lets_connections_above_its_bound_wait_until_one_ends) {
     held.push_back(say(connect_to("localhost", server.port())));
     EXPECT_EQ(read_some(held.back().get(), established.size()), established);
   }
-  auto& waits = gauges::value("egress_waits_full");
-  test::eventually(10s, [&] { return waits > 0; });
+  test::eventually(10s, [&] { return waits > before; });
   const auto late = say(connect_to("localhost", server.port()));
   EXPECT_FALSE(wait_ready(late.get(), false, 100ms)) << "neither served nor closed";
   held.pop_front();
@@ -306,6 +307,8 @@ TEST_F(egress_test, lets_connections_above_its_bound_wait_until_one_ends) {
 }
 
 TEST_F(egress_test, ends_at_once_while_it_is_full) {
+  auto& waits = gauges::value("egress_waits_full");
+  const auto before = waits.load();
   upstream server{echo};
   egress_options options;
   options.connections_max = 1;
@@ -313,6 +316,7 @@ TEST_F(egress_test, ends_at_once_while_it_is_full) {
   const auto held = say(connect_to("localhost", server.port()));
   EXPECT_EQ(read_some(held.get(), established.size()), established);
   const auto late = say(connect_to("localhost", server.port()));
+  test::eventually(10s, [&] { return waits > before; });
   proxy_.reset();
   EXPECT_EQ(read_to_end(late.get()), "");
 }

@@ -159,6 +159,22 @@ TEST(profile, runs_as_an_ordinary_user_as_far_as_the_kernel_allows) {
   EXPECT_EQ(as_nobody({"zone", "create"}).exit_code, 0);
 }
 
+TEST(doctor, names_an_ssh_library_that_finds_no_changed_bytes) {
+  const scratch dir;
+  const auto said = [&](const std::string& version) {
+    const auto stub = dir.file("dpkg-query", "#!/bin/sh\nprintf %s '" + version + "'\n");
+    std::filesystem::permissions(stub, std::filesystem::perms::owner_all);
+    subprocess_spec spec;
+    spec.argv = {"sh", "-c",       "PATH=\"$1:$PATH\" exec \"$2\" doctor runner --data \"$1\"",
+                 "sh", dir.path(), program_path()};
+    return ok(run_subprocess(spec)).out;
+  };
+  EXPECT_NE(said("0.10.6-0+deb12u2").find("degraded  libssh       0.10.6-0+deb12u2 takes changed"),
+            std::string::npos);
+  EXPECT_NE(said("0.10.6-0+deb12u3").find("ok        libssh       0.10.6-0+deb12u3 finds"),
+            std::string::npos);
+}
+
 TEST(egress, refuses_what_the_list_does_not_name_and_says_how_to_allow_it) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;

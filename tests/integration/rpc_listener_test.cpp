@@ -1,6 +1,5 @@
 // A port of the line protocol with real sockets.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
 
 #include <future>
@@ -153,10 +152,7 @@ TEST(rpc_listener, takes_later_who_came_while_it_had_no_descriptors_left) {
   auto& failures = gauges::value("rpc_accept_failures");
   const auto before = failures.load();
   const unique_fd late{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_port = htons(w.uut->port());
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const auto at = numeric_address({"127.0.0.1", w.uut->port()}).value();
   {
     const few_descriptors none;
     ASSERT_EQ(::connect(late.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);

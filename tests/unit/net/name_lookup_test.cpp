@@ -26,7 +26,7 @@ struct resolver_of {
   cancellation stop;
 
   name_lookup lookup(milliseconds kept_for = 10s) {
-    return name_lookup{kept_for, [this](const std::string&, std::uint16_t, socket_addresses& out) {
+    return name_lookup{kept_for, [this](const host_port&, int, socket_addresses& out) {
                          out.resize(1);
                          return codes.at(std::min(asked++, codes.size() - 1));
                        }};
@@ -38,7 +38,7 @@ struct resolver_of {
 TEST(name_lookup, asks_once_for_all_that_ask_at_once) {
   std::atomic<int> asked = 0, others = 0;
   std::promise<void> is_asked, answer;
-  name_lookup uut{10s, [&](const std::string&, std::uint16_t, socket_addresses& out) {
+  name_lookup uut{10s, [&](const host_port&, int, socket_addresses& out) {
                     if (++asked == 1) is_asked.set_value();
                     answer.get_future().wait();
                     out.resize(1);
