@@ -233,6 +233,7 @@ TEST(flame_graph, works_in_a_real_browser_as_svg_and_html) {
     EXPECT_TRUE(got["fragment"].get<bool>() && got["full_width"].get<bool>() &&
                 got["zoomed_by_key"].get<bool>())
         << seen.out;
+    EXPECT_EQ(got["above_the_clicked"], "node (1000 samples, 100.0%)") << seen.out;
     EXPECT_EQ(got["matched"], "Matched: 70.0%");
     EXPECT_EQ(got["hits"], 1);
     EXPECT_EQ(got["hits_after_escape"], 0);

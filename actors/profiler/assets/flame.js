@@ -99,16 +99,20 @@
   }
 
   let current = frames[0];
-  function focus(f) {
-    if (!f) return;
+  function become_current(f) {
     current.g.removeAttribute("tabindex");
     current = f;
     f.g.setAttribute("tabindex", "0");
+  }
+  function focus(f) {
+    if (!f) return;
+    become_current(f);
     f.g.focus();
   }
   for (const f of frames) {
     f.g.addEventListener("mouseenter", () => { details.textContent = f.label; });
-    f.g.addEventListener("focus", () => { details.textContent = f.label; });
+    // A click gives a frame the focus as well, and the arrow keys go on from there.
+    f.g.addEventListener("focus", () => { details.textContent = f.label; become_current(f); });
     f.g.addEventListener("click", () => zoom(f));
   }
   frames[0].g.setAttribute("tabindex", "0");
