@@ -89,9 +89,9 @@ void add_push(CLI::App& app, outcome& out) {
   auto* sub = app.add_subcommand("push", "Push a commit durably; prints the run's id");
   auto a = std::make_shared<push_args>();
   a->server.add(sub, "dispatcher", "127.0.0.1:9181");
-  sub->add_option("OWNER", a->owner)->required();
-  sub->add_option("REPO", a->repo)->required();
-  sub->add_option("SHA", a->sha)->required();
+  sub->add_option("OWNER", a->owner, "whose repository it is")->required();
+  sub->add_option("REPO", a->repo, "the repository's name")->required();
+  sub->add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits")->required();
   sub->add_option("--key", a->key, "idempotency key: the same key gives the same run");
   sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
   sub->add_option("--priority", a->priority, "-100 to 100, higher goes first");

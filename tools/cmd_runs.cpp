@@ -163,15 +163,15 @@ void add_runs(CLI::App& app, outcome& out) {
     if (with_run) sub->add_option("RUN", a->run, "the run's id")->required();
     if (std::string_view{name} == "runs") {
       sub->add_option("--repo", a->repo, "OWNER/REPO");
-      sub->add_option("--state", a->state)
+      sub->add_option("--state", a->state, "only runs in this state")
           ->check(CLI::IsMember(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
       sub->add_option("--since", a->since_ms, "milliseconds since 1970");
-      sub->add_option("--limit", a->limit)->check(CLI::Range(1, 1000))->capture_default_str();
+      sub->add_option("--limit", a->limit, "at most so many")->check(CLI::Range(1, 1000))->capture_default_str();
     }
     if (std::string_view{name} == "logs") {
       sub->add_flag("-f,--follow", a->follow, "go on until the run has ended");
-      sub->add_option("--stream", a->stream)
+      sub->add_option("--stream", a->stream, "only this one")
           ->check(CLI::IsMember({"stdout", "stderr", "events", "result"}));
     }
     sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });

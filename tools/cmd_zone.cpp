@@ -215,17 +215,17 @@ void add_zone(CLI::App& app, outcome& out) {
   add("list", "The zones there are", false, list);
   {
     auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true, snapshot);
-    sub->add_option("NAME", a->name)->capture_default_str();
+    sub->add_option("NAME", a->name, "the snapshot's name")->capture_default_str();
   }
   {
     auto [sub, a] =
         add("rollback", "Go back to a snapshot; newer ones are deleted", true, rollback);
-    sub->add_option("NAME", a->name)->capture_default_str();
+    sub->add_option("NAME", a->name, "the snapshot's name")->capture_default_str();
   }
   {
     auto [sub, a] = add("delete-snapshot", "Delete a snapshot that nothing is stacked on", true,
                         delete_snapshot);
-    sub->add_option("NAME", a->name)->required();
+    sub->add_option("NAME", a->name, "the snapshot's name")->required();
   }
   {
     auto [sub, a] = add("exec", "Run a command in the zone as the job's user", true, exec);

@@ -38,6 +38,7 @@ void add_provision(CLI::App& app, outcome& out);
 void add_shell(CLI::App& app, outcome& out);
 void add_top(CLI::App& app, outcome& out);
 void add_chaos(CLI::App& app, outcome& out);
+void add_completion(CLI::App& app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {

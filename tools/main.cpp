@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   add_shell(app, out);
   add_top(app, out);
   add_chaos(app, out);
+  add_completion(app, out);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -1,0 +1,38 @@
+#pragma once
+// The program's commands and options as plain data, for what is made of them: shell completion and
+// man pages.
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace ntrace::tools {
+
+/// An option, flag or positional argument.
+struct argument {
+  std::vector<std::string> names;    ///< "-o", "--output"; of a positional its one name: "RUN".
+  std::string value;                 ///< What it takes: "TEXT", "FLOAT"; empty for a flag.
+  std::vector<std::string> choices;  ///< All values it takes, where they are few.
+  std::string text;                  ///< One line of help.
+  std::string group;                 ///< The heading that it stands under in --help.
+  std::string fallback;              ///< Empty when there is none.
+  std::string variable;              ///< The environment variable that sets it, or empty.
+  bool is_required = false, is_repeated = false;
+};
+
+struct command {
+  std::string path;  ///< "ntrace", "ntrace journal", "ntrace journal check".
+  std::string text;
+  std::vector<argument> options, positionals;
+  std::vector<command> commands;
+
+  /// The last word of the path.
+  std::string name() const;
+};
+
+/// All but what --help does not show.
+command read_command(const CLI::App& app, const std::string& parent = "");
+
+}  // namespace ntrace::tools
