@@ -20,13 +20,13 @@ void unique_fd::reset() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
-result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
-  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!fd) return fail(io_error("open", path, errno));
+namespace {
+
+result<std::string> read_to_end(int fd, const std::string& path, std::size_t bytes_max) {
   std::string out;
   char block[65536];
   for (;;) {
-    const auto n = ::read(fd.get(), block, sizeof block);
+    const auto n = ::read(fd, block, sizeof block);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail(io_error("read", path, errno));
     if (n == 0) return out;
@@ -34,6 +34,34 @@ result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
     if (out.size() > bytes_max)
       return fail(ec::io, "read " + path + ": longer than " + std::to_string(bytes_max) + " bytes");
   }
+}
+
+}  // namespace
+
+result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
+  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!fd) return fail(io_error("open", path, errno));
+  return read_to_end(fd.get(), path, bytes_max);
+}
+
+result<std::string> read_secret(const std::string& path, std::size_t bytes_max,
+                                unsigned forbidden) {
+  // A named pipe would keep the open waiting for its other end.
+  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (!fd) return fail(io_error("open", path, errno));
+  struct stat s {};
+  if (::fstat(fd.get(), &s) != 0) return fail(io_error("fstat", path, errno));
+  const auto unsafe = [&](const std::string& why) {
+    return fail(ec::bad_config, path + " holds a secret, and " + why);
+  };
+  if (!S_ISREG(s.st_mode)) return unsafe("must be a regular file");
+  if (s.st_uid != 0 && s.st_uid != ::geteuid())
+    return unsafe("belongs to user " + std::to_string(s.st_uid) + ": `chown " +
+                  std::to_string(::geteuid()) + " " + path + "`");
+  if ((s.st_mode & forbidden) != 0)
+    return unsafe("others may read or change it: `chmod " +
+                  std::string{(forbidden & 040) != 0 ? "600 " : "640 "} + path + "`");
+  return read_to_end(fd.get(), path, bytes_max);
 }
 
 result<void> write_file_durably(const std::string& path, std::string_view content, int mode) {

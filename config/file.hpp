@@ -28,6 +28,12 @@ private:
 /// The file's bytes; ec::io when it cannot be read or is longer than `bytes_max`.
 result<std::string> read_file(const std::string& path, std::size_t bytes_max = 64u << 20);
 
+/// The bytes of a file with a secret: a regular one, of root or of this process's user, without any
+/// of the `forbidden` bits in its mode (chmod(2)). ec::bad_config says what to do about it, ec::io
+/// when it cannot be read or is longer than `bytes_max`.
+result<std::string> read_secret(const std::string& path, std::size_t bytes_max = 4096,
+                                unsigned forbidden = 027);
+
 /// Replaces the file so that after a crash either the old or the new content is there whole:
 /// temporary file, fsync, rename, fsync of the folder.
 result<void> write_file_durably(const std::string& path, std::string_view content, int mode = 0600);

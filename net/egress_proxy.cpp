@@ -114,7 +114,8 @@ result<std::string> egress_proxy::shared::read_head(int client, std::string& res
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
     if (left.count() <= 0 || !wait_ready(client, false, left, &stop))
-      return fail(ec::timed_out, "no whole request head in time");
+      return head.empty() ? fail(ec::connection_lost, "no request in time")
+                          : fail(ec::timed_out, "no whole request head in time");
     const auto n = ::recv(client, block, sizeof block, 0);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return fail(ec::connection_lost, "closed before a request");
@@ -218,7 +219,14 @@ void egress_proxy::shared::serve(unique_fd client) {
     report(told);
   };
   const auto head = read_head(client.get(), early);
-  if (!head) return;  // A connection without a request is nothing to report.
+  if (!head) {
+    // A connection without a request is nothing to report.
+    if (head.error().code == ec::connection_lost) return;
+    const bool is_late = head.error().code == ec::timed_out;
+    answer(client.get(), is_late ? "408 Request Timeout" : "431 Request Header Fields Too Large",
+           head.error().message);
+    return done(head.error());
+  }
   const auto request = parse_proxy_head(*head);
   if (!request) {
     answer(client.get(), "400 Bad Request", request.error().message);

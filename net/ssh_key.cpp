@@ -1,12 +1,11 @@
 #include "net/ssh_key.hpp"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <memory>
 
 #include "config/file.hpp"
@@ -53,25 +52,12 @@ result<private_key> parse_private_key(std::string_view text, const std::string& 
 }
 
 result<private_key> read_private_key(const std::string& path) {
-  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (!fd)
-    return bad_key(path, errno == ENOENT
-                             ? "there is no such file; make it with `ntrace tunnel keygen`"
-                             : io_error("open", path, errno).message);
-  struct stat s {};
-  if (::fstat(fd.get(), &s) != 0) return bad_key(path, io_error("fstat", path, errno).message);
-  if (!S_ISREG(s.st_mode)) return bad_key(path, "it is not a regular file");
-  if (s.st_uid != 0 && s.st_uid != ::geteuid())
-    return bad_key(path, "it belongs to user " + std::to_string(s.st_uid) + ": `chown " +
-                             std::to_string(::geteuid()) + " " + path + "`");
-  if ((s.st_mode & 077) != 0)
-    return bad_key(path, "others may read or write it: `chmod 600 " + path + "`");
-  if (s.st_size > static_cast<off_t>(key_bytes_max))
-    return bad_key(path, "it is too long for a key");
-  std::string text(static_cast<std::size_t>(s.st_size), '\0');
-  if (!read_all(fd.get(), text.data(), text.size()))
-    return bad_key(path, io_error("read", path, errno).message);
-  return parse_private_key(text, path);
+  if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT)
+    return bad_key(path, "there is no such file; make it with `ntrace tunnel keygen`");
+  // As ssh(1): a key is for its user alone.
+  const auto text = read_secret(path, key_bytes_max, 077);
+  if (!text) return bad_key(path, text.error().message);
+  return parse_private_key(*text, path);
 }
 
 result<key_pair> make_ed25519_key(const std::string& comment) {

@@ -167,7 +167,9 @@ void add_runs(CLI::App& app, outcome& out) {
           ->check(CLI::IsMember(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
       sub->add_option("--since", a->since_ms, "milliseconds since 1970");
-      sub->add_option("--limit", a->limit, "at most so many")->check(CLI::Range(1, 1000))->capture_default_str();
+      sub->add_option("--limit", a->limit, "at most so many")
+          ->check(CLI::Range(1, 1000))
+          ->capture_default_str();
     }
     if (std::string_view{name} == "logs") {
       sub->add_flag("-f,--follow", a->follow, "go on until the run has ended");

@@ -131,7 +131,7 @@ result<caf::actor> spawn_webhook(caf::actor_system& system, const webhook_option
                                  const caf::actor& dispatcher) {
   std::string secret;
   if (!options.secret_file.empty()) {
-    auto text = read_file(options.secret_file);
+    auto text = read_secret(options.secret_file);
     if (!text) return fail(text.error());
     secret = text->substr(0, text->find_last_not_of(" \r\n") + 1);
     if (secret.empty())

@@ -47,7 +47,7 @@ result<net::ssh_session_options> session_options(const tunnel_settings& from) {
     if (from.passphrase_file.empty())
       return fail(ec::bad_key, "the key " + from.key_file +
                                    " is encrypted: give tunnel_passphrase_file, or use another");
-    const auto text = read_file(from.passphrase_file, 4096);
+    const auto text = read_secret(from.passphrase_file);
     if (!text) return fail(ec::bad_key, text.error().message);
     out.passphrase = text->substr(0, text->find_last_not_of("\r\n") + 1);
   }

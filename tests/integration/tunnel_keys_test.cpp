@@ -71,7 +71,7 @@ TEST(tunnel, logs_in_with_an_ecdsa_key_and_with_an_encrypted_one) {
   made(encrypted, "ed25519", "open sesame");
   encrypted.start().wait_for("parked");
   EXPECT_NE(encrypted.status().value("why", "").find("tunnel_passphrase_file"), std::string::npos);
-  encrypted.settings.passphrase_file = encrypted.dir.file("passphrase", "open sesame\n");
+  encrypted.settings.passphrase_file = encrypted.dir.secret("passphrase", "open sesame\n");
   encrypted.start().wait_for("up");
 }
 

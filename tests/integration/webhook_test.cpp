@@ -60,7 +60,7 @@ TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
 
 TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
   const test::scratch dir;
-  dir.file("secret", "Jefe\n");
+  dir.secret("secret", "Jefe\n");
   const int port = test::server::free_port();
   test::server uut{
       dir,
@@ -73,6 +73,17 @@ TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
                   "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"}),
             "payload:invalid 400");
   EXPECT_EQ(uut.stop(), 0);
+}
+
+TEST(webhook_program, refuses_a_secret_that_others_can_read) {
+  const test::scratch dir;
+  std::filesystem::permissions(dir.file("secret", "Jefe\n"), std::filesystem::perms{0644});
+  const auto at = [] { return "127.0.0.1:" + std::to_string(test::server::free_port()); };
+  const auto refused =
+      test::run_ntrace({"dispatcher", "--data", dir / "data", "--dispatcher", at(), "--webhook",
+                        at(), "--webhook-secret-file", dir / "secret"});
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_NE(refused.err.find("chmod 640"), std::string::npos) << refused.err;
 }
 
 TEST(webhook_program, refuses_to_be_reached_from_outside_without_a_secret) {

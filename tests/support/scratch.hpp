@@ -32,6 +32,13 @@ public:
     std::ofstream{to, std::ios::binary} << content;
     return to;
   }
+  /// The same for its user alone.
+  std::string secret(const std::string& name, const std::string& content) const {
+    const auto to = file(name, content);
+    std::filesystem::permissions(
+        to, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    return to;
+  }
 
 private:
   std::string path_;

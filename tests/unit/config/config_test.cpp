@@ -1,8 +1,11 @@
 // Settings, ids, logs, backoff, digests.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/backoff.hpp"
 #include "config/digest.hpp"
+#include "config/file.hpp"
 #include "config/ids.hpp"
 #include "config/log.hpp"
 #include "config/settings.hpp"
@@ -189,4 +192,34 @@ TEST(write_file_durably, replaces_whole_and_leaves_no_temporary_file) {
   EXPECT_EQ(test::ok(read_file(dir / "f")), "two");
   EXPECT_NE(::access((dir / "f.new").c_str(), F_OK), 0);
   EXPECT_EQ(code_of(write_file_durably(dir / "no/such/f", "x")), ec::io);
+}
+
+TEST(read_secret, takes_a_file_that_others_cannot_read) {
+  const test::scratch dir;
+  EXPECT_EQ(test::ok(read_secret(dir.secret("one", "Jefe"))), "Jefe");
+  std::filesystem::permissions(dir / "one", std::filesystem::perms{0640});
+  EXPECT_EQ(test::ok(read_secret(dir / "one")), "Jefe") << "a group of its own is usual";
+}
+
+TEST(read_secret, refuses_what_is_not_safe_and_names_the_mend) {
+  const test::scratch dir;
+  const auto why = [&](const std::string& path, unsigned forbidden = 027) {
+    const auto read = read_secret(path, 4, forbidden);
+    return read ? "read: " + *read : to_string(read.error());
+  };
+  dir.secret("one", "Jefe");
+  for (const auto mode : {0644, 0660, 0604}) {
+    std::filesystem::permissions(dir / "one", std::filesystem::perms(mode));
+    EXPECT_NE(why(dir / "one").find("chmod 640 " + (dir / "one")), std::string::npos) << mode;
+  }
+  std::filesystem::permissions(dir / "one", std::filesystem::perms{0640});
+  EXPECT_NE(why(dir / "one", 077).find("chmod 600 " + (dir / "one")), std::string::npos);
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown((dir / "one").c_str(), 65'534, 0), 0);
+    EXPECT_NE(why(dir / "one").find("chown 0 " + (dir / "one")), std::string::npos);
+  }
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  EXPECT_NE(why(dir / "pipe").find("regular file"), std::string::npos);
+  EXPECT_EQ(code_of(read_secret(dir.secret("long", "12345"), 4)), ec::io);
+  EXPECT_EQ(code_of(read_secret(dir / "none")), ec::io);
 }
