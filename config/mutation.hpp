@@ -4,7 +4,7 @@
 
 namespace ntrace {
 
-/// Up to 30 numbered as in docs/simulator.md, "Planted bugs".
+/// Numbered as in docs/simulator.md, "Planted bugs".
 enum class mutation {
   none = 0,
   ack_before_commit = 1,
@@ -30,6 +30,7 @@ enum class mutation {
   recovery_does_not_wait = 21,
   push_not_given_to_queue = 22,
   first_outcome_for_all = 23,
+  port_forgets_its_peers = 24,
   // Orders that lose pushes: docs/protocol.md, P1 to P11. P4 is pending_counter_leaks.
   handed_is_given_for_good = 31,
   unbegun_job_is_nobodys = 32,

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include "config/gauges.hpp"
@@ -24,6 +25,8 @@ constexpr std::size_t read_bytes = 64u << 10;
 constexpr auto sweep_every = std::chrono::seconds{5};
 // Ids of epoll that are no peer's.
 constexpr peer_id door_id = 0, tasks_id = ~peer_id{0};
+/// Of the process: who asks a port that was started again is nobody that the one before it knew.
+std::atomic<peer_id> next_peer{1};
 
 std::uint16_t port_of(int fd) {
   sockaddr_storage at{};
@@ -68,6 +71,7 @@ result<std::unique_ptr<rpc_listener>> rpc_listener::open(const host_port& at) {
   std::unique_ptr<rpc_listener> out{new rpc_listener};
   out->door_ = std::move(*door);
   out->port_ = port_of(out->door_.get());
+  out->first_peer_ = next_peer;
   out->ready_ = unique_fd{::epoll_create1(EPOLL_CLOEXEC)};
   if (!out->ready_ || out->tasks_->fd() < 0 ||
       !add(out->ready_.get(), tasks_id, out->tasks_->fd(), EPOLLIN))
@@ -184,7 +188,7 @@ void rpc_listener::take_connections() {
       continue;
     }
     tune(fd.get());
-    const auto id = next_peer_++;
+    const auto id = next_peer++;
     if (!add(ready_.get(), id, fd.get(), EPOLLIN)) {
       count_failure(errno);
       continue;

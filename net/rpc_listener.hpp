@@ -39,6 +39,8 @@ public:
   rpc_listener& operator=(const rpc_listener&) = delete;
 
   std::uint16_t port() const { return port_; }
+  /// No peer of this listener has a lower number, and each of an earlier one at this address has.
+  peer_id first_peer() const { return first_peer_; }
   /// From any thread, and for longer than the listener lives: work for its thread, which is dropped
   /// once that has ended.
   const std::shared_ptr<task_queue>& tasks() const { return tasks_; }
@@ -81,7 +83,7 @@ private:
   std::shared_ptr<task_queue> tasks_ = std::make_shared<task_queue>();
   rpc_service* service_ = nullptr;
   std::map<peer_id, peer> peers_;
-  peer_id next_peer_ = 1;
+  peer_id first_peer_ = 0;
   bool takes_connections_ = false;
   time_point next_sweep_{};
   busy_poll poll_{std::thread::hardware_concurrency()};

@@ -332,6 +332,12 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         if (self->state.fsm)
           perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
       },
+      [self](const rpc::port_opened& port) {
+        for (const auto& [promise, c] : self->state.early)
+          if (c.peer < port.first) self->state.gone_early.push_back(c.peer);
+        if (self->state.fsm)
+          perform(self, self->state.fsm->on_port_opened(now_of(self), port.first));
+      },
       [self](supervision::wait_atom) -> caf::result<caf::ok_atom> {
         if (self->state.is_ready || self->state.takes_pushes) return caf::ok_atom::value;
         self->state.waiting.push_back(self->make_response_promise());

@@ -18,7 +18,8 @@ struct dispatcher_parts {
   caf::actor root;     ///< Façade of the root supervisor, for `tree`.
 };
 
-/// Serves `call` (docs/protocol.md, "Dispatcher") but for `push` (push_intake), `peer_gone`, and
+/// Serves `call` (docs/protocol.md, "Dispatcher") but for `push` (push_intake), `peer_gone`,
+/// `port_opened`, and
 ///   (stop)         → this process ends soon: take no new work
 ///   (idle)         → number of attempts that are held
 ///   (wait)         → ok once it knows what the journal holds; it ends when that cannot be read

@@ -17,6 +17,11 @@ nlohmann::json stored_answer(bool is_duplicate) {
   return {{"stored", true}, {"duplicate", is_duplicate}};
 }
 
+answer closed_its_side(request_id request) {
+  return {request, fail(ec::connection_lost,
+                        "this connection closed its side; a job is given to an open one only")};
+}
+
 /// A job as the old protocol has it.
 nlohmann::json job_of(const run_row& row, const std::string& payload) {
   const nlohmann::json plain{
@@ -76,7 +81,9 @@ void queue_fsm::hand_to(session_id session, entry& e, effects& out) {
           const bool is_ours = at != runs_.end() && at->second.row.token == token;
           const auto asker = sessions_.find(session);
           if (!is_ours || !done || at->second.is_cancelled || asker == sessions_.end()) {
-            if (asker != sessions_.end()) {  // It got nothing, and still asks.
+            if (asker == sessions_.end()) {
+              next.push_back(closed_its_side(request));
+            } else {  // It got nothing, and still asks.
               asker->second.nexts.push_front(request);
               ++asker->second.free;
             }
@@ -252,10 +259,7 @@ void queue_fsm::on_doc_stored(time_point now, entry* e, const result_doc& doc,
 
 void queue_fsm::end_session_of_consumer(time_point now, session_id session, session_state& s,
                                         effects& out) {
-  for (const auto request : s.nexts)
-    out.push_back(answer{
-        request, fail(ec::connection_lost,
-                      "this connection closed its side; a job is given to an open one only")});
+  for (const auto request : s.nexts) out.push_back(closed_its_side(request));
   for (auto& [id, e] : runs_)
     if (e.session == session && e.consumer && e.at == phase::held && !e.is_cancelled)
       end_attempt(now, e, verdict::infrastructure, "the consumer's connection closed", {},

@@ -203,8 +203,23 @@ void queue_fsm::drop(const std::string& run) {
 effects queue_fsm::on_session_gone(time_point now, session_id session) {
   effects out;
   if (mutated(mutation::dead_requests_are_kept)) return out;
+  end_session(now, session, out);
+  schedule(now, out);
+  return out;
+}
+
+effects queue_fsm::on_port_opened(time_point now, session_id first) {
+  effects out;
+  if (mutated(mutation::port_forgets_its_peers)) return out;
+  while (!sessions_.empty() && sessions_.begin()->first < first)
+    end_session(now, sessions_.begin()->first, out);
+  schedule(now, out);
+  return out;
+}
+
+void queue_fsm::end_session(time_point now, session_id session, effects& out) {
   auto gone = sessions_.extract(session);
-  if (!gone) return out;
+  if (!gone) return;
   if (gone.mapped().is_consumer) end_session_of_consumer(now, session, gone.mapped(), out);
   for (auto& [id, e] : runs_) {
     if (e.session != session || e.at != phase::offered) continue;
@@ -212,8 +227,6 @@ effects queue_fsm::on_session_gone(time_point now, session_id session) {
     tokens_.erase(e.row.token);  // An offer nobody took is worth nothing; a lease lives on.
     back_to_queue(now, e, milliseconds{0}, gone.mapped().name + " went away before it accepted");
   }
-  schedule(now, out);
-  return out;
 }
 
 effects queue_fsm::on_tick(time_point now) {

@@ -88,6 +88,8 @@ public:
                     std::string data);
   effects on_finish(time_point now, request_id request, const nlohmann::json& args);
   effects on_session_gone(time_point now, session_id session);
+  /// The port was started (again): sessions below `first` are gone.
+  effects on_port_opened(time_point now, session_id first);
 
   // Consumers of the old protocol; docs/protocol.md. `address`: the peer's host.
   /// Answered with a job when there is one for it.
@@ -175,6 +177,7 @@ private:
   void on_doc_stored(time_point now, entry* e, const result_doc& doc,
                      const journal::committed& done, bool is_first, request_id request,
                      effects& out);
+  void end_session(time_point now, session_id session, effects& out);
   void end_session_of_consumer(time_point now, session_id session, session_state& s, effects& out);
   void let_go(entry& e);
   /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.

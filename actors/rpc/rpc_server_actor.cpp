@@ -142,6 +142,7 @@ caf::behavior server(server_self self, const std::shared_ptr<std::unique_ptr<por
   supervision::guard(self, "rpc_server");
   self->state.handler = handler;
   self->state.port = std::move(*port);
+  self->send(handler, port_opened{self->state.port->listener().first_peer()});
   self->state.port->start(self->address());
   return {[self](arrivals& came) {
             for (auto& one : came.all)

@@ -26,6 +26,11 @@ struct served {
 struct peer_gone {
   peer_id peer = 0;
 };
+/// A port begins, perhaps in place of one that failed: of its peers none below `first` is there any
+/// more.
+struct port_opened {
+  peer_id first = 0;
+};
 /// Call the peer's method without waiting for an answer.
 struct notify {
   peer_id peer = 0;
@@ -45,6 +50,7 @@ struct link_lost {
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::call)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::served)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::peer_gone)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::port_opened)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::notify)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_up)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_lost)

@@ -277,6 +277,7 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
         }
       },
       [](const rpc::peer_gone&) {},
+      [](const rpc::port_opened&) {},
       [self](const rpc::link_up& up) {
         auto& s = self->state;
         self->send(s.parts.outbox, up);

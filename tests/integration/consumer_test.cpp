@@ -1,45 +1,15 @@
 // Consumers of the old protocol against the real dispatcher: over plain sockets, and the npm
 // package that the prototype's own programs were made with.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include "net/socket.hpp"
 #include "tests/support/program_parts.hpp"
+#include "tests/support/wire.hpp"
 
 using namespace ntrace;
 using namespace ntrace::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// A connection that sends lines and reads replies, as a consumer's does.
-class wire {
-public:
-  explicit wire(const std::string& to) : fd_{ok(net::connect_tcp(ok(parse_host_port(to)), 5s))} {}
-  void ask(const std::string& name, const json& args, int id) {
-    ASSERT_TRUE(net::send_all(fd_.get(), json::array({name, args, id}).dump() + "\n", 5s));
-  }
-  void half_close() { ::shutdown(fd_.get(), SHUT_WR); }
-  /// The next reply: [[err, result…], id]; null when none comes in time or the peer closed.
-  json reply(milliseconds wait = 10s) {
-    for (;;) {
-      if (const auto end = text_.find('\n'); end != std::string::npos) {
-        const auto line = text_.substr(0, end);
-        text_.erase(0, end + 1);
-        return json::parse(line);
-      }
-      char block[65536];
-      if (!net::wait_ready(fd_.get(), false, wait)) return {};
-      const auto n = ::recv(fd_.get(), block, sizeof block, 0);
-      if (n <= 0) return {};
-      text_.append(block, static_cast<std::size_t>(n));
-    }
-  }
-
-private:
-  unique_fd fd_;
-  std::string text_;
-};
 
 json doc_of(const json& job, const std::string& id, const std::string& stream, const json& data) {
   return {{"id", job["id"].get<std::string>() + id},

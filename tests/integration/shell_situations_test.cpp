@@ -1,6 +1,7 @@
 // The situations of docs/operations.md, "With the shell": each is made, and the shell's answer says
 // what the manual says that it does.
 #include "tests/support/shell_world.hpp"
+#include "tests/support/wire.hpp"
 
 using namespace ntrace;
 using namespace ntrace::test;
@@ -91,6 +92,29 @@ TEST_F(situation, an_actor_fails_and_the_tree_says_how_often_and_why) {
   const auto rows = value_of(as_viewer({"--json", "actors"}));
   EXPECT_GE(actor(rows, "runner_sup/link")["restarts"], 1);
   EXPECT_LT(actor(rows, "runner_sup")["budget_left"], 3) << "what is left before it gives up";
+}
+
+TEST_F(situation, the_port_fails_and_what_its_peers_had_is_not_waited_for) {
+  server uut{dir, {"up"}, listening({"--faults", "true"})};
+  const std::string run =
+      ok(uut.call("push", json::array({"o", "r", sha, {{"source", "dir:/tmp"}}})))["run"];
+  wire first{uut.dispatcher};
+  first.ask("next", json::array(), 1);
+  ASSERT_EQ(first.reply()[0][1]["id"], run);
+  EXPECT_EQ(with("operator", {"inject", "throw", "dispatcher_sup/rpc_server"}).exit_code, 0);
+  EXPECT_TRUE(first.reply().is_null()) << "its connection is closed";
+  // Until then nobody listens.
+  eventually(10s, [&] { return uut.call("status", json::array()).has_value(); });
+  wire second{uut.dispatcher};
+  second.ask("next", json::array(), 1);
+  EXPECT_EQ(second.reply()[0][1]["id"], run) << "well before the lease's 30 s";
+  json runners;
+  eventually(
+      10s,
+      [&] {
+        return (runners = value_of(as_viewer({"--json", "runners"}))).size() == 1;
+      },
+      [&] { return runners.dump(); });
 }
 
 TEST_F(situation, a_runner_is_gone_and_runners_lack_it) {

@@ -80,6 +80,12 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "accept.stale_lease", "refuse.ok", "started.ok", "started.stale_lease", "heartbeat.ok",
       "append.ok", "append.gap", "append.stale_lease", "append.journal_failed", "finish.ok",
       "finish.stale_lease", "queue.revived", "finish.journal_failed", "queue.offer", "queue.abort",
+      "next.ok", "next.connection_lost", "result.ok", "result.stale_lease", "result.journal_full",
+      "result.journal_failed",
+      // Consumers of the old protocol.
+      "consumer.job", "consumer.done", "consumer.failed", "consumer.lost", "consumer.told_stale",
+      "consumer.duplicate", "consumer.died_unheard", "consumer.died_midway", "consumer.fell_silent",
+      "consumer.vanished", "consumer.half_closed", "consumer.came_back",
       // Supervisors and façades.
       "dispatcher.kill_journal", "dispatcher.kill_dispatcher", "dispatcher.kill_rpc_server",
       "dispatcher.stop", "dispatcher.gave_up", "dispatcher.restart_after_stable",

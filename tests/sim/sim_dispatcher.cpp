@@ -14,6 +14,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr const char* consumers_host = "127.0.0.1";
+
 std::vector<supervision::child_spec> children() {
   std::vector<supervision::child_spec> out(3);
   out[0].id = "journal";
@@ -71,6 +73,11 @@ void sim_dispatcher::bring_up(const std::string& child) {
   } else if (child == "rpc_server") {
     intake_.emplace(options_.source_template, *gate_);
     has_round_ = false;
+    to_dispatcher_.tell([this, first = next_peer_] {
+      for (const auto& [c, answer] : early_)
+        if (c.peer < first) gone_early_.push_back(c.peer);
+      if (queue_) perform(queue_->on_port_opened(now(), first));
+    });
   } else if (child == "dispatcher") {
     gate_->on_first(tree_.only_for("dispatcher", [this] {
       after_between(0, 1000, tree_.only_for("dispatcher", [this] { take_pushed(); }));
@@ -93,6 +100,7 @@ void sim_dispatcher::take_down(const std::string& child) {
     queue_.reset();
     askers_.clear();
     early_.clear();
+    gone_early_.clear();
   } else {
     note_durable(disk_.crash(world_.random.below(2) == 0));
     has_unsynced_ = false;
@@ -160,7 +168,8 @@ void sim_dispatcher::perform(journal::group_effects todo) {
                           json out{{"seq", e.outcome->seq},
                                    {"stale", e.outcome->is_stale},
                                    {"last_seq", e.outcome->last_seq},
-                                   {"gap", e.outcome->is_gap}};
+                                   {"gap", e.outcome->is_gap},
+                                   {"known", e.outcome->is_known}};
                           if (const auto& old = e.outcome->duplicate_of)
                             out["duplicate"] = {old->id, static_cast<int>(old->state)};
                           answer(out);
@@ -230,6 +239,7 @@ result<journal::committed> sim_dispatcher::committed_from(const result<json>& sa
   done.is_stale = said->value("stale", false);
   done.last_seq = said->value("last_seq", std::uint64_t{0});
   done.is_gap = said->value("gap", false);
+  done.is_known = said->value("known", false);
   if (const auto old = said->find("duplicate"); old != said->end()) {
     done.duplicate_of.emplace();
     done.duplicate_of->id = (*old)[0].get<std::string>();
@@ -252,6 +262,7 @@ void sim_dispatcher::on_recovered() {
   perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs));
   queue_->on_recovery_end();
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
+  for (const auto id : std::exchange(gone_early_, {})) perform(queue_->on_session_gone(now(), id));
 }
 
 void sim_dispatcher::take_pushed() {
@@ -318,6 +329,10 @@ void sim_dispatcher::perform(effects todo) {
 
 void sim_dispatcher::note_answer(const call& c, const result<json>& value) {
   world_.met(c.method + (value ? ".ok" : "." + std::string{to_string(value.error().code)}));
+  // A document that is known is not refused, whether its run is still the consumer's or not.
+  if (c.method == "result" && value && !value->value("duplicate", false))
+    for (const auto& [token, a] : disk_.durable().attempts)
+      if (a.run_id == c.args.at(0).value("run_id", "")) renew(token);
   if (c.method != "finish" || value || value.error().code != ec::gap) return;
   fact f;
   f.kind = fact_kind::verdict_early;
@@ -337,15 +352,18 @@ void sim_dispatcher::serve(const call& c, const reply& answer) {
   perform(step(c, request));
 }
 
+void sim_dispatcher::renew(std::uint64_t token) {
+  fact f;
+  f.kind = fact_kind::renewed;
+  f.token = token;
+  world_.note(std::move(f));
+}
+
 effects sim_dispatcher::step(const call& c, std::uint64_t request) {
   const auto at = now();
+  if (c.method == "next") return queue_->on_next(at, c.peer, consumers_host, request);
   const auto& first = c.args.at(0);
-  const auto renew = [&](std::uint64_t token) {
-    fact f;
-    f.kind = fact_kind::renewed;
-    f.token = token;
-    world_.note(std::move(f));
-  };
+  if (c.method == "result") return queue_->on_result(at, c.peer, consumers_host, request, c.args);
   if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());
   if (c.method == "hello") {
     names_[c.peer] = first.value("name", "");

@@ -70,6 +70,7 @@ private:
   void perform(dispatcher::effects todo);
   void commit(dispatcher::commit& e);
   void note_expiry(const journal::batch& ops);
+  void renew(std::uint64_t token);
   void note_answer(const call& c, const result<nlohmann::json>& value);
 
   // The port.
@@ -96,6 +97,7 @@ private:
 
   std::optional<dispatcher::queue_fsm> queue_;
   std::vector<std::pair<call, reply>> early_;  ///< Calls before recovery is through.
+  std::vector<std::uint64_t> gone_early_;      ///< Peers of such calls that are gone since.
   std::map<std::uint64_t, std::pair<call, reply>> askers_;
   std::uint64_t next_request_ = 1, next_run_ = 1;
   std::int64_t wall_offset_ms_ = 0;

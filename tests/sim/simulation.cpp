@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "tests/sim/sim_consumer.hpp"
 #include "tests/sim/sim_dispatcher.hpp"
 #include "tests/sim/sim_runner.hpp"
 
@@ -17,6 +18,7 @@ dispatcher::queue_options queue_options() {
   dispatcher::queue_options out;
   out.lease = milliseconds{6000};
   out.offer = milliseconds{1000};
+  out.consumer_silence = milliseconds{9000};
   out.backoff = {milliseconds{200}, milliseconds{3000}};
   return out;
 }
@@ -42,12 +44,17 @@ public:
       runners_.push_back(std::make_unique<sim_runner>(
           world_, net_, sshd_, i, 1 + static_cast<unsigned>(world_.random.below(3)), longest));
     sshd_.connect_target = [this](const stream_ptr& s) { return dispatcher_.accept(s); };
+    // In most runs the runners have all the work.
+    if (world_.random.below(4) == 0)
+      consumer_.emplace(world_, net_,
+                        [this](const stream_ptr& s) { return dispatcher_.accept(s); });
   }
 
   run_outcome run() {
     run_outcome out;
     dispatcher_.start();
     for (auto& r : runners_) r->start();
+    if (consumer_) consumer_->start();
     plan_pushes(out);
     // The plan is drawn whole whichever of it is used, so that leaving faults out changes no other.
     auto plan = draw_faults(world_.random, fault_phase, runner_count_);
@@ -64,6 +71,7 @@ public:
     fact quiet;
     quiet.kind = fact_kind::quiet;
     world_.note(quiet);
+    if (consumer_) consumer_->retire();
     // Somebody looks after the storm, and brings back what was given up.
     if (world_.random.below(2) == 0)
       for (const auto& [key, run] : runs_)
@@ -273,6 +281,7 @@ private:
   sim_sshd sshd_;
   sim_dispatcher dispatcher_;
   std::vector<std::unique_ptr<sim_runner>> runners_;
+  std::optional<sim_consumer> consumer_;
   std::set<std::string> sent_;               ///< Keys.
   std::map<std::string, std::string> runs_;  ///< Key → acknowledged run.
 };

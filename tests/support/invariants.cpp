@@ -7,11 +7,12 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {
-    "sent",          "acked",       "committed",    "recovered",   "renewed",    "lease_expired",
-    "verdict_early", "lease_begun", "zone_begun",   "zone_proved", "zone_used",  "zone_ended",
-    "attempt_over",  "told_stale",  "cancel_acked", "workers",     "held_bytes", "child_restarted",
-    "crashed",       "quiet",       "finished"};
+constexpr const char* names[] = {"sent",         "acked",         "committed",       "recovered",
+                                 "renewed",      "lease_expired", "verdict_early",   "lease_begun",
+                                 "zone_begun",   "zone_proved",   "zone_used",       "zone_ended",
+                                 "attempt_over", "told_stale",    "cancel_acked",    "doc_acked",
+                                 "workers",      "held_bytes",    "child_restarted", "crashed",
+                                 "quiet",        "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -151,6 +152,10 @@ void invariant_checker::on(const fact& f) {
       check("S15", runs_[f.run].row.state == dispatcher::run_state::cancelled,
             "the cancel of " + f.run + " was acknowledged and is not on the disk");
       break;
+    case fact_kind::doc_acked:
+      check("S1", docs_.count(f.text) != 0,
+            "acknowledged document " + f.text + " is not on the disk");
+      break;
     case fact_kind::workers:
       check("S17", f.n[0] == f.n[1] + f.n[2] + f.n[3] && f.n[2] == f.n[4],
             f.who + " has " + std::to_string(f.n[0]) + " workers: " + std::to_string(f.n[1]) +
@@ -245,6 +250,7 @@ void invariant_checker::on_operation(const fact& f) {
             check("S6", r.row.token == o.token,
                   "document " + o.doc + " was stored for token " + std::to_string(o.token) +
                       ", live is " + std::to_string(r.row.token));
+            check("S8", docs_.insert(o.doc).second, "document " + o.doc + " was stored twice");
             r.chunks = chunks_[o.token] = r.chunks + o.pieces.size();
           },
           [](const journal::set_flag&) {},

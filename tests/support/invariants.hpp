@@ -29,6 +29,7 @@ enum class fact_kind {
   attempt_over,   ///< The runner `who` works for `token` no more.
   told_stale,     ///< The runner `who` learned that `token` is stale.
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
+  doc_acked,      ///< A consumer's document was acknowledged: `text` its id.
   workers,        ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
   held_bytes,     ///< `text` holds n[0] of at most n[1].
   child_restarted,  ///< By its supervisor: `n` = {ms it was down, most it may be}.
@@ -108,7 +109,7 @@ private:
   std::map<std::uint64_t, work> at_work_;  ///< Attempts that run somewhere, by token.
   std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
   std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
-  std::set<std::string> acked_;
+  std::set<std::string> acked_, docs_;
   std::uint64_t last_token_ = 0;
   std::vector<violation> violations_;
   std::map<std::string, std::uint64_t> met_, transitions_;

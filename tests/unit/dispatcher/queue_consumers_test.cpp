@@ -248,6 +248,44 @@ TEST(consumer, is_answered_when_it_half_closes_and_gets_no_job) {
   EXPECT_EQ(w.state_written("A"), "");
 }
 
+TEST(consumer, is_answered_when_it_half_closes_while_its_job_is_being_written) {
+  queue_world w;
+  w.holds = true;
+  w.push("A");
+  const auto open = w.ask(1);
+  w.perform(w.fsm.on_session_gone(w.now, 1));
+  w.release();
+  ASSERT_EQ(w.answers.count(open), 1u) << "nobody else ever will";
+  EXPECT_EQ(w.answers.at(open).error().code, ec::connection_lost);
+  EXPECT_EQ(w.job(w.ask(2))["id"], "A");
+}
+
+TEST(consumer, gives_back_what_it_has_when_the_port_was_started_again) {
+  queue_world w;
+  for (const char* run : {"A", "B", "C"}) w.push(run);
+  ASSERT_EQ(w.job(w.ask(1))["id"], "A");
+  ASSERT_EQ(w.job(w.ask(2))["id"], "B");
+  EXPECT_TRUE(w.say("d1", "mine", "events", start));
+  ASSERT_EQ(w.job(w.ask(8))["id"], "C");
+  const auto waiting = w.ask(3);
+  w.perform(w.fsm.on_port_opened(w.now, 8));
+  EXPECT_EQ(w.answers.at(waiting).error().code, ec::connection_lost);
+  EXPECT_EQ(w.job(w.ask(9))["id"], "A");
+  EXPECT_EQ(w.job(w.ask(9))["id"], "B") << "of which nobody had spoken";
+  EXPECT_TRUE(w.job(w.ask(9)).is_null()) << "who came since keeps what it has";
+}
+
+TEST(queue, offers_nothing_to_a_runner_of_before_the_port_was_started_again) {
+  queue_world w;
+  w.hello(1);
+  w.perform(w.fsm.on_port_opened(w.now, 5));
+  w.push("A");
+  EXPECT_TRUE(w.offers.empty());
+  EXPECT_TRUE(w.fsm.status(w.now)["runners"].empty()) << w.fsm.status(w.now);
+  w.hello(5);
+  EXPECT_EQ(w.offers.size(), 1u);
+}
+
 TEST(consumer, may_be_silent_for_long_once_it_began_but_not_for_ever) {
   queue_world w;
   w.push("A");
