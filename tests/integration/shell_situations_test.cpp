@@ -108,11 +108,12 @@ TEST_F(situation, the_port_fails_and_what_its_peers_had_is_not_waited_for) {
   wire second{uut.dispatcher};
   second.ask("next", json::array(), 1);
   EXPECT_EQ(second.reply()[0][1]["id"], run) << "well before the lease's 30 s";
+  // The second consumer, and the runner's new link; nothing of before.
   json runners;
   eventually(
       10s,
       [&] {
-        return (runners = value_of(as_viewer({"--json", "runners"}))).size() == 1;
+        return (runners = value_of(as_viewer({"--json", "runners"}))).size() == 2;
       },
       [&] { return runners.dump(); });
 }
