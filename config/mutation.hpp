@@ -31,6 +31,8 @@ enum class mutation {
   push_not_given_to_queue = 22,
   first_outcome_for_all = 23,
   port_forgets_its_peers = 24,
+  drain_in_memory = 25,
+  ticks_multiply = 26,
   // Orders that lose pushes: docs/protocol.md, P1 to P11. P4 is pending_counter_leaks.
   handed_is_given_for_good = 31,
   unbegun_job_is_nobodys = 32,

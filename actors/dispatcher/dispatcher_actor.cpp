@@ -80,6 +80,7 @@ void perform(dispatcher_self self, effects todo) {
                          rpc::notify{e.session, "abort", json::array({json{{"token", e.token}}})});
             },
             [&](wake& e) {
+              if (!state.timer.set(e.at)) return;
               self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
                                  tick_atom::value);
             },
@@ -344,6 +345,7 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         return caf::delegated<caf::ok_atom>{};
       },
       [self](tick_atom) {
+        if (!self->state.timer.ring(now_of(self))) return;
         take_pushed(self);
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
       },

@@ -3,6 +3,7 @@
 #include <caf/stateful_actor.hpp>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
+#include "config/wake_timer.hpp"
 
 namespace ntrace::dispatcher {
 
@@ -22,6 +23,7 @@ struct dispatcher_state {
   const char* name = "dispatcher";
   dispatcher_parts parts;
   std::optional<queue_fsm> fsm;
+  wake_timer timer;
   std::map<request_id, caf::response_promise> requests;
   std::multimap<std::string, watcher> watchers;
   std::vector<std::uint64_t> write_tags;  ///< Of what goes to the journal next, in one message.

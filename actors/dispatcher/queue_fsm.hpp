@@ -49,7 +49,7 @@ struct abort_attempt {
 };  ///< Call the runner's `abort`.
 struct wake {
   time_point at;
-};  ///< Call on_tick() then.
+};  ///< Call on_tick() then; it asks for what is due next, so that one timer serves all.
 struct changed {
   std::string run;
 };  ///< Watchers look again.
@@ -106,7 +106,9 @@ public:
   /// By request: it outlives a restart.
   effects on_drain(time_point now, request_id request, bool draining);
   /// As the journal has it, at start.
-  void on_drain_recovered(bool draining) { set_draining(draining); }
+  void on_drain_recovered(bool draining) {
+    set_draining(draining && !mutated(mutation::drain_in_memory));
+  }
   /// This process stops: it offers nothing more and takes no pushes.
   void on_stopping();
 

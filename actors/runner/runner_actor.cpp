@@ -172,6 +172,7 @@ void carry_out(runner_self self, const runner_effects& todo) {
                  },
                  [&](const send_heartbeat& e) { beat(self, e); },
                  [&](const look_again& e) {
+                   if (!s.timer.set(e.at)) return;
                    self->delayed_send(self, std::max(time_point::duration{0}, e.at - now_of(self)),
                                       tick_atom::value);
                  }},
@@ -308,7 +309,10 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
       [self](const room_changed& m) {
         carry_out(self, self->state.fsm->on_room_changed(now_of(self), m.has_room));
       },
-      [self](tick_atom) { carry_out(self, self->state.fsm->on_tick(now_of(self))); },
+      [self](tick_atom) {
+        if (self->state.timer.ring(now_of(self)))
+          carry_out(self, self->state.fsm->on_tick(now_of(self)));
+      },
       [self](ready_atom) -> caf::result<caf::unit_t> {
         if (self->state.is_ready) return caf::unit;
         self->state.waiting.push_back(self->make_response_promise());

@@ -239,9 +239,13 @@ runner_effects runner_fsm::on_tick(time_point now) {
   prove_what_is_due(now, out);
   if (is_up_ && now >= beat_at_) {
     beat_at_ = now + heartbeat_;
-    out.push_back(look_again{beat_at_});
     tell(now, out);
   }
+  // Who looks has one timer, which this tick has used up.
+  auto next = is_up_ ? beat_at_ : time_point::max();
+  for (const auto& [token, a] : attempts_)
+    if (a.is_accepted && !a.is_ending) next = std::min(next, a.lease_ends);
+  if (next != time_point::max()) out.push_back(look_again{next});
   return out;
 }
 

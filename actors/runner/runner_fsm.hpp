@@ -54,7 +54,7 @@ struct send_heartbeat {
   std::vector<std::uint64_t> tokens;  ///< The attempts that it names.
   time_point sent_at;
 };
-/// Call on_tick() then.
+/// Call on_tick() then; it asks for what is due next, so that one timer serves all.
 struct look_again {
   time_point at;
 };

@@ -9,6 +9,7 @@
 
 #include "actors/runner/runner_actor.hpp"
 #include "actors/runner/runner_fsm.hpp"
+#include "config/wake_timer.hpp"
 
 namespace ntrace::runner {
 
@@ -16,6 +17,7 @@ struct runner_state {
   const char* name = "runner";
   runner_parts parts;
   std::optional<runner_fsm> fsm;
+  wake_timer timer;
   std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
   std::map<caf::actor_id, std::uint64_t> tokens;
   std::map<std::uint64_t, std::string> early_cancels;  ///< Of attempts that are being spawned.

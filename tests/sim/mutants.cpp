@@ -42,6 +42,8 @@ constexpr planted_bug bugs[] = {
     {mutation::push_not_given_to_queue, "an acknowledged push is not given to the queue"},
     {mutation::first_outcome_for_all, "pushes written together are all told of the first"},
     {mutation::port_forgets_its_peers, "a port that starts again forgets who was connected"},
+    {mutation::drain_in_memory, "drain in memory only"},
+    {mutation::ticks_multiply, "each tick leaves others behind"},
     {mutation::handed_is_given_for_good, "a job that was handed out is given for good"},
     {mutation::dead_requests_are_kept, "requests of a connection that ended are kept"},
 };

@@ -251,6 +251,7 @@ result<journal::committed> sim_dispatcher::committed_from(const result<json>& sa
 // The dispatcher's actor.
 
 void sim_dispatcher::on_recovered() {
+  timer_ = {};
   queue_.emplace(options_, disk_.highest_token(), world_.random.next(), *gate_);
   fact f;
   f.kind = fact_kind::recovered;
@@ -317,7 +318,9 @@ void sim_dispatcher::perform(effects todo) {
                    });
                  },
                  [&](const dispatcher::wake& e) {
+                   if (!timer_.set(e.at)) return;
                    at(e.at, tree_.only_for("dispatcher", [this] {
+                     if (!timer_.ring(now())) return;
                      take_pushed();
                      perform(queue_->on_tick(now()));
                    }));
@@ -362,6 +365,8 @@ void sim_dispatcher::renew(std::uint64_t token) {
 effects sim_dispatcher::step(const call& c, std::uint64_t request) {
   const auto at = now();
   if (c.method == "next") return queue_->on_next(at, c.peer, consumers_host, request);
+  if (c.method == "drain" || c.method == "resume")
+    return queue_->on_drain(at, request, c.method == "drain");
   const auto& first = c.args.at(0);
   if (c.method == "result") return queue_->on_result(at, c.peer, consumers_host, request, c.args);
   if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());

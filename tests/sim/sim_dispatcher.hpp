@@ -4,6 +4,7 @@
 // rpc_peer_fsm for each connection.
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "actors/journal/group_commit_fsm.hpp"
+#include "config/wake_timer.hpp"
 #include "net/rpc_peer_fsm.hpp"
 #include "tests/sim/network.hpp"
 #include "tests/sim/sim_actors.hpp"
@@ -96,6 +97,7 @@ private:
   time_point full_until_{}, failing_until_{}, slow_until_{};
 
   std::optional<dispatcher::queue_fsm> queue_;
+  wake_timer timer_;
   std::vector<std::pair<call, reply>> early_;  ///< Calls before recovery is through.
   std::vector<std::uint64_t> gone_early_;      ///< Peers of such calls that are gone since.
   std::map<std::uint64_t, std::pair<call, reply>> askers_;

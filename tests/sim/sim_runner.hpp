@@ -6,6 +6,7 @@
 #include "actors/runner/attempt_fsm.hpp"
 #include "actors/runner/outbox_fsm.hpp"
 #include "actors/runner/runner_fsm.hpp"
+#include "config/wake_timer.hpp"
 #include "tests/sim/sim_link.hpp"
 #include "tests/sim/sim_outbox_disk.hpp"
 #include "tests/sim/sim_tunnel.hpp"
@@ -120,6 +121,7 @@ private:
   std::map<std::string, std::unique_ptr<sim_facade>> to_zones_;  ///< By child's id.
 
   std::optional<runner::runner_fsm> runner_;
+  wake_timer timer_;
   std::map<std::uint64_t, std::string> early_cancels_;
   std::map<std::uint64_t, runner::begin_attempt> specs_;  ///< Of attempts that are being started.
   std::set<std::uint64_t> born_;

@@ -20,6 +20,7 @@ constexpr backoff_policy repair{milliseconds{100}, milliseconds{5000}};
 // The runner's actor.
 
 void sim_runner::bring_up_runner() {
+  timer_ = {};
   runner_.emplace(name(), repair, random_.next());
   early_cancels_.clear();
   specs_.clear();
@@ -147,7 +148,10 @@ void sim_runner::perform(const runner_effects& todo) {
                         }));
                  },
                  [&](const runner::look_again& e) {
-                   at(e.at, by_runner([this] { perform(runner_->on_tick(now())); }));
+                   if (!timer_.set(e.at)) return;
+                   at(e.at, by_runner([this] {
+                        if (timer_.ring(now())) perform(runner_->on_tick(now()));
+                      }));
                  }},
         one);
   }

@@ -68,9 +68,7 @@ public:
       world_.after(f.at, [this, f] { strike(f); });
     }
     world_.run_until(time_point{} + fault_phase);
-    fact quiet;
-    quiet.kind = fact_kind::quiet;
-    world_.note(quiet);
+    note(fact_kind::quiet);
     if (consumer_) consumer_->retire();
     // Somebody looks after the storm, and brings back what was given up.
     if (world_.random.below(2) == 0)
@@ -108,6 +106,8 @@ private:
       const bool is_cancelled = world_.random.below(6) == 0;
       const bool is_requeued = world_.random.below(6) == 0;
       const auto wish = milliseconds{world_.random.below(8000)};
+      if (world_.random.below(6) == 0)
+        p.deadline_ms = 1000 + static_cast<std::int64_t>(world_.random.below(15'000));
       if (i >= options_.pushes_max) continue;
       ++out.pushes;
       world_.after(at, [this, p] { push(p); });
@@ -116,6 +116,32 @@ private:
       if (is_cancelled && twice) world_.after(at + wish, [this, p] { cancel(p.key); });
       if (is_requeued) world_.after(at + wish * 2, [this, p] { requeue(p.key); });
     }
+    const auto at = milliseconds{world_.random.below(50'000)};
+    const auto lasts = milliseconds{world_.random.below(10'000)};
+    if (world_.random.below(6) == 0)
+      world_.after(at, [this, lasts] {
+        insist("drain", [this, lasts] {
+          note(fact_kind::drain_acked);
+          world_.after(lasts, [this] {
+            note(fact_kind::resume_sent);
+            insist("resume", [] {});
+          });
+        });
+      });
+  }
+
+  void note(fact_kind kind) {
+    fact f;
+    f.kind = kind;
+    world_.note(std::move(f));
+  }
+
+  /// Asks until the answer is yes.
+  void insist(const std::string& method, const std::function<void()>& then) {
+    ask(method, nlohmann::json::array(), false, [=, this](const result<nlohmann::json>& a) {
+      if (a) return then();
+      world_.after(milliseconds{500}, [=, this] { insist(method, then); });
+    });
   }
 
   /// One request over a connection of its own, as `ntrace` and nc make it; `then` hears an error
@@ -162,7 +188,9 @@ private:
     sent.text = p.key;
     sent_.insert(p.key);
     world_.note(std::move(sent));
-    const nlohmann::json args{p.owner, p.repo, p.sha, {{"key", p.key}, {"priority", p.priority}}};
+    nlohmann::json wishes{{"key", p.key}, {"priority", p.priority}};
+    if (p.deadline_ms != 0) wishes["deadline_ms"] = p.deadline_ms;
+    const nlohmann::json args{p.owner, p.repo, p.sha, wishes};
     ask("push", args, is_nc(p.key), [this, p](const result<nlohmann::json>& a) {
       if (!a) return world_.after(milliseconds{500}, [this, p] { push(p); });
       const auto run = a->value("run", "");

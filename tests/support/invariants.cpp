@@ -7,12 +7,14 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {"sent",         "acked",         "committed",       "recovered",
-                                 "renewed",      "lease_expired", "verdict_early",   "lease_begun",
-                                 "zone_begun",   "zone_proved",   "zone_used",       "zone_ended",
-                                 "attempt_over", "told_stale",    "cancel_acked",    "doc_acked",
-                                 "workers",      "held_bytes",    "child_restarted", "crashed",
-                                 "quiet",        "finished"};
+constexpr const char* names[] = {"sent",          "acked",       "committed",
+                                 "recovered",     "renewed",     "lease_expired",
+                                 "verdict_early", "lease_begun", "zone_begun",
+                                 "zone_proved",   "zone_used",   "zone_ended",
+                                 "attempt_over",  "told_stale",  "cancel_acked",
+                                 "drain_acked",   "resume_sent", "doc_acked",
+                                 "workers",       "held_bytes",  "child_restarted",
+                                 "crashed",       "quiet",       "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -152,6 +154,13 @@ void invariant_checker::on(const fact& f) {
       check("S15", runs_[f.run].row.state == dispatcher::run_state::cancelled,
             "the cancel of " + f.run + " was acknowledged and is not on the disk");
       break;
+    case fact_kind::drain_acked:
+      ++met_["S19"];
+      is_drained_ = true;
+      break;
+    case fact_kind::resume_sent:
+      is_drained_ = false;
+      break;
     case fact_kind::doc_acked:
       check("S1", docs_.count(f.text) != 0,
             "acknowledged document " + f.text + " is not on the disk");
@@ -218,6 +227,8 @@ void invariant_checker::on_operation(const fact& f) {
             check("S5", o.token > last_token_,
                   "token " + std::to_string(o.token) + " follows " + std::to_string(last_token_));
             last_token_ = std::max(last_token_, o.token);
+            if (is_drained_)
+              fail("S19", "run " + o.run + " was offered after the drain was acknowledged");
             run_of_token_[o.token] = o.run;
           },
           [&](const journal::end_attempt& o) {

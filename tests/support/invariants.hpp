@@ -1,5 +1,5 @@
 #pragma once
-// The checker: holds a history, fact by fact, against the safety invariants S1 to S18 and the
+// The checker: holds a history, fact by fact, against the safety invariants S1 to S19 and the
 // liveness rules L1 to L5 of docs/simulator.md. It knows no part that it judges: only what those
 // parts did to the disk, to zones and to people.
 #include <cstdint>
@@ -29,6 +29,8 @@ enum class fact_kind {
   attempt_over,   ///< The runner `who` works for `token` no more.
   told_stale,     ///< The runner `who` learned that `token` is stale.
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
+  drain_acked,    ///< The wish to drain was acknowledged.
+  resume_sent,    ///< A client asked to resume.
   doc_acked,      ///< A consumer's document was acknowledged: `text` its id.
   workers,        ///< Of runner `who`: `n` = {enrolled, free, busy, repairing, busy with a reason}.
   held_bytes,     ///< `text` holds n[0] of at most n[1].
@@ -111,6 +113,7 @@ private:
   std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
   std::set<std::string> acked_, docs_;
   std::uint64_t last_token_ = 0;
+  bool is_drained_ = false;
   std::vector<violation> violations_;
   std::map<std::string, std::uint64_t> met_, transitions_;
 };

@@ -10,6 +10,7 @@
 #include "config/log.hpp"
 #include "config/settings.hpp"
 #include "config/subprocess.hpp"
+#include "config/wake_timer.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 #include "tests/support/seeded.hpp"
@@ -222,4 +223,23 @@ TEST(read_secret, refuses_what_is_not_safe_and_names_the_mend) {
   EXPECT_NE(why(dir / "pipe").find("regular file"), std::string::npos);
   EXPECT_EQ(code_of(read_secret(dir.secret("long", "12345"), 4)), ec::io);
   EXPECT_EQ(code_of(read_secret(dir / "none")), ec::io);
+}
+
+TEST(wake_timer, needs_a_timer_only_for_what_comes_before_what_is_set) {
+  wake_timer uut;
+  EXPECT_TRUE(uut.set(time_point{} + 5s));
+  EXPECT_FALSE(uut.set(time_point{} + 5s));
+  EXPECT_FALSE(uut.set(time_point{} + 6s));
+  EXPECT_TRUE(uut.set(time_point{} + 2s));
+}
+
+TEST(wake_timer, rings_once_for_all_that_were_set) {
+  wake_timer uut;
+  uut.set(time_point{} + 5s);
+  uut.set(time_point{} + 2s);
+  EXPECT_TRUE(uut.ring(time_point{} + 2s));
+  uut.set(time_point{} + 9s);
+  EXPECT_FALSE(uut.ring(time_point{} + 5s)) << "the timer that the earlier one took the place of";
+  EXPECT_TRUE(uut.ring(time_point{} + 9s - 500us)) << "timers round";
+  EXPECT_TRUE(uut.set(time_point{} + 20s)) << "nothing is set any more";
 }

@@ -1,4 +1,5 @@
 // Deadlines of runs, and the drain.
+#include "tests/support/only.hpp"
 #include "tests/support/queue_world.hpp"
 
 using namespace ntrace;
@@ -39,6 +40,27 @@ TEST(queue_fsm, keeps_what_is_left_of_a_deadline_over_a_restart) {
   EXPECT_EQ(uut.fsm.open_runs(), 1u);
   uut.pass(1ms);
   EXPECT_EQ(uut.state_written("R1"), "failed");
+}
+
+TEST(queue_fsm, asks_at_each_tick_for_all_that_is_due_later) {
+  world uut;
+  const auto next = [&](time_point now) {
+    auto earliest = time_point::max();
+    for (const auto& e : only<wake>(uut.fsm.on_tick(now))) earliest = std::min(earliest, e.at);
+    return earliest;
+  };
+  uut.hello(1);
+  uut.push("R1");
+  uut.accept(1, 1);
+  EXPECT_EQ(next(uut.now + 1s), uut.now + 30s) << "its lease's end";
+  uut.push("R2", "", "o", 0, 10s);
+  EXPECT_EQ(next(uut.now + 1s), uut.now + 10s) << "the other's deadline";
+  uut.pass(10s);
+  EXPECT_EQ(next(uut.now + 1s), uut.now + 20s) << "the lease's end again";
+  uut.finish(1, "infrastructure");
+  const auto retry = next(uut.now);
+  EXPECT_GT(retry, uut.now);
+  EXPECT_LE(retry, uut.now + 8s) << "its next attempt";
 }
 
 TEST(queue_fsm, tries_again_to_end_an_overdue_run_when_the_journal_refused) {

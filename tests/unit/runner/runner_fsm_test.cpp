@@ -169,3 +169,19 @@ TEST(runner_fsm, starts_no_attempt_of_a_run_before_the_zone_of_an_older_one_is_d
   EXPECT_EQ(only<accept_offer>(uut.on_offer(start, other)).size(), 1u)
       << "another run's waits for none";
 }
+
+TEST(runner_fsm, asks_at_each_tick_for_all_that_is_due_later) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted(start, {1, start});
+  const auto next = [&](time_point now) {
+    auto earliest = time_point::max();
+    for (const auto& e : only<look_again>(uut.on_tick(now))) earliest = std::min(earliest, e.at);
+    return earliest;
+  };
+  EXPECT_EQ(next(start + 500ms), start + 1s) << "the heartbeat";
+  uut.on_link_lost();
+  EXPECT_EQ(next(start + 1s), start + 5s) << "the lease's end: it is heard of no more";
+  EXPECT_EQ(only<cancel_attempt>(uut.on_tick(start + 5s)).size(), 1u);
+  EXPECT_EQ(next(start + 6s), time_point::max()) << "it ends, and nothing else is due";
+}
