@@ -345,6 +345,8 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         return caf::delegated<caf::ok_atom>{};
       },
       [self](tick_atom) {
+        static auto& ticks = gauges::value("queue_ticks");
+        ++ticks;
         if (!self->state.timer.ring(now_of(self))) return;
         take_pushed(self);
         if (self->state.fsm) perform(self, self->state.fsm->on_tick(now_of(self)));
