@@ -143,8 +143,11 @@ void look(dispatcher_self self, const watcher& w) {
                 !value["chunks"].empty() || is_terminal(run_state_from(value.value("state", "")));
             if (!is_news && now_of(self) < w.until && self->state.watchers.size() < watchers_max) {
               const auto run = w.args.value("run", "");
-              self->delayed_send(self, w.until - now_of(self), tick_atom::value, run);
-              self->state.watchers.emplace(run, w);
+              auto again = w;
+              if (!std::exchange(again.has_timer, true))
+                self->delayed_send(self, std::chrono::ceil<milliseconds>(w.until - now_of(self)),
+                                   tick_atom::value, run);
+              self->state.watchers.emplace(run, std::move(again));
               return;
             }
             for (auto& chunk : value["chunks"]) wire_chunk(chunk);

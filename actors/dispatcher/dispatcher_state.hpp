@@ -17,6 +17,7 @@ struct watcher {
   caf::response_promise promise;
   nlohmann::json args;
   time_point until;
+  bool has_timer = false;  ///< For `until`.
 };
 
 struct dispatcher_state {
