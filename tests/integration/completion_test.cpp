@@ -18,9 +18,10 @@ subprocess_result run(std::vector<std::string> argv) {
 /// What bash puts in place of the last word of `line`, with a space between.
 std::string in_bash(const std::string& line) {
   const auto done = run({"bash", "-c",
-                         "source " NTRACE_TESTS "/../tools/completion/ntrace.bash; COMP_LINE=$1; "
+                         "alias elsewhere=$2; source " NTRACE_TESTS
+                         "/../tools/completion/ntrace.bash; COMP_LINE=$1; "
                          "COMP_POINT=${#1}; _ntrace; echo \"${COMPREPLY[*]}\"",
-                         "bash", line});
+                         "bash", line, program_path()});
   EXPECT_EQ(done.err, "");
   return done.out.substr(0, done.out.size() - 1);
 }
@@ -43,6 +44,7 @@ TEST(completion, offers_commands_options_and_values_in_bash) {
   EXPECT_EQ(in_bash("ntrace  flame --format s"), "svg speedscope");
   EXPECT_EQ(in_bash("ntrace flame --format=s"), "svg speedscope") << "bash cuts words at =";
   EXPECT_EQ(in_bash("ntrace graph /tm"), "") << "then bash offers files";
+  EXPECT_EQ(in_bash("elsewhere pu"), "push") << "an alias";
 }
 
 TEST(completion, offers_them_with_their_help_in_zsh) {

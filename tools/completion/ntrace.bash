@@ -10,6 +10,6 @@ _ntrace() {
   COMPREPLY=()
   while IFS=$'\t' read -r word text; do
     COMPREPLY+=("${word#"$kept"}")
-  done < <("${words[0]}" complete -- "${words[@]:1}" 2>/dev/null)
+  done < <("${BASH_ALIASES[${words[0]}]:-${words[0]}}" complete -- "${words[@]:1}" 2>/dev/null)
 }
 complete -o default -F _ntrace ntrace
