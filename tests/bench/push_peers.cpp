@@ -13,11 +13,13 @@
 
 #include "config/subprocess.hpp"
 #include "tests/bench/push_load.hpp"
+#include "tests/support/free_port.hpp"
 
 namespace ntrace::bench {
 namespace {
 
 namespace fs = std::filesystem;
+using test::free_port;
 
 /// About what a push carries: the item that every broker keeps.
 std::string item(std::uint64_t n) {
@@ -174,18 +176,6 @@ std::unique_ptr<speaker> make() {
 }
 
 bool is_installed(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
-
-std::uint16_t free_port() {
-  const unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof at;
-  auto* address = reinterpret_cast<sockaddr*>(&at);
-  if (::bind(fd.get(), address, sizeof at) != 0 || ::getsockname(fd.get(), address, &size) != 0)
-    return 0;
-  return ntohs(at.sin_port);
-}
 
 /// PostgreSQL refuses to run as root: then its folder and processes are its package's user's.
 std::vector<std::string> as_postgres(std::vector<std::string> argv) {

@@ -58,14 +58,6 @@ bool set_black_hole(int port, bool on) {
   return out;
 }
 
-int free_port() {
-  const auto fd = net::listen_tcp(local(0), 1);
-  sockaddr_in at{};
-  socklen_t size = sizeof at;
-  if (!fd || ::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&at), &size) != 0) return 0;
-  return ntohs(at.sin_port);
-}
-
 bool wait_for_port(int port, milliseconds deadline) {
   const auto end = steady_clock::now() + deadline;
   while (steady_clock::now() < end) {

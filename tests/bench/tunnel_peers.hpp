@@ -9,6 +9,7 @@
 #include "config/cancellation.hpp"
 #include "config/clock.hpp"
 #include "tests/bench/bench.hpp"
+#include "tests/support/free_port.hpp"
 #include "tests/support/sshd_setup.hpp"
 
 namespace ntrace::bench {
@@ -19,8 +20,7 @@ bool enter_own_network();
 /// Drops, or lets through again, all that goes to and from the port; only in our own network.
 bool set_black_hole(int port, bool on);
 
-/// A port of 127.0.0.1 that is free now.
-int free_port();
+using test::free_port;
 /// Waits until somebody takes connections there.
 bool wait_for_port(int port, milliseconds deadline);
 /// A blocking connection with TCP_NODELAY and reads bounded by `patience`; -1 without one.

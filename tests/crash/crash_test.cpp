@@ -208,7 +208,7 @@ void storm(std::uint64_t round) {
   const auto data = dir / "data";
   std::filesystem::create_directories(data);
   dir.file("job/package.json", R"({"name":"job","scripts":{"benchmark":"echo done"}})");
-  const auto to = "127.0.0.1:" + std::to_string(server::free_port());
+  const auto to = "127.0.0.1:" + std::to_string(free_port());
   const std::vector<std::string> words{
       "--data",     data,   "--dispatcher",     to,    "--runner",         "127.0.0.1:0",
       "--workers",  "2",    "--backoff-min-ms", "10",  "--backoff-max-ms", "100",

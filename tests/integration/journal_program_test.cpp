@@ -181,7 +181,7 @@ TEST(journal, is_refused_when_damaged_and_goes_on_once_it_was_salvaged) {
 TEST(journal_program, refuses_pushes_while_its_disk_is_full_and_goes_on_when_there_is_room) {
   if (::geteuid() != 0) GTEST_SKIP() << "a disk of a few megabytes is mounted: run as root";
   const scratch dir;
-  const auto to = "127.0.0.1:" + std::to_string(server::free_port());
+  const auto to = "127.0.0.1:" + std::to_string(free_port());
   std::filesystem::create_directories(dir / "data");
   subprocess_spec spec;
   // A disk of its own, gone with the process.

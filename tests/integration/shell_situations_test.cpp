@@ -128,8 +128,8 @@ TEST_F(situation, a_runner_is_gone_and_runners_lack_it) {
 }
 
 TEST_F(situation, the_tunnel_is_down_and_says_what_it_meets) {
-  const auto closed = std::to_string(server::free_port());
-  const auto listen = std::to_string(server::free_port());
+  const auto closed = std::to_string(free_port());
+  const auto listen = std::to_string(free_port());
   run_ntrace({"tunnel", "keygen", "--data", dir / "data"});
   server uut{dir,
              {"runner"},

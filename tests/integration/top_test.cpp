@@ -11,7 +11,7 @@ constexpr const char* terminal_given_back = "\x1b[?1049l";  // xterm's rmcup, te
 
 struct top : ::testing::Test {
   scratch dir;
-  std::string at = "127.0.0.1:" + std::to_string(server::free_port());
+  std::string at = "127.0.0.1:" + std::to_string(free_port());
   std::unique_ptr<server> dispatcher() {
     return std::make_unique<server>(dir, std::vector<std::string>{"dispatcher"},
                                     std::vector<std::string>{"--dispatcher", at});

@@ -17,7 +17,7 @@ public:
   odd_server(std::string host_key_file, answer how)
       : key_file_{std::move(host_key_file)},
         how_{how},
-        port_{server::free_port()},
+        port_{free_port()},
         listener_{ok(net::listen_tcp(at(), 16))},
         thread_{[this] { run(); }} {}
   ~odd_server() {
@@ -85,7 +85,7 @@ struct odd_world {
     const auto host = ok(net::read_private_key(dir / "host_key"));
     ok(net::trust_host_key(dir / "known_hosts", server.at(), host.shown));
     settings.to = ok(net::parse_ssh_target("ssh://user@" + server.at().text()));
-    settings.listen = {"127.0.0.1", static_cast<std::uint16_t>(test::server::free_port())};
+    settings.listen = {"127.0.0.1", static_cast<std::uint16_t>(test::free_port())};
     settings.target = {"127.0.0.1", 9181};
     settings.key_file = dir / "key";
     settings.known_hosts_file = dir / "known_hosts";

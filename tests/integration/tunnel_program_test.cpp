@@ -18,7 +18,7 @@ std::vector<std::string> operator+(std::vector<std::string> a, const std::vector
   return a;
 }
 
-host_port at_free_port() { return {"127.0.0.1", static_cast<std::uint16_t>(server::free_port())}; }
+host_port at_free_port() { return {"127.0.0.1", static_cast<std::uint16_t>(free_port())}; }
 
 }  // namespace
 
@@ -164,7 +164,7 @@ TEST(tunnel_program, provisions_a_user_that_reaches_the_dispatcher_and_nothing_e
   const auto served = ok(net::listen_tcp(target, 8)), forbidden = ok(net::listen_tcp(other, 8));
   ok(net::write_new_key(dir / "key", "runner"));
   ok(net::write_new_key(dir / "host_key", "host"));
-  const auto port = server::free_port();
+  const auto port = free_port();
   // The machine's own files stay as they are: the user, its keys and sshd's part go into a copy.
   const auto script = dir.file(
       "provision.sh",

@@ -150,12 +150,12 @@ TEST(tunnel, makes_no_storm_at_a_server_that_takes_few_and_throws_most_out) {
 }
 
 TEST(tunnel, resets_connections_while_nobody_serves_the_target_and_serves_them_after) {
-  const auto port = server::free_port();
+  const auto port = free_port();
   scratch dir;
   real_sshd sshd{dir, {"127.0.0.1", static_cast<std::uint16_t>(port)}};
   tunnel::tunnel_settings settings;
   settings.to = ok(net::parse_ssh_target(sshd.url()));
-  settings.listen = {"127.0.0.1", static_cast<std::uint16_t>(server::free_port())};
+  settings.listen = {"127.0.0.1", static_cast<std::uint16_t>(free_port())};
   settings.target = {"127.0.0.1", static_cast<std::uint16_t>(port)};
   settings.key_file = sshd.key_file();
   settings.known_hosts_file = sshd.known_hosts_file();
@@ -255,7 +255,7 @@ TEST(tunnel, delivers_no_wrong_byte_when_sessions_die_and_freeze_in_the_middle_o
 
 TEST(tunnel, brings_connections_from_the_server_to_its_own_side) {
   echo_server here;
-  const net::reverse_forward reverse{{"127.0.0.1", static_cast<std::uint16_t>(server::free_port())},
+  const net::reverse_forward reverse{{"127.0.0.1", static_cast<std::uint16_t>(free_port())},
                                      here.at()};
   tunnel_world w{"", {reverse}};
   w.start().wait_for("up");

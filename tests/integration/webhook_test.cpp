@@ -38,7 +38,7 @@ std::string post(int port, const std::string& path, const std::string& body,
 
 TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
   const test::scratch dir;
-  const int port = test::server::free_port();
+  const int port = test::free_port();
   test::server uut{dir, {"dispatcher"}, {"--webhook", "127.0.0.1:" + std::to_string(port)}};
   EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d1"}), "OK 200");
   EXPECT_EQ(post(port, "/github", payload, {"X-GitHub-Delivery: d1"}), "OK 200");
@@ -61,7 +61,7 @@ TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
 TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
   const test::scratch dir;
   dir.secret("secret", "Jefe\n");
-  const int port = test::server::free_port();
+  const int port = test::free_port();
   test::server uut{
       dir,
       {"dispatcher"},
@@ -78,7 +78,7 @@ TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
 TEST(webhook_program, refuses_a_secret_that_others_can_read) {
   const test::scratch dir;
   std::filesystem::permissions(dir.file("secret", "Jefe\n"), std::filesystem::perms{0644});
-  const auto at = [] { return "127.0.0.1:" + std::to_string(test::server::free_port()); };
+  const auto at = [] { return "127.0.0.1:" + std::to_string(test::free_port()); };
   const auto refused =
       test::run_ntrace({"dispatcher", "--data", dir / "data", "--dispatcher", at(), "--webhook",
                         at(), "--webhook-secret-file", dir / "secret"});
@@ -90,8 +90,8 @@ TEST(webhook_program, refuses_to_be_reached_from_outside_without_a_secret) {
   const test::scratch dir;
   const auto refused =
       test::run_ntrace({"dispatcher", "--data", dir / "data", "--dispatcher",
-                        "127.0.0.1:" + std::to_string(test::server::free_port()), "--webhook",
-                        "0.0.0.0:" + std::to_string(test::server::free_port())});
+                        "127.0.0.1:" + std::to_string(test::free_port()), "--webhook",
+                        "0.0.0.0:" + std::to_string(test::free_port())});
   EXPECT_EQ(refused.exit_code, 2) << refused.err;
   EXPECT_NE(refused.err.find("webhook-secret-file"), std::string::npos) << refused.err;
 }

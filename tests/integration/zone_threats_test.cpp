@@ -156,7 +156,7 @@ TEST_P(zone_threats, T11_T13_no_rights_by_files) {
 }
 
 TEST_P(zone_threats, T14_the_host_and_its_sockets_are_out_of_reach) {
-  const auto port = test::server::free_port();
+  const auto port = test::free_port();
   const auto listener = ok(net::listen_tcp({"127.0.0.1", static_cast<std::uint16_t>(port)}, 4));
   const unique_fd hidden{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_un at{};

@@ -18,6 +18,7 @@
 #include "config/subprocess.hpp"
 #include "net/rpc_client.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/free_port.hpp"
 #include "tests/support/leftovers.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
@@ -117,16 +118,6 @@ public:
         },
         [&] { return state + "\n" + log(); });
     return state;
-  }
-  static int free_port() {
-    const unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    ::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), size);
-    ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&at), &size);
-    return ntohs(at.sin_port);
   }
 
 private:

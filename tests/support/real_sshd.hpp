@@ -17,9 +17,8 @@ public:
   real_sshd(const scratch& dir, host_port reachable, const std::string& more = {},
             std::vector<net::reverse_forward> listens = {},
             const std::string& serve_at = "127.0.0.1")
-      : sshd_setup{dir / "ssh", server::free_port(), std::move(reachable),
-                   more,        std::move(listens),  {},
-                   serve_at} {
+      : sshd_setup{dir / "ssh", free_port(), std::move(reachable), more, std::move(listens),
+                   {},          serve_at} {
     ok(make_keys());
     start();
   }

@@ -75,8 +75,8 @@ protected:
   static inline std::unique_ptr<scratch> files;
   static inline int view_port = 0, act_port = 0;
   void SetUp() override {
-    view_port = server::free_port();
-    act_port = server::free_port();
+    view_port = free_port();
+    act_port = free_port();
   }
   scratch dir;
 };

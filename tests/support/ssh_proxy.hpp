@@ -18,7 +18,7 @@ public:
 
   explicit ssh_proxy(host_port to)
       : to_{std::move(to)},
-        port_{server::free_port()},
+        port_{free_port()},
         listener_{ok(net::listen_tcp(at(), 16))},
         thread_{[this] { run(); }} {}
   ~ssh_proxy() {

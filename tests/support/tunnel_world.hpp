@@ -29,7 +29,7 @@ constexpr std::string_view sink_word = "!keep it\n";
 /// sink_word is only read, and answered by "done" at its end.
 class echo_server {
 public:
-  explicit echo_server(int port = server::free_port())
+  explicit echo_server(int port = free_port())
       : port_{port},
         listener_{ok(net::listen_tcp({"127.0.0.1", static_cast<std::uint16_t>(port)}, 1024))} {
     thread_ = std::thread{[this] { run(); }};
@@ -172,7 +172,7 @@ struct tunnel_world {
   scratch dir;
   echo_server echo;
   real_sshd sshd;
-  int listen = server::free_port();
+  int listen = free_port();
   std::unique_ptr<tunnel::tunnel_engine> engine;
 
   explicit tunnel_world(const std::string& sshd_config = {},
