@@ -309,6 +309,13 @@ void serve(dispatcher_self self, const caf::response_promise& promise, const cal
 
 namespace {
 
+/// Peers with these numbers are gone. What they asked before is still served, and must not leave a
+/// session behind.
+void note_gone_early(dispatcher_state& state, rpc::peer_id from, rpc::peer_id to) {
+  for (const auto& [promise, c] : state.early)
+    if (c.peer >= from && c.peer < to) state.gone_early.insert(c.peer);
+}
+
 caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
   supervision::guard(self, "dispatcher");
   self->state.parts = parts;
@@ -329,16 +336,12 @@ caf::behavior dispatcher(dispatcher_self self, const dispatcher_parts& parts) {
         return caf::delegated<served>{};
       },
       [self](const rpc::peer_gone& gone) {
-        // What it asked before is still served, and must not leave a session behind.
-        if (std::any_of(self->state.early.begin(), self->state.early.end(),
-                        [&](const auto& e) { return e.second.peer == gone.peer; }))
-          self->state.gone_early.push_back(gone.peer);
+        note_gone_early(self->state, gone.peer, gone.peer + 1);
         if (self->state.fsm)
           perform(self, self->state.fsm->on_session_gone(now_of(self), gone.peer));
       },
       [self](const rpc::port_opened& port) {
-        for (const auto& [promise, c] : self->state.early)
-          if (c.peer < port.first) self->state.gone_early.push_back(c.peer);
+        note_gone_early(self->state, 0, port.first);
         if (self->state.fsm)
           perform(self, self->state.fsm->on_port_opened(now_of(self), port.first));
       },

@@ -76,6 +76,8 @@ public:
   /// Attempts whose server accepted and says nothing yet, at most: a stopped server's backlog takes
   /// them all when it goes on, and its MaxStartups must not throw out the good one.
   static constexpr std::size_t silent_dials_max = 3;
+  /// Then another dial begins beside one that hears nothing; docs/tunnel.md, "Dialling".
+  static constexpr milliseconds silent_before_next{1000};
 
   tunnel_fsm(tunnel_options options, std::uint64_t seed) : options_{options}, random_{seed} {}
 

@@ -1,10 +1,6 @@
 #include "tests/sim/sim_dispatcher.hpp"
 
-#include <cstdio>
-
-#include "actors/dispatcher/push_args.hpp"
 #include "actors/dispatcher/stream_data.hpp"
-#include "config/mutation.hpp"
 #include "config/overload.hpp"
 
 namespace ntrace::sim {
@@ -74,8 +70,7 @@ void sim_dispatcher::bring_up(const std::string& child) {
     intake_.emplace(options_.source_template, *gate_);
     has_round_ = false;
     to_dispatcher_.tell([this, first = next_peer_] {
-      for (const auto& [c, answer] : early_)
-        if (c.peer < first) gone_early_.push_back(c.peer);
+      note_gone_early(0, first);
       if (queue_) perform(queue_->on_port_opened(now(), first));
     });
   } else if (child == "dispatcher") {
@@ -134,120 +129,6 @@ void sim_dispatcher::crash(milliseconds wait) {
   world_.after(wait, [this] { start(); });
 }
 
-void sim_dispatcher::note_durable(const std::vector<journal::operation>& ops) {
-  for (const auto& op : ops) {
-    fact f;
-    f.kind = fact_kind::committed;
-    f.op = op;
-    world_.note(std::move(f));
-  }
-}
-
-// The journal's actor.
-
-/// What an earlier dispatcher asked for is decided first.
-void sim_dispatcher::recover(const reply& answer) {
-  if (group_.is_idle() || mutated(mutation::recovery_does_not_wait)) {
-    gate_->begin_recovery();
-    return answer(json());
-  }
-  after_between(100, 1000, tree_.only_for("journal", [this, answer] { recover(answer); }));
-}
-
-void sim_dispatcher::perform(journal::group_effects todo) {
-  for (auto& one : todo) {
-    std::visit(overload{[&](const journal::flush_soon&) {
-                          after_between(0, 200, tree_.only_for("journal", [this] {
-                            perform(group_.on_flush());
-                          }));
-                        },
-                        [&](journal::write_batches& e) { write(std::move(e.batches)); },
-                        [&](const journal::tell_writer& e) {
-                          const auto answer = std::move(writers_.extract(e.tag).mapped());
-                          if (!e.outcome) return answer(fail(e.outcome.error()));
-                          json out{{"seq", e.outcome->seq},
-                                   {"stale", e.outcome->is_stale},
-                                   {"last_seq", e.outcome->last_seq},
-                                   {"gap", e.outcome->is_gap},
-                                   {"known", e.outcome->is_known}};
-                          if (const auto& old = e.outcome->duplicate_of)
-                            out["duplicate"] = {old->id, static_cast<int>(old->state)};
-                          answer(out);
-                        }},
-               one);
-  }
-}
-
-/// Two moments: the write, and the sync that makes it count. A crash may come between them.
-void sim_dispatcher::write(std::vector<journal::batch> batches) {
-  const std::uint64_t slow = now() < slow_until_ ? 400'000 : 0;
-  const auto synced = [this](const result<std::vector<journal::committed>>& done) {
-    perform(group_.on_written(done));
-  };
-  const auto written = std::make_shared<std::vector<journal::batch>>(std::move(batches));
-  const auto sync = [this, synced, written](const std::vector<journal::committed>& done) {
-    has_unsynced_ = false;
-    if (now() < failing_until_) {
-      world_.met("disk.sync_failed");
-      disk_.roll_back();
-      return synced(fail(ec::journal_failed, "fsync failed"));
-    }
-    note_durable(disk_.sync());
-    gate_->add(journal::take_new_runs(*written, done));
-    synced(done);
-  };
-  const auto begin = [this, synced, sync, slow, written] {
-    if (now() < full_until_) {
-      world_.met("disk.refused_full");
-      return synced(fail(ec::journal_full, "no room on the journal's disk"));
-    }
-    const auto done = disk_.write(*written);
-    has_unsynced_ = true;
-    after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
-  };
-  after_between(20, 500 + slow, tree_.only_for("journal", begin));
-}
-
-void sim_dispatcher::write_all(const std::vector<journal::batch>& batches, const reply& answer) {
-  const auto outcomes = std::make_shared<json>(batches.size(), json());
-  const auto missing = std::make_shared<std::size_t>(batches.size());
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    writers_[next_write_] = [=](const result<json>& said) {
-      (*outcomes)[i] =
-          said ? *said
-               : json{{"code", static_cast<int>(said.error().code)}, {"why", said.error().message}};
-      if (--*missing == 0) answer(*outcomes);
-    };
-    perform(group_.on_write(next_write_++, batches[i]));
-  }
-}
-
-result<json> sim_dispatcher::outcome_in(const json& one) {
-  if (!one.contains("code")) return one;
-  return fail(static_cast<ec>(one["code"].get<int>()), one["why"].get<std::string>());
-}
-
-result<journal::committed> sim_dispatcher::committed_from(const result<json>& said) {
-  if (!said) {
-    auto why = said.error();
-    if (why.code == ec::child_failed)
-      why = {ec::journal_failed, "the journal restarts; try again", {}};
-    return fail(std::move(why));
-  }
-  journal::committed done;
-  done.seq = said->value("seq", std::uint64_t{0});
-  done.is_stale = said->value("stale", false);
-  done.last_seq = said->value("last_seq", std::uint64_t{0});
-  done.is_gap = said->value("gap", false);
-  done.is_known = said->value("known", false);
-  if (const auto old = said->find("duplicate"); old != said->end()) {
-    done.duplicate_of.emplace();
-    done.duplicate_of->id = (*old)[0].get<std::string>();
-    done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
-  }
-  return done;
-}
-
 // The dispatcher's actor.
 
 void sim_dispatcher::on_recovered() {
@@ -264,6 +145,11 @@ void sim_dispatcher::on_recovered() {
   queue_->on_recovery_end();
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
   for (const auto id : std::exchange(gone_early_, {})) perform(queue_->on_session_gone(now(), id));
+}
+
+void sim_dispatcher::note_gone_early(std::uint64_t from, std::uint64_t to) {
+  for (const auto& [c, answer] : early_)
+    if (c.peer >= from && c.peer < to) gone_early_.insert(c.peer);
 }
 
 void sim_dispatcher::take_pushed() {

@@ -65,6 +65,7 @@ private:
   // The dispatcher's actor.
   void on_recovered();
   void take_pushed();
+  void note_gone_early(std::uint64_t from, std::uint64_t to);
   void serve(const call& c, const reply& answer);
   dispatcher::effects step(const call& c, std::uint64_t request);
   void requeue(std::uint64_t request, const std::string& run);
@@ -99,7 +100,7 @@ private:
   std::optional<dispatcher::queue_fsm> queue_;
   wake_timer timer_;
   std::vector<std::pair<call, reply>> early_;  ///< Calls before recovery is through.
-  std::vector<std::uint64_t> gone_early_;      ///< Peers of such calls that are gone since.
+  std::set<std::uint64_t> gone_early_;         ///< Peers of such calls that are gone since.
   std::map<std::uint64_t, std::pair<call, reply>> askers_;
   std::uint64_t next_request_ = 1, next_run_ = 1;
   std::int64_t wall_offset_ms_ = 0;

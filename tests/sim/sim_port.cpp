@@ -102,8 +102,7 @@ void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
                           world_.met("peer.gone");
                           to_dispatcher_.tell([this, id] {
                             names_.erase(id);
-                            for (const auto& [c, answer] : early_)
-                              if (c.peer == id) gone_early_.push_back(id);
+                            note_gone_early(id, id + 1);
                             if (queue_) perform(queue_->on_session_gone(now(), id));
                           });
                         },
