@@ -19,7 +19,7 @@ endif()
 
 # Where crash tests end the process, and bugs to be found; a build for people has none of them
 # (config/crash_point.hpp, config/mutation.hpp).
-option(NTRACE_CRASH_POINTS "Let NTRACE_CRASH end the process at a named point, and NTRACE_PLANT plant a bug" ON)
+option(NTRACE_CRASH_POINTS "Let NTRACE_CRASH end the process at a named point, and NTRACE_PLANT plant a bug; the tests need it" ON)
 if(NTRACE_CRASH_POINTS)
   target_compile_definitions(ntrace_build INTERFACE NTRACE_CRASH_POINTS)
 endif()

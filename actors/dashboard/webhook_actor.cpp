@@ -1,17 +1,13 @@
 #include "actors/dashboard/webhook_actor.hpp"
 
-#include <httplib.h>
 #include <caf/event_based_actor.hpp>
 #include <caf/scoped_actor.hpp>
 
-#include <semaphore>
-#include <thread>
-
+#include "actors/dashboard/http_port.hpp"
 #include "actors/dashboard/webhook.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
 #include "actors/rpc/rpc_types.hpp"
 #include "config/file.hpp"
-#include "config/gauges.hpp"
 #include "config/limits.hpp"
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
@@ -19,31 +15,7 @@
 namespace ntrace::dashboard {
 namespace {
 
-constexpr std::size_t threads = 4;
-constexpr std::ptrdiff_t connections_max = 64;  // further ones wait in the kernel's backlog
-constexpr int deadline_s = 5;
-
-/// Takes no more than connections_max at a time: the accepting thread waits meanwhile.
-class bounded_pool : public httplib::TaskQueue {
-public:
-  void enqueue(std::function<void()> work) override {
-    static auto& taken = gauges::value("webhook_connections");
-    free_.acquire();
-    ++taken;
-    pool_.enqueue([this, work = std::move(work)] {
-      work();
-      --taken;
-      free_.release();
-    });
-  }
-  void shutdown() override { pool_.shutdown(); }
-
-private:
-  std::counting_semaphore<connections_max> free_{connections_max};
-  httplib::ThreadPool pool_{threads};
-};
-
-/// The HTTP server and its thread; ends both when it goes.
+/// Turns a forge's requests into pushes.
 class webhook_server {
 public:
   webhook_server(caf::actor_system& system, webhook_options options, std::string secret,
@@ -51,36 +23,12 @@ public:
       : system_{system},
         options_{std::move(options)},
         secret_{std::move(secret)},
-        dispatcher_{std::move(dispatcher)} {
-    http_.new_task_queue = [] { return new bounded_pool; };  // httplib owns it
-    http_.set_payload_max_length(limits::line_bytes_max);
-    http_.set_read_timeout(deadline_s);
-    http_.set_write_timeout(deadline_s);
-    http_.set_keep_alive_timeout(deadline_s);
-    http_.set_logger([](const httplib::Request&, const httplib::Response& out) {
-      ++gauges::value("webhook_requests");
-      if (out.status >= 400) ++gauges::value("webhook_refused");
-    });
-    http_.Post("/(.*)",
-               [this](const httplib::Request& r, httplib::Response& out) { answer(r, out); });
-  }
-  webhook_server(const webhook_server&) = delete;
-  webhook_server& operator=(const webhook_server&) = delete;
-  ~webhook_server() {
-    http_.stop();
-    if (thread_.joinable()) thread_.join();
-  }
+        dispatcher_{std::move(dispatcher)},
+        http_{{options_.request_max, limits::line_bytes_max},
+              [this](const httplib::Request& r, httplib::Response& out) { answer(r, out); }} {}
 
   /// The port; 0 when the address cannot be bound.
-  std::uint16_t listen() {
-    const auto& at = options_.listen;
-    const int port = at.port == 0                           ? http_.bind_to_any_port(at.host)
-                     : http_.bind_to_port(at.host, at.port) ? at.port
-                                                            : 0;
-    if (port <= 0) return 0;
-    thread_ = std::thread{[this] { http_.listen_after_bind(); }};
-    return static_cast<std::uint16_t>(port);
-  }
+  std::uint16_t listen() { return http_.listen(options_.listen); }
 
 private:
   void answer(const httplib::Request& r, httplib::Response& out) {
@@ -121,8 +69,7 @@ private:
   webhook_options options_;
   std::string secret_;
   caf::actor dispatcher_;
-  httplib::Server http_;
-  std::thread thread_;
+  http_port http_;
 };
 
 }  // namespace

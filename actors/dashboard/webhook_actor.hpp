@@ -11,7 +11,8 @@ namespace ntrace::dashboard {
 struct webhook_options {
   host_port listen;
   std::string secret_file{};  ///< Empty: no signature is asked for, and only loopback is served.
-  milliseconds answer_max{10'000};  ///< A forge gives a delivery up after 10 s.
+  milliseconds answer_max{10'000};   ///< A forge gives a delivery up after 10 s.
+  milliseconds request_max{10'000};  ///< Who takes longer to send one is cut off.
 };
 
 /// `dispatcher` is asked by rpc::call{method "push"}. Answers rpc::port_atom by its port.

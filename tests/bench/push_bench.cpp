@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tests/bench/echo_server.hpp"
+#include "tests/bench/journal_rate.hpp"
 #include "tests/bench/push_load.hpp"
 
 namespace ntrace::bench {
@@ -41,17 +42,21 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
   if (!rate) return fail(rate.error());
   out["fdatasync_per_second"] = *rate;
   std::map<unsigned, std::map<std::string, double>> seen;
+  const auto add_row = [&](const std::string& name, const std::string& note, unsigned clients,
+                           const load_figures& figures) {
+    out["rows"].push_back({{"broker", name},
+                           {"durable_by", note},
+                           {"clients", clients},
+                           {"per_second", figures.per_second},
+                           {"p50_us", figures.latency.at(0.5)},
+                           {"p99_us", figures.latency.at(0.99)}});
+  };
   const auto measure = [&](const broker_spec& spec) -> result<void> {
     for (const auto clients : client_counts) {
       auto figures = run_load(spec, clients, time);
       if (!figures) return fail(figures.error());
       if (spec.name != "echo") seen[clients][spec.name] = figures->per_second;
-      out["rows"].push_back({{"broker", spec.name},
-                             {"durable_by", spec.note},
-                             {"clients", clients},
-                             {"per_second", figures->per_second},
-                             {"p50_us", figures->latency.at(0.5)},
-                             {"p99_us", figures->latency.at(0.99)}});
+      add_row(spec.name, spec.note, clients, *figures);
     }
     return {};
   };
@@ -64,6 +69,12 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
     none.port = (*echo)->port();
     none.speak = brokers->front().speak;
     if (auto done = measure(none); !done) return fail(done.error());
+  }
+  for (const auto clients : client_counts) {
+    auto figures = journal_rate(dir.path, clients, time);
+    if (!figures) return fail(figures.error());
+    add_row("journal", "the journal alone: so many pushes in each commit, without port or clients",
+            clients, *figures);
   }
   for (const auto& spec : *brokers) {
     const auto started = started_broker::start(spec, dir.path + "/" + spec.name + ".log");

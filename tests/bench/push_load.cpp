@@ -15,8 +15,6 @@
 namespace ntrace::bench {
 namespace {
 
-constexpr milliseconds warm_up{500};
-
 result<unique_fd> dial(std::uint16_t port) {
   unique_fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_in at{};

@@ -12,6 +12,9 @@ struct load_figures {
   sample latency;  ///< Of each request, from its sending to its answer.
 };
 
+/// Before what is measured.
+inline constexpr milliseconds warm_up{500};
+
 /// Blocks for a warm-up and then `time`. An answer that refuses an item is an error.
 result<load_figures> run_load(const broker_spec& to, unsigned clients, milliseconds time);
 
