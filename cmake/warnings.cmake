@@ -15,6 +15,9 @@ if(NTRACE_SANITIZE)
     target_compile_options(ntrace_build INTERFACE -fno-sanitize=null,vptr)
   endif()
   target_link_options(ntrace_build INTERFACE -fsanitize=${NTRACE_SANITIZE})
+  if(NTRACE_SANITIZE MATCHES address)  # gcc and clang tell it in different ways.
+    target_compile_definitions(ntrace_build INTERFACE NTRACE_SANITIZES_ADDRESSES)
+  endif()
 endif()
 
 # Where crash tests end the process, and bugs to be found; a build for people has none of them

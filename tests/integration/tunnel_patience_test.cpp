@@ -48,7 +48,7 @@ TEST(tunnel_patience,
   std::size_t sent = 0;
   while (sent < (256u << 20) && net::send_all(stalled.get(), piece, 500ms)) sent += piece.size();
   EXPECT_LT(sent, 256u << 20) << "backpressure reaches the sender";
-#ifndef __SANITIZE_ADDRESS__  // It keeps what is freed.
+#ifndef NTRACE_SANITIZES_ADDRESSES  // It keeps what is freed.
   EXPECT_LT(memory_kib() - before, 64u << 10);
 #endif
   EXPECT_LT(w.status().value("buffered_bytes", 1u << 30), 1 << 20);

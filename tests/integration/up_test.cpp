@@ -170,7 +170,7 @@ TEST(up, retries_a_run_whose_zone_init_was_killed) {
 
 TEST(up, goes_on_while_the_wall_clock_is_set) {
   NTRACE_NEEDS_ZONES();
-#ifdef __SANITIZE_ADDRESS__
+#ifdef NTRACE_SANITIZES_ADDRESSES
   GTEST_SKIP() << "its runtime must be loaded first";
 #endif
   const scratch dir;
