@@ -209,11 +209,12 @@ std::vector<local_event> local_sockets::pump(time_point now) {
   const int n = ::epoll_wait(poll_.get(), ready.data(), static_cast<int>(ready.size()), 0);
   for (int i = 0; i < n; ++i) {
     const auto& e = ready[static_cast<std::size_t>(i)];
-    if (e.data.u64 == listener_key) {
+    const socket_id id = e.data.u64;  // A copy: epoll_event is packed, so no reference to it.
+    if (id == listener_key) {
       accept_some(now);
       continue;
     }
-    const auto at = sockets_.find(e.data.u64);
+    const auto at = sockets_.find(id);
     if (at == sockets_.end()) continue;
     auto& s = at->second;
     if (s.is_connecting && (e.events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
