@@ -239,8 +239,7 @@ std::vector<local_event> local_sockets::pump(time_point now) {
     const bool wants_out = (e.events & EPOLLOUT) != 0;
     if ((e.events & (EPOLLIN | EPOLLHUP)) != 0 && s.is_reading && !s.has_ended && !s.is_closing)
       receive(at);
-    if (const auto again = sockets_.find(id); wants_out && again != sockets_.end())
-      flush(again);
+    if (const auto again = sockets_.find(id); wants_out && again != sockets_.end()) flush(again);
   }
   return std::exchange(events_, {});
 }

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -137,7 +138,11 @@ http_port::http_port(const http_limits& limits, Handler post)
 
 http_port::~http_port() {
   ::eventfd_write(stops_.get(), 1);
-  stop();
+  // Not stop(), which does nothing while the thread has not begun.
+  if (const auto door = svr_sock_.exchange(INVALID_SOCKET); door != INVALID_SOCKET) {
+    ::shutdown(door, SHUT_RDWR);
+    ::close(door);
+  }
   if (thread_.joinable()) thread_.join();
 }
 
@@ -156,8 +161,8 @@ bool http_port::process_and_close_socket(socket_t socket) {
   static auto& late = gauges::value("webhook_late");
   const unique_fd owned{socket};
   bounded_stream stream{socket, stops_.get(), limits_};
-  bool closes = true;
-  const bool is_done = process_request(stream, closes, closes, {});
+  bool is_closing = true;  // No second request: httplib tells its peer so.
+  const bool is_done = process_request(stream, true, is_closing, {});
   if (stream.is_late()) ++late;
   return is_done;
 }

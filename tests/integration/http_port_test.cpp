@@ -5,6 +5,7 @@
 #include <future>
 
 #include "actors/dashboard/http_port.hpp"
+#include "config/gauges.hpp"
 #include "net/socket.hpp"
 #include "tests/support/ok.hpp"
 
@@ -65,12 +66,22 @@ private:
 }  // namespace
 
 TEST(http_port, serves_others_though_all_its_threads_have_slow_peers) {
+  auto& late = gauges::value("webhook_late");
+  const auto late_before = late.load();
   http_port uut{{500ms, 1000}, say_ok};
   const auto port = uut.listen({"127.0.0.1", 0});
   const slow_peers slow{port};
   const auto fast = dial(port);
   ASSERT_TRUE(net::send_all(fast.get(), head + "Content-Length: 2\r\n\r\n{}", 5s));
   EXPECT_TRUE(hear(fast).starts_with("HTTP/1.1 200"));
+  EXPECT_GT(late, late_before);
+}
+
+TEST(http_port, ends_though_it_has_hardly_begun) {
+  for (int i = 0; i < 200; ++i) {
+    http_port uut{{1h, 1000}, say_ok};
+    EXPECT_NE(uut.listen({"127.0.0.1", 0}), 0);
+  }
 }
 
 TEST(http_port, ends_at_once_though_peers_are_slow) {
