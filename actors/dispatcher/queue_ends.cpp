@@ -235,7 +235,7 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
           next.push_back(answer{request, fail(done.error())});
           return;
         }
-        if (done->is_stale) {
+        if (done->is_stale && !mutated(mutation::deleted_run_is_requeued)) {
           next.push_back(answer{
               request, fail(ec::not_found, "run " + row.id + " is no longer kept; push again")});
           return;

@@ -76,12 +76,13 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "link.up", "link.lost", "link.dial_failed", "zone.killed", "attempt.killed",
       // What the dispatcher answers.
       "push.ok", "push.journal_full", "push.journal_failed", "cancel.ok", "cancel.journal_full",
-      "cancel.invalid_state", "requeue.ok", "requeue.invalid_state", "hello.ok", "accept.ok",
-      "accept.stale_lease", "refuse.ok", "started.ok", "started.stale_lease", "heartbeat.ok",
-      "append.ok", "append.gap", "append.stale_lease", "append.journal_failed", "finish.ok",
-      "finish.stale_lease", "queue.revived", "finish.journal_failed", "queue.offer", "queue.abort",
-      "drain.ok", "resume.ok", "push.draining", "next.ok", "next.connection_lost", "result.ok",
-      "result.stale_lease", "result.journal_full", "result.journal_failed",
+      "cancel.invalid_state", "requeue.ok", "requeue.invalid_state", "requeue.not_found",
+      "disk.run_deleted", "hello.ok", "accept.ok", "accept.stale_lease", "refuse.ok", "started.ok",
+      "started.stale_lease", "heartbeat.ok", "append.ok", "append.gap", "append.stale_lease",
+      "append.journal_failed", "finish.ok", "finish.stale_lease", "queue.revived",
+      "finish.journal_failed", "queue.offer", "queue.abort", "drain.ok", "resume.ok",
+      "push.draining", "next.ok", "next.connection_lost", "result.ok", "result.stale_lease",
+      "result.journal_full", "result.journal_failed",
       // Consumers of the old protocol.
       "consumer.job", "consumer.done", "consumer.failed", "consumer.lost", "consumer.told_stale",
       "consumer.duplicate", "consumer.died_unheard", "consumer.died_midway", "consumer.fell_silent",
@@ -126,7 +127,7 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
         "running>cancelled", "failed>queued", "done>queued", "cancelled>queued",
         "quarantined>queued"})
     wanted.push_back(std::string{"run."} + from_to);
-  for (int i = 1; i <= 19; ++i) wanted.push_back("invariant.S" + std::to_string(i));
+  for (int i = 1; i <= 20; ++i) wanted.push_back("invariant.S" + std::to_string(i));
   for (int i = 1; i <= 5; ++i) wanted.push_back("invariant.L" + std::to_string(i));
   std::vector<std::string> out;
   for (auto& w : wanted)

@@ -28,7 +28,8 @@ enum class fault_kind {
   drain_tunnel,
   outbox_full,
   wall_jump,
-  last = wall_jump
+  crowd_journal,
+  last = crowd_journal
 };
 std::string_view to_string(fault_kind k);
 

@@ -44,6 +44,8 @@ constexpr planted_bug bugs[] = {
     {mutation::port_forgets_its_peers, "a port that starts again forgets who was connected"},
     {mutation::drain_in_memory, "drain in memory only"},
     {mutation::ticks_multiply, "each tick leaves others behind"},
+    {mutation::deleted_run_is_requeued, "a run that was deleted meanwhile is requeued"},
+    {mutation::retention_forgets_tokens, "retention forgets which tokens were given"},
     {mutation::handed_is_given_for_good, "a job that was handed out is given for good"},
     {mutation::dead_requests_are_kept, "requests of a connection that ended are kept"},
 };

@@ -26,6 +26,37 @@ std::vector<committed> sim_disk::write(const std::vector<batch>& batches) {
   return out;
 }
 
+bool sim_disk::has_live(const image& in, const std::string& run, std::uint64_t token) {
+  const auto at = in.runs.find(run);
+  if (at == in.runs.end() || at->second.row.token != token) return false;
+  const auto state = at->second.row.state;
+  return state == run_state::leased || state == run_state::running;
+}
+
+std::vector<std::string> sim_disk::delete_ended() {
+  std::vector<std::string> out;
+  const auto last = highest_token();
+  for (auto at = durable_.runs.begin(); at != durable_.runs.end();) {
+    const auto& r = at->second;
+    const auto has = [&](std::uint64_t token) {
+      return std::find(r.tokens.begin(), r.tokens.end(), token) != r.tokens.end();
+    };
+    if (!is_terminal(r.row.state) || (has(last) && !mutated(mutation::retention_forgets_tokens))) {
+      ++at;
+      continue;
+    }
+    std::erase_if(durable_.docs, [&](const auto& doc) { return has(doc.second); });
+    for (const auto token : r.tokens) {
+      durable_.attempts.erase(token);
+      durable_.chunks.erase(token);
+    }
+    durable_.run_of_key.erase(r.key);
+    out.push_back(at->first);
+    at = durable_.runs.erase(at);
+  }
+  return out;
+}
+
 /// The run's last accepted attempt of this epoch: 0 without one.
 std::uint64_t sim_disk::last_attempt(const image& in, const run_record& r) {
   std::uint64_t out = 0;
@@ -59,7 +90,6 @@ committed sim_disk::apply(image& to, const batch& b) {
                           r.reason = o.reason;
                         },
                         [&](const put_attempt& o) {
-                          to.highest_token = std::max(to.highest_token, o.token);
                           to.runs[o.run].tokens.push_back(o.token);
                           to.attempts[o.token] = {o.number, false, ""};
                         },
@@ -68,13 +98,14 @@ committed sim_disk::apply(image& to, const batch& b) {
                           if (at != to.attempts.end()) at->second.is_expired = o.is_expired;
                         },
                         [&](const revive& o) {
-                          auto& r = to.runs[o.run];
+                          const auto at = to.runs.find(o.run);
+                          out.is_stale = at == to.runs.end() ||
+                                         at->second.row.state != run_state::queued ||
+                                         !to.attempts[o.token].is_expired ||
+                                         o.token != last_attempt(to, at->second);
+                          if (out.is_stale) return;
+                          auto& r = at->second;
                           auto& a = to.attempts[o.token];
-                          if (r.row.state != run_state::queued || !a.is_expired ||
-                              o.token != last_attempt(to, r)) {
-                            out.is_stale = true;
-                            return;
-                          }
                           a.is_expired = false;
                           r.row.state = run_state::leased;
                           r.row.token = o.token;
@@ -83,10 +114,7 @@ committed sim_disk::apply(image& to, const batch& b) {
                           out.last_seq = to.chunks[o.token];
                         },
                         [&](const append_chunk& o) {
-                          const auto& r = to.runs[o.run].row;
-                          const bool is_live =
-                              r.token == o.token &&
-                              (r.state == run_state::leased || r.state == run_state::running);
+                          const bool is_live = has_live(to, o.run, o.token);
                           if (!is_live && !mutated(mutation::chunk_without_token_check))
                             out.is_stale = true;
                           else if (to.chunks[o.token] + 1 != o.seq)
@@ -102,14 +130,10 @@ committed sim_disk::apply(image& to, const batch& b) {
                             at->second.run_id = o.run_id;
                         },
                         [&](const append_doc& o) {
-                          const auto r = to.runs.find(o.run);
                           out.is_known = to.docs.count(o.doc) != 0;
-                          out.is_stale = !out.is_known &&
-                                         (r == to.runs.end() || r->second.row.token != o.token ||
-                                          (r->second.row.state != run_state::leased &&
-                                           r->second.row.state != run_state::running));
+                          out.is_stale = !out.is_known && !has_live(to, o.run, o.token);
                           if (out.is_known || out.is_stale) return;
-                          to.docs.insert(o.doc);
+                          to.docs[o.doc] = o.token;
                           out.last_seq = to.chunks[o.token] += o.pieces.size();
                         },
                         [&](const event&) { ++to.seq; },

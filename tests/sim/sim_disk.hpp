@@ -3,7 +3,6 @@
 // answers, in memory. journal_conformance_test holds it against the real file.
 #include <map>
 #include <optional>
-#include <set>
 
 #include "actors/journal/journal_types.hpp"
 
@@ -27,8 +26,8 @@ public:
     };
     std::map<std::uint64_t, attempt_record> attempts;  ///< By token.
     std::map<std::string, bool> flags;
-    std::set<std::string> docs;
-    std::uint64_t highest_token = 0, seq = 0;
+    std::map<std::string, std::uint64_t> docs;  ///< Id → token.
+    std::uint64_t seq = 0;
   };
 
   /// Writes the batches, not yet synced. A duplicate or stale batch leaves nothing, as in SQLite.
@@ -41,12 +40,21 @@ public:
   /// the log's checksums drop a torn tail. Gives the operations that turned out to be there.
   std::vector<journal::operation> crash(bool is_kept);
 
+  /// Deletes each run that has ended, but for that of the highest token, as retention does when the
+  /// file is near its bound. Nothing may be unsynced. Gives their ids.
+  std::vector<std::string> delete_ended();
+
   std::vector<journal::run_row> open_runs() const;
-  std::uint64_t highest_token() const { return durable_.highest_token; }
+  /// Of the attempts that are kept.
+  std::uint64_t highest_token() const {
+    return durable_.attempts.empty() ? 0 : durable_.attempts.rbegin()->first;
+  }
   const image& durable() const { return durable_; }
   std::optional<journal::run_row> find(const std::string& run) const;
 
 private:
+  /// Whether `token` is the run's live one.
+  static bool has_live(const image& in, const std::string& run, std::uint64_t token);
   static std::uint64_t last_attempt(const image& in, const run_record& r);
   journal::committed apply(image& to, const journal::batch& b);
   image durable_;

@@ -66,6 +66,7 @@ void sim_dispatcher::bring_up(const std::string& child) {
   if (child == "journal") {
     group_ = {};
     writers_.clear();
+    retain();
   } else if (child == "rpc_server") {
     intake_.emplace(options_.source_template, *gate_);
     has_round_ = false;
@@ -280,6 +281,9 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
 
 void sim_dispatcher::requeue(std::uint64_t request, const std::string& run) {
   const auto row = disk_.find(run);
+  // What was read may be deleted before anything can be written of it.
+  if (row && world_.random.below(4) == 0)
+    after_between(0, 3000, tree_.only_for("journal", [this] { delete_ended(); }));
   if (row) return perform(queue_->on_requeue(now(), request, *row));
   perform(effects{dispatcher::answer{request, fail(ec::not_found, "no such run")}});
 }

@@ -24,6 +24,8 @@ public:
   void fill_disk(milliseconds lasts) { full_until_ = now() + lasts; }
   void fail_syncs(milliseconds lasts) { failing_until_ = now() + lasts; }
   void slow_disk(milliseconds lasts) { slow_until_ = now() + lasts; }
+  /// For so long its file is near its bound: what has ended is deleted.
+  void crowd_journal(milliseconds lasts);
   void jump_wall(std::int64_t ms) { wall_offset_ms_ += ms; }
 
   /// Its port: false when nothing listens there.
@@ -61,6 +63,8 @@ private:
   void perform(journal::group_effects todo);
   void write(std::vector<journal::batch> batches);
   void note_durable(const std::vector<journal::operation>& ops);
+  void retain();
+  void delete_ended();
 
   // The dispatcher's actor.
   void on_recovered();
@@ -95,7 +99,7 @@ private:
   std::map<std::uint64_t, reply> writers_;
   std::uint64_t next_write_ = 1;
   bool has_unsynced_ = false;
-  time_point full_until_{}, failing_until_{}, slow_until_{};
+  time_point full_until_{}, failing_until_{}, slow_until_{}, crowded_until_{};
 
   std::optional<dispatcher::queue_fsm> queue_;
   wake_timer timer_;

@@ -50,6 +50,30 @@ void sim_dispatcher::perform(journal::group_effects todo) {
   }
 }
 
+void sim_dispatcher::crowd_journal(milliseconds lasts) {
+  const bool is_new = now() >= crowded_until_;
+  crowded_until_ = std::max(crowded_until_, now() + lasts);
+  if (is_new && is_alive_ && tree_.is_up("journal")) retain();
+}
+
+void sim_dispatcher::retain() {
+  if (now() >= crowded_until_) return;
+  delete_ended();
+  after_between(50, 200'000, tree_.only_for("journal", [this] { retain(); }));
+}
+
+/// Between two writes, as the journal's actor does it: never between a write and its sync.
+void sim_dispatcher::delete_ended() {
+  if (has_unsynced_ || now() < failing_until_) return;
+  for (const auto& run : disk_.delete_ended()) {
+    world_.met("disk.run_deleted");
+    fact f;
+    f.kind = fact_kind::deleted;
+    f.run = run;
+    world_.note(std::move(f));
+  }
+}
+
 /// Two moments: the write, and the sync that makes it count. A crash may come between them.
 void sim_dispatcher::write(std::vector<journal::batch> batches) {
   const std::uint64_t slow = now() < slow_until_ ? 400'000 : 0;

@@ -54,23 +54,31 @@ journal::run_row some_run(const std::string& id) {
   return out;
 }
 
+/// What was given to runs so far.
+struct given {
+  int next_run = 0;
+  std::vector<std::string> runs;  ///< By token - 1.
+};
+
 /// A random batch about a few runs, keys and tokens, so that all answers come up.
-journal::batch draw_batch(random_source& random, std::uint64_t& next_token, int& next_run) {
+journal::batch draw_batch(random_source& random, given& g) {
   using namespace journal;
   const auto run = "run" + std::to_string(random.below(4));
-  const auto token = 1 + random.below(std::max<std::uint64_t>(next_token, 2) - 1);
+  const auto token = 1 + random.below(std::max<std::uint64_t>(g.runs.size(), 1));
   switch (random.below(10)) {
     case 0: {
-      const auto id = "new" + std::to_string(next_run++);
+      const auto id = "new" + std::to_string(g.next_run++);
       return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}}};
     }
     case 1:
-      ++next_token;
-      return {put_attempt{run, 1 + random.below(3), next_token - 1, "runner"},
-              set_run{run, run_state::queued, 0, next_token - 1, "", ""}};
-    case 2:
-      return {
-          set_run{run, static_cast<run_state>(random.below(7)), random.below(4), token, "", ""}};
+      g.runs.push_back(run);
+      return {put_attempt{run, 1 + random.below(3), g.runs.size(), "runner"},
+              set_run{run, run_state::queued, 0, g.runs.size(), "", ""}};
+    case 2: {
+      const bool is_own = token <= g.runs.size() && g.runs[token - 1] == run;
+      return {set_run{run, static_cast<run_state>(random.below(7)), random.below(4),
+                      is_own ? token : 0, "", ""}};
+    }
     case 3:
       return {end_attempt{run, token, "infrastructure", "silent", {}, random.below(3) != 0}};
     case 5:
@@ -101,6 +109,23 @@ std::string text_of(const std::vector<journal::run_row>& rows) {
   return out;
 }
 
+/// Those that all else refers to; whichever is there already is a duplicate.
+std::vector<journal::batch> known_runs() {
+  std::vector<journal::batch> out;
+  for (const auto* id : {"run0", "run1", "run2", "run3"})
+    out.push_back({journal::insert_run{some_run(id), id, {}}});
+  return out;
+}
+
+/// What may come late for a run that is kept no longer.
+std::vector<journal::batch> late_words(const std::string& run, std::uint64_t token) {
+  using namespace journal;
+  return {{set_run{run, run_state::queued, 0, 0, "", ""}},
+          {revive{run, token}},
+          {append_chunk{run, 1, token, 1, "stdout", "data"}},
+          {append_doc{run, 1, token, "late of " + run, "stdout", {"a"}}}};
+}
+
 }  // namespace
 
 TEST(sim_disk, answers_as_the_real_journal_does) {
@@ -109,31 +134,38 @@ TEST(sim_disk, answers_as_the_real_journal_does) {
     const scratch dir;
     auto real = ok(journal::journal_sqlite::open(dir / "journal.sqlite", sqlite::role::writer));
     sim::sim_disk model;
-    std::uint64_t next_token = 1;
-    int next_run = 0;
-    // Runs must be there before anything refers to them, as with the dispatcher.
-    std::vector<journal::batch> first;
-    for (int i = 0; i < 4; ++i) {
-      const auto id = "run" + std::to_string(i);
-      first.push_back({journal::insert_run{some_run(id), id, {}}});
-    }
-    ok(real->commit(first));
-    model.write(first);
-    model.sync();
-    for (int i = 0; i < 40; ++i) {
-      std::vector<journal::batch> batches;
-      for (auto n = 1 + s.random.below(3); n > 0; --n)
-        batches.push_back(draw_batch(s.random, next_token, next_run));
+    given g;
+    const auto write_both = [&](const std::vector<journal::batch>& batches) {
       const auto expected = ok(real->commit(batches));
       const auto seen = model.write(batches);
       model.sync();
       ASSERT_EQ(seen.size(), expected.size());
       for (std::size_t k = 0; k < seen.size(); ++k) {
-        ASSERT_EQ(seen[k].is_stale, expected[k].is_stale) << i;
-        ASSERT_EQ(seen[k].is_gap, expected[k].is_gap) << i;
-        ASSERT_EQ(seen[k].is_known, expected[k].is_known) << i;
-        ASSERT_EQ(seen[k].last_seq, expected[k].last_seq) << i;
-        ASSERT_EQ(seen[k].duplicate_of.has_value(), expected[k].duplicate_of.has_value()) << i;
+        ASSERT_EQ(seen[k].is_stale, expected[k].is_stale);
+        ASSERT_EQ(seen[k].is_gap, expected[k].is_gap);
+        ASSERT_EQ(seen[k].is_known, expected[k].is_known);
+        ASSERT_EQ(seen[k].last_seq, expected[k].last_seq);
+        ASSERT_EQ(seen[k].duplicate_of.has_value(), expected[k].duplicate_of.has_value());
+      }
+    };
+    const auto delete_in_both = [&] {
+      std::size_t deleted = 0;
+      // A file beyond its bound, as any is with one of a byte.
+      for (journal::retained step{0, 0, 0, 0, true}; step.is_more; deleted += step.runs)
+        step = ok(real->retain({milliseconds{0}, 1}, 0));
+      const auto gone = model.delete_ended();
+      ASSERT_EQ(gone.size(), deleted);
+      for (const auto& run : gone)
+        ASSERT_NO_FATAL_FAILURE(write_both(late_words(run, 1 + s.random.below(g.runs.size() + 1))));
+    };
+    for (int i = 0; i < 60; ++i) {
+      SCOPED_TRACE(i);
+      ASSERT_NO_FATAL_FAILURE(write_both(known_runs()));
+      std::vector<journal::batch> batches;
+      for (auto n = 1 + s.random.below(3); n > 0; --n) batches.push_back(draw_batch(s.random, g));
+      ASSERT_NO_FATAL_FAILURE(write_both(batches));
+      if (s.random.below(6) == 0) {
+        ASSERT_NO_FATAL_FAILURE(delete_in_both());
       }
       ASSERT_EQ(text_of(model.open_runs()), text_of(test::open_runs(*real)));
       ASSERT_EQ(model.highest_token(), ok(real->highest_token()));

@@ -263,6 +263,8 @@ private:
       case fault_kind::wall_jump:
         return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
                                      (f.number % 2 == 0 ? 1 : -1));
+      case fault_kind::crowd_journal:
+        return dispatcher_.crowd_journal(f.lasts);
     }
   }
 

@@ -7,14 +7,12 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {"sent",          "acked",       "committed",
-                                 "recovered",     "renewed",     "lease_expired",
-                                 "verdict_early", "lease_begun", "zone_begun",
-                                 "zone_proved",   "zone_used",   "zone_ended",
-                                 "attempt_over",  "told_stale",  "cancel_acked",
-                                 "drain_acked",   "resume_sent", "doc_acked",
-                                 "workers",       "held_bytes",  "child_restarted",
-                                 "crashed",       "quiet",       "finished"};
+constexpr const char* names[] = {
+    "sent",         "acked",           "committed",     "deleted",      "recovered",
+    "renewed",      "lease_expired",   "verdict_early", "lease_begun",  "zone_begun",
+    "zone_proved",  "zone_used",       "zone_ended",    "attempt_over", "told_stale",
+    "cancel_acked", "drain_acked",     "resume_sent",   "doc_acked",    "workers",
+    "held_bytes",   "child_restarted", "crashed",       "quiet",        "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -94,6 +92,7 @@ void invariant_checker::on(const fact& f) {
     case fact_kind::sent:
       break;
     case fact_kind::acked:
+      if (deleted_.count(f.run) != 0) break;  // It has ended since.
       check("S1", runs_.count(f.run) != 0, "acknowledged run " + f.run + " is not on the disk");
       if (const auto at = run_of_key_.find(f.text); at != run_of_key_.end())
         check("S3", at->second == f.run,
@@ -102,6 +101,9 @@ void invariant_checker::on(const fact& f) {
       break;
     case fact_kind::committed:
       on_operation(f);
+      break;
+    case fact_kind::deleted:
+      on_deleted(f.run);
       break;
     case fact_kind::recovered: {
       std::map<std::string, const journal::run_row*> seen;
@@ -150,6 +152,7 @@ void invariant_checker::on(const fact& f) {
       stale_at_.try_emplace(f.token, f.at);
       break;
     case fact_kind::cancel_acked:
+      if (deleted_.count(f.run) != 0) break;
       runs_[f.run].is_cancelled = true;
       check("S15", runs_[f.run].row.state == dispatcher::run_state::cancelled,
             "the cancel of " + f.run + " was acknowledged and is not on the disk");
@@ -209,7 +212,24 @@ void invariant_checker::on(const fact& f) {
   }
 }
 
+void invariant_checker::on_deleted(const std::string& run) {
+  const auto& r = runs_[run];
+  check("S20", is_terminal(r.row.state),
+        "run " + run + " was deleted while it was " + std::string{to_string(r.row.state)});
+  run_of_key_.erase(r.key);
+  acked_.erase(run);
+  deleted_.insert(run);
+  runs_.erase(run);
+}
+
 void invariant_checker::on_operation(const fact& f) {
+  std::visit(
+      [&](const auto& o) {
+        if constexpr (requires { std::string{o.run}; })
+          if (deleted_.count(o.run) != 0)
+            fail("S20", "something was written of run " + o.run + " after it had been deleted");
+      },
+      f.op);
   std::visit(
       overload{
           [&](const journal::insert_run& o) {

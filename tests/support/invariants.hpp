@@ -1,5 +1,5 @@
 #pragma once
-// The checker: holds a history, fact by fact, against the safety invariants S1 to S19 and the
+// The checker: holds a history, fact by fact, against the safety invariants S1 to S20 and the
 // liveness rules L1 to L5 of docs/simulator.md. It knows no part that it judges: only what those
 // parts did to the disk, to zones and to people.
 #include <cstdint>
@@ -17,6 +17,7 @@ enum class fact_kind {
   sent,           ///< A client sent the push of `text` (its key).
   acked,          ///< A push was acknowledged: `run`, `text` its key.
   committed,      ///< `op` is durable.
+  deleted,        ///< The journal keeps `run` no longer.
   recovered,      ///< The dispatcher came up; `runs` is what it goes on with.
   renewed,        ///< The dispatcher heard that `token` is alive.
   lease_expired,  ///< The dispatcher judged so of `token`.
@@ -91,6 +92,7 @@ private:
   };
   void fail(const char* invariant, std::string what);
   void check(const char* invariant, bool holds, const std::string& what);
+  void on_deleted(const std::string& run);
   void on_operation(const fact& f);
   void on_set_run(const fact& f, const journal::set_run& op);
   void on_revive(const fact& f, const journal::revive& op);
@@ -111,7 +113,7 @@ private:
   std::map<std::uint64_t, work> at_work_;  ///< Attempts that run somewhere, by token.
   std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
   std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
-  std::set<std::string> acked_, docs_;
+  std::set<std::string> acked_, docs_, deleted_;
   std::uint64_t last_token_ = 0;
   bool is_drained_ = false;
   std::vector<violation> violations_;
