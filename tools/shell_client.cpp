@@ -115,9 +115,6 @@ std::string show_object(const json& value) {
 }  // namespace
 
 shell_client::config::config(const shell_credentials& own) {
-  set("scheduler.policy", caf::atom("sharing"));
-  set("scheduler.max-threads", std::size_t{1});
-  set("middleman.enable-automatic-connections", false);
   load<caf::io::middleman>();
   if (!is_encrypted(own)) return;
   openssl_certificate = own.cert_file;

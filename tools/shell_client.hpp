@@ -2,13 +2,13 @@
 // A connection to a remote shell, and its answers for people.
 #include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "config/settings.hpp"
+#include "supervision/caf_config.hpp"
 
 namespace ntrace::tools {
 
@@ -29,7 +29,7 @@ public:
   const nlohmann::json& hello() const { return hello_; }
 
 private:
-  struct config : caf::actor_system_config {
+  struct config : supervision::caf_config {
     explicit config(const shell_credentials& own);
   };
   explicit shell_client(const shell_credentials& own) : config_{own}, system_{config_} {}

@@ -194,14 +194,7 @@ result<child> shell_child(const settings& s, builder& make, wired& out) {
 
 }  // namespace
 
-system_config::system_config() {
-  // Stealing polls, which costs idle CPU and latency. One worker, because a hand-over between two
-  // costs more than what our actors compute: all that blocks or takes long has a thread of its own.
-  set("scheduler.policy", caf::atom("sharing"));
-  set("scheduler.max-threads", std::size_t{1});
-  set("middleman.enable-automatic-connections", false);
-  load<caf::io::middleman>();
-}
+system_config::system_config() { load<caf::io::middleman>(); }
 
 zone::helper_options helper_options_from(const settings& s) {
   return {s.text("data"), s.text("ca_file"), s.flag("zone_allow_degraded"), s.text("zone_backend")};

@@ -1,16 +1,16 @@
 #pragma once
 // Builds the supervision trees of the roles from settings.
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 
 #include "actors/runner/runner_actor.hpp"
 #include "config/settings.hpp"
+#include "supervision/caf_config.hpp"
 #include "supervision/supervisor_actor.hpp"
 
 namespace ntrace::tools {
 
-/// CAF as we use it: the sharing scheduler, the middleman, no configuration file of its own.
-struct system_config : caf::actor_system_config {
+/// With the middleman.
+struct system_config : supervision::caf_config {
   system_config();
 };
 

@@ -1,7 +1,6 @@
 #include "actors/shell/shell_actor.hpp"
 
 #include <unistd.h>
-#include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/io/middleman.hpp>
 #include <caf/openssl/manager.hpp>
@@ -18,6 +17,7 @@
 #include "config/file.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
+#include "supervision/caf_config.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
 
@@ -39,11 +39,8 @@ struct tls_files {
 };
 
 /// Of one listener: nothing of the process is in it but its own actor.
-struct listener_config : caf::actor_system_config {
-  explicit listener_config(const std::optional<tls_files>& tls) {
-    set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-threads", std::size_t{2});
-    set("middleman.enable-automatic-connections", false);
+struct listener_config : supervision::caf_config {
+  explicit listener_config(const std::optional<tls_files>& tls) : caf_config{2} {
     load<caf::io::middleman>();
     if (!tls) return;
     openssl_certificate = tls->cert;

@@ -1,7 +1,6 @@
 // Our side of the supervision benchmark, and the call of Erlang's.
 #include <unistd.h>
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/stateful_actor.hpp>
@@ -13,6 +12,7 @@
 #include "config/file.hpp"
 #include "config/log.hpp"
 #include "config/subprocess.hpp"
+#include "supervision/caf_config.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
 #include "tests/bench/bench.hpp"
@@ -87,9 +87,7 @@ caf::behavior client(client_self self, const std::vector<caf::actor>& fronts, st
 }
 
 json measure(unsigned children, unsigned restarts) {
-  caf::actor_system_config config;
-  config.set("scheduler.policy", caf::atom("sharing"));
-  config.set("scheduler.max-threads", std::size_t{1});  // As `ntrace up` runs.
+  supervision::caf_config config;  // As `ntrace up` runs.
   caf::actor_system system{config};
   caf::scoped_actor self{system};
   const auto memory = resident_bytes();

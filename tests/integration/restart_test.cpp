@@ -1,12 +1,12 @@
 // Actors that throw in the middle of real work: the run is retried from `clean` and finishes.
 #include <gtest/gtest.h>
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
 
 #include "actors/runner/solo_actor.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
+#include "supervision/caf_config.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
 #include "tests/support/program.hpp"
@@ -78,8 +78,7 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
   runner::solo_end end;
   std::string why;
   {
-    caf::actor_system_config config;
-    config.set("scheduler.policy", caf::atom("sharing"));
+    caf_config config;
     caf::actor_system system{config};
     std::vector<caf::actor> fronts;
     facade_options options;

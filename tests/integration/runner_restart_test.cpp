@@ -2,7 +2,6 @@
 // what becomes of an attempt when an actor beside it dies.
 #include <gtest/gtest.h>
 #include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
@@ -14,6 +13,7 @@
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/runner/outbox_actor.hpp"
 #include "actors/runner/runner_actor.hpp"
+#include "supervision/caf_config.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
 #include "tests/support/eventually.hpp"
@@ -168,8 +168,7 @@ public:
 
 private:
   static caf::actor_system_config& config() {
-    static caf::actor_system_config out;
-    out.set("scheduler.policy", caf::atom("sharing"));
+    static caf_config out;
     return out;
   }
   std::function<void(const caf::error&)> failed() {
