@@ -250,7 +250,7 @@ void storm(std::uint64_t round) {
   std::string open;
   json invariants;
   eventually(
-      180s,
+      400s,
       [&] {
         auto client = net::rpc_client::connect(ok(parse_host_port(to)));
         if (!client) return false;
