@@ -1,7 +1,9 @@
 #pragma once
 // A folder of a test's own, gone when the test is.
+#include <poll.h>
 #include <stdlib.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -18,8 +20,11 @@ public:
         std::filesystem::perm_options::add);
   }
   ~scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    // The helper of a server that was killed may be putting its zones away still.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{5};
+    std::error_code problem;
+    do std::filesystem::remove_all(path_, problem);
+    while (problem && std::chrono::steady_clock::now() < end && ::poll(nullptr, 0, 10) == 0);
   }
   scratch(const scratch&) = delete;
   scratch& operator=(const scratch&) = delete;
