@@ -29,7 +29,7 @@ result<nlohmann::json> supervision(unsigned restarts);
 /// The figures as a table for people.
 std::string supervision_table(const nlohmann::json& figures);
 
-/// Durable pushes per second with 1, 16 and 64 clients, each measured for `time`, beside
+/// Durable pushes per second with 1, 16 and 64 clients, each measured for `time`, by turns with
 /// beanstalkd, RabbitMQ and PostgreSQL where they are installed, or alone; all on the disk of the
 /// folder `parent`. JSON:
 /// {"fdatasync_per_second", "rows": [{"broker", "durable_by", "clients", "per_second", "p50_us",

@@ -14,6 +14,7 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr unsigned client_counts[] = {1, 16, 64};
+constexpr milliseconds slice{500};
 
 struct folder {
   explicit folder(const std::string& parent) : path{parent + "/ntrace-bench.XXXXXX"} {
@@ -51,35 +52,41 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
                            {"p50_us", figures.latency.at(0.5)},
                            {"p99_us", figures.latency.at(0.99)}});
   };
-  const auto measure = [&](const broker_spec& spec) -> result<void> {
-    for (const auto clients : client_counts) {
-      auto figures = run_load(spec, clients, time);
-      if (!figures) return fail(figures.error());
-      if (spec.name != "echo") seen[clients][spec.name] = figures->per_second;
-      add_row(spec.name, spec.note, clients, *figures);
-    }
-    return {};
-  };
-  {
-    const auto echo = echo_server::start();
-    if (!echo) return fail(echo.error());
-    broker_spec none;
-    none.name = "echo";
-    none.note = "nothing: an answer at once, the limit of the machine's network";
-    none.port = (*echo)->port();
-    none.speak = brokers->front().speak;
-    if (auto done = measure(none); !done) return fail(done.error());
-  }
-  for (const auto clients : client_counts) {
-    auto figures = journal_rate(dir.path, clients, time);
-    if (!figures) return fail(figures.error());
-    add_row("journal", "the journal alone: so many pushes in each commit, without port or clients",
-            clients, *figures);
-  }
+  const auto echo = echo_server::start();
+  if (!echo) return fail(echo.error());
+  broker_spec none;
+  none.name = "echo";
+  none.note = "nothing: an answer at once, the limit of the machine's network";
+  none.port = (*echo)->port();
+  none.speak = brokers->front().speak;
+  std::vector<std::unique_ptr<started_broker>> started;
   for (const auto& spec : *brokers) {
-    const auto started = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
-    if (!started) return fail(started.error());
-    if (auto done = measure(spec); !done) return fail(done.error());
+    auto one = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
+    if (!one) return fail(one.error());
+    started.push_back(std::move(*one));
+  }
+  brokers->push_back(std::move(none));
+  for (const auto clients : client_counts) {
+    // By turns, because a disk is not as fast in one second as in the next.
+    std::vector<broker_load> loads;
+    for (const auto& spec : *brokers) {
+      auto load = broker_load::start(spec, clients);
+      if (!load) return fail(load.error());
+      loads.push_back(std::move(*load));
+    }
+    for (milliseconds left = time; left.count() > 0; left -= slice)
+      for (auto& load : loads)
+        if (auto done = load.run_slice(std::min(left, slice)); !done) return fail(done.error());
+    for (std::size_t i = 0; i < loads.size(); ++i) {
+      const auto& spec = (*brokers)[i];
+      const auto figures = loads[i].figures();
+      if (spec.name != "echo") seen[clients][spec.name] = figures.per_second;
+      add_row(spec.name, spec.note, clients, figures);
+    }
+    auto alone = journal_rate(dir.path, clients, time);
+    if (!alone) return fail(alone.error());
+    add_row("journal", "the journal alone: so many pushes in each commit, without port or clients",
+            clients, *alone);
   }
   for (const auto& [clients, of] : seen)
     for (const auto& [name, per_second] : of)

@@ -30,13 +30,6 @@ result<unique_fd> dial(std::uint16_t port) {
   return fd;
 }
 
-struct client {
-  unique_fd fd;
-  std::unique_ptr<speaker> speaks;
-  std::string heard;
-  time_point asked_at{};
-};
-
 }  // namespace
 
 bool say(int fd, std::string_view bytes) {
@@ -73,50 +66,69 @@ result<void> greet_once(const broker_spec& to) {
   }
 }
 
-result<load_figures> run_load(const broker_spec& to, unsigned clients, milliseconds time) {
-  std::vector<client> all(clients);
-  const unique_fd ready{::epoll_create1(EPOLL_CLOEXEC)};
+result<broker_load> broker_load::start(const broker_spec& to, unsigned clients) {
+  broker_load out;
+  out.name_ = to.name;
+  out.clients_.resize(clients);
+  out.ready_ = unique_fd{::epoll_create1(EPOLL_CLOEXEC)};
   for (unsigned i = 0; i < clients; ++i) {
+    auto& c = out.clients_[i];
     auto fd = dial(to.port);
     if (!fd) return fail(fd.error());
-    all[i].fd = std::move(*fd);
-    all[i].speaks = to.speak();
-    if (auto greeted = all[i].speaks->greet(all[i].fd.get()); !greeted)
-      return fail(greeted.error());
+    c.fd = std::move(*fd);
+    c.speaks = to.speak();
+    if (auto greeted = c.speaks->greet(c.fd.get()); !greeted) return fail(greeted.error());
     epoll_event on{};
     on.events = EPOLLIN;
     on.data.u32 = i;
-    ::epoll_ctl(ready.get(), EPOLL_CTL_ADD, all[i].fd.get(), &on);
+    ::epoll_ctl(out.ready_.get(), EPOLL_CTL_ADD, c.fd.get(), &on);
   }
-  std::uint64_t n = 0;
-  const auto ask = [&](client& c) {
-    c.asked_at = steady_now();
-    return say(c.fd.get(), c.speaks->request(++n));
-  };
-  for (auto& c : all)
-    if (!ask(c)) return fail(ec::io, to.name + " hung up");
-  load_figures out;
-  const auto from = steady_now() + warm_up;
-  const auto end = from + time;
-  for (auto now = steady_now(); now < end; now = steady_now()) {
+  return out;
+}
+
+bool broker_load::ask(client& c) {
+  c.asked_at = steady_now();
+  return say(c.fd.get(), c.speaks->request(++asked_));
+}
+
+result<bool> broker_load::hear_answer(client& c, time_point count_from) {
+  if (!hear(c.fd.get(), c.heard)) return fail(ec::io, name_ + " hung up");
+  auto done = c.speaks->answers(c.heard);
+  if (!done) return fail(done.error());
+  if (*done == 0) return false;
+  if (const auto then = steady_now(); then >= count_from)
+    latency_us_.push_back(std::chrono::duration<double, std::micro>(then - c.asked_at).count());
+  return true;
+}
+
+result<void> broker_load::run_slice(milliseconds time) {
+  const auto from = steady_now() + warm_up, end = from + time;
+  for (auto& c : clients_)
+    if (!ask(c)) return fail(ec::io, name_ + " hung up");
+  for (auto under_way = clients_.size(); under_way > 0;) {
     epoll_event on[64];
-    const int count = ::epoll_wait(ready.get(), on, 64, 10'000);
-    if (count <= 0) return fail(ec::timed_out, to.name + " answers nobody");
+    const int count = ::epoll_wait(ready_.get(), on, 64, 10'000);
+    if (count <= 0) return fail(ec::timed_out, name_ + " answers nobody");
+    const bool is_over = steady_now() >= end;
     for (int i = 0; i < count; ++i) {
-      auto& c = all[on[i].data.u32];
-      if (!hear(c.fd.get(), c.heard)) return fail(ec::io, to.name + " hung up");
-      auto done = c.speaks->answers(c.heard);
-      if (!done) return fail(done.error());
-      if (*done == 0) continue;
-      const auto then = steady_now();
-      if (then >= from)
-        out.latency.us.push_back(
-            std::chrono::duration<double, std::micro>(then - c.asked_at).count());
-      if (!ask(c)) return fail(ec::io, to.name + " hung up");
+      auto& c = clients_[on[i].data.u32];
+      const auto answered = hear_answer(c, from);
+      if (!answered) return fail(answered.error());
+      if (!*answered) continue;
+      if (is_over)
+        --under_way;
+      else if (!ask(c))
+        return fail(ec::io, name_ + " hung up");
     }
   }
-  out.per_second = static_cast<double>(out.latency.us.size()) /
-                   std::chrono::duration<double>(steady_now() - from).count();
+  measured_ += steady_now() - from;
+  return {};
+}
+
+load_figures broker_load::figures() const {
+  load_figures out;
+  out.latency.us = latency_us_;
+  out.per_second = static_cast<double>(latency_us_.size()) / measured_.count();
   std::sort(out.latency.us.begin(), out.latency.us.end());
   return out;
 }
