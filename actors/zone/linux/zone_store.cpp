@@ -18,17 +18,6 @@ namespace ntrace::zone {
 namespace fs = std::filesystem;
 namespace {
 
-/// Where a zone's ids begin when nobody has them: spread over the id space, so that zones of
-/// different data folders seldom meet. The first 16 blocks belong to the host, and useradd(8) lends
-/// out blocks from 100000 to 600100000.
-constexpr std::uint32_t first_block = 10'000, blocks = 20'000;
-
-std::uint32_t preferred_block(const std::string& uuid) {
-  std::uint64_t hash = 14695981039346656037u;  // FNV-1a
-  for (const char c : uuid) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return static_cast<std::uint32_t>(hash % blocks);
-}
-
 nlohmann::json parse(const std::string& text) {
   auto value = nlohmann::json::parse(text, nullptr, false);
   return value.is_object() ? value : nlohmann::json::object();
@@ -65,7 +54,17 @@ result<void> zone_store::lock() {
   // The pid is a hint for people; the lock itself is what counts.
   const unique_fd hint{::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)};
   [[maybe_unused]] const bool written = hint && write_all(hint.get(), std::to_string(::getpid()));
-  return {};
+  if (ids().is_shared) return {};
+  auto own = id_block::take(ids().root);
+  if (own && *own) {
+    block_ = std::move(**own);
+    return {};
+  }
+  lock_.reset();
+  if (!own) return fail(own.error());
+  return fail(ec::zone_busy, "the ids of zone " + uuid_ + " (from " + std::to_string(ids().root) +
+                                 " on) are in use by a zone of another data folder; end that " +
+                                 "one, or `ntrace zone destroy " + uuid_ + "` and create another");
 }
 
 zone_ids zone_store::ids() const {
@@ -77,18 +76,12 @@ zone_ids zone_store::ids() const {
   return *ids_;
 }
 
-/// The first of a block of ids that no other zone of this data folder has.
-result<std::uint32_t> zone_store::free_ids() const {
+result<id_block> zone_store::take_ids() const {
   std::set<std::uint32_t> taken;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator{data_ + "/zones", ignored})
     taken.insert(zone_store{data_, entry.path().filename().string()}.ids().root);
-  for (std::uint32_t i = 0; i < blocks; ++i) {
-    const auto at = (first_block + (preferred_block(uuid_) + i) % blocks) * ids_per_zone;
-    if (taken.count(at) == 0) return at;
-  }
-  return fail(ec::zone_failed, "all " + std::to_string(blocks) +
-                                   " blocks of ids are taken; `ntrace zone destroy` some zones");
+  return id_block::take_free(uuid_, [&](std::uint32_t root) { return taken.count(root) == 0; });
 }
 
 result<void> zone_store::create(bool is_root, const std::string& ca_file,
@@ -104,9 +97,13 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
   const unique_fd all{::open((data_ + "/zones").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!all || ::flock(all.get(), LOCK_EX) != 0)
     return fail(io_error("lock", data_ + "/zones", errno));
-  const auto own_ids = is_root ? free_ids() : result<std::uint32_t>{::geteuid()};
-  if (!own_ids) return fail(own_ids.error());
-  const auto root_id = *own_ids;
+  std::optional<id_block> block;
+  if (is_root) {
+    auto taken = take_ids();
+    if (!taken) return fail(taken.error());
+    block = std::move(*taken);
+  }
+  const auto root_id = block ? block->root() : ::geteuid();
   nlohmann::json spec{{"uuid", uuid_},
                       {"id_root", root_id},
                       {"id_job", is_root ? root_id + 1000 : root_id},

@@ -6,13 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "actors/zone/linux/id_block.hpp"
 #include "actors/zone/zone_types.hpp"
 #include "config/file.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::zone {
-
-inline constexpr std::uint32_t ids_per_zone = 0x10000;
 
 /// Ids as files carry them: the zone's root and the user that jobs run as.
 struct zone_ids {
@@ -72,14 +71,16 @@ public:
   /// Moves the whole zone into <data>/trash.
   result<void> destroy();
 
-  /// Takes the zone's lock for this process; ec::zone_busy names the holder's pid.
+  /// Takes the zone's lock and its ids for this process; ec::zone_busy names the holder's pid, or
+  /// says that a zone of another data folder has the ids.
   result<void> lock();
 
 private:
   result<void> build_skeleton(const std::string& layer, const std::string& ca_file) const;
   result<nlohmann::json> read_json(const std::string& name) const;
   result<void> write_json(const std::string& name, const nlohmann::json& value) const;
-  result<std::uint32_t> free_ids() const;
+  /// A block that no other zone of this data folder has either.
+  result<id_block> take_ids() const;
   result<root_plan> plan(const nlohmann::json& state) const;
   result<void> seal(const std::string& snapshot, nlohmann::json meta) const;
   result<void> to_trash(const std::string& path) const;
@@ -88,6 +89,7 @@ private:
   std::string data_, uuid_, path_;
   mutable std::optional<zone_ids> ids_;  ///< They never change.
   unique_fd lock_;
+  std::optional<id_block> block_;  ///< With lock_, where the zone's ids are its own.
 };
 
 /// All zones below `data`, by uuid.

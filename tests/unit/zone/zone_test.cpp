@@ -9,6 +9,7 @@
 #include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
+#include "actors/zone/linux/id_block.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/oci_bundle.hpp"
 #include "actors/zone/linux/syscall_filter.hpp"
@@ -203,6 +204,41 @@ TEST(zone_store, gives_each_zone_of_a_folder_ids_of_its_own) {
     test::ok(store.create(true, ""));
     EXPECT_TRUE(seen.insert(store.ids().root).second);
   }
+}
+
+TEST(zone_store, gives_ids_that_a_zone_of_another_folder_has_to_no_other) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user has one id";
+  test::seeded s;
+  const auto uuid = make_uuid(s.random);  // Of both, so that both want the same block.
+  const test::scratch one, other, third;
+  zone_store first{one.path(), uuid}, second{other.path(), uuid};
+  test::ok(first.create(true, ""));
+  test::ok(second.create(true, ""));
+  EXPECT_EQ(second.ids().root, first.ids().root) << "neither is in use";
+  test::ok(first.lock());
+  zone_store late{third.path(), uuid};
+  test::ok(late.create(true, ""));
+  EXPECT_NE(late.ids().root, first.ids().root);
+  test::ok(late.lock());
+  const auto refused = second.lock();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ec::zone_busy);
+  EXPECT_NE(refused.error().message.find("another data folder"), std::string::npos);
+  { const auto ended = std::move(first); }
+  test::ok(second.lock());
+}
+
+TEST(id_block, knows_what_is_lent_to_users) {
+  const auto uut = lent_ids(
+      "alice:100000:65536\n\n# nobody\nbob:655360000:65536\nbroken:1\n:7:\nx:-1:5\n"
+      "far:4294967296:1\n1000:231072:65536");
+  ASSERT_EQ(uut.size(), 3u);
+  EXPECT_EQ(uut[1].first, 655'360'000u);
+  EXPECT_TRUE(uut[1].overlaps(655'360'000 + 65'535, 1));
+  EXPECT_FALSE(uut[1].overlaps(655'360'000 + 65'536, 65'536));
+  EXPECT_FALSE(uut[1].overlaps(655'360'000 - 65'536, 65'536));
+  EXPECT_EQ(uut[2].first, 231'072u);
+  EXPECT_TRUE(lent_ids("").empty());
 }
 
 TEST(syscall_policy, is_the_list_that_the_manual_has) {
