@@ -14,6 +14,7 @@
 #include "config/subprocess.hpp"
 #include "tests/bench/push_load.hpp"
 #include "tests/support/free_port.hpp"
+#include "tests/support/guardian.hpp"
 
 namespace ntrace::bench {
 namespace {
@@ -310,7 +311,7 @@ result<std::unique_ptr<started_broker>> started_broker::start(const broker_spec&
     program.argv = argv;
     program.env = spec.env;
     program.cwd = "/";
-    auto pid = spawn_subprocess(program, -1, out_fd.get(), out_fd.get());
+    auto pid = test::spawn_guarded(program, -1, out_fd.get(), out_fd.get());
     if (!pid) return fail(pid.error());
     out->pids_.push_back(*pid);
   }

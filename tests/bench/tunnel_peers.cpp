@@ -19,6 +19,7 @@
 
 #include "config/subprocess.hpp"
 #include "net/socket.hpp"
+#include "tests/support/guardian.hpp"
 
 namespace ntrace::bench {
 namespace {
@@ -85,7 +86,7 @@ process::process(std::vector<std::string> argv, std::vector<std::string> env,
   spec.argv = std::move(argv);
   spec.env = std::move(env);
   const unique_fd out{::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-  pid_ = spawn_subprocess(spec, -1, out.get(), out.get()).value_or(-1);
+  pid_ = test::spawn_guarded(spec, -1, out.get(), out.get()).value_or(-1);
 }
 
 process& process::operator=(process&& other) noexcept {

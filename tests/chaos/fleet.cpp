@@ -14,6 +14,7 @@
 
 #include "config/subprocess.hpp"
 #include "net/rpc_client.hpp"
+#include "tests/support/guardian.hpp"
 #include "tests/support/leftovers.hpp"
 
 namespace ntrace::chaos {
@@ -55,7 +56,7 @@ result<void> process::start() {
   spec.argv = {"nsenter", "--net=/run/netns/" + network_};
   spec.argv.insert(spec.argv.end(), argv_.begin(), argv_.end());
   spec.env = env_;
-  const auto pid = spawn_subprocess(spec, -1, log.get(), log.get());
+  const auto pid = test::spawn_guarded(spec, -1, log.get(), log.get());
   if (!pid) return fail(pid.error());
   pid_ = *pid;
   return {};

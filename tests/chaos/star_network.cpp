@@ -9,8 +9,14 @@
 
 #include "config/file.hpp"
 #include "config/subprocess.hpp"
+#include "tests/support/stale_networks.hpp"
 
 namespace ntrace::chaos {
+namespace {
+
+const std::string prefix = "ntrace-chaos-";
+
+}  // namespace
 
 result<std::string> command(std::vector<std::string> argv) {
   subprocess_spec spec;
@@ -30,8 +36,7 @@ result<std::unique_ptr<star_network>> star_network::make(std::size_t nodes) {
 }
 
 std::string star_network::name(std::size_t node) const {
-  return "ntrace-chaos-" + std::to_string(::getpid()) + "-" +
-         (node < nodes_ ? std::to_string(node) : "hub");
+  return prefix + std::to_string(::getpid()) + "-" + (node < nodes_ ? std::to_string(node) : "hub");
 }
 
 std::string star_network::address(std::size_t node) {
@@ -39,6 +44,7 @@ std::string star_network::address(std::size_t node) {
 }
 
 result<void> star_network::set_up() const {
+  test::remove_stale_networks(prefix);
   const auto hub = name(nodes_);
   std::vector<std::vector<std::string>> all{
       {"ip", "netns", "add", hub},
@@ -61,8 +67,7 @@ result<void> star_network::set_up() const {
 
 star_network::~star_network() {
   // What is left of a namespace goes with its last process.
-  for (std::size_t i = 0; i <= nodes_; ++i)
-    [[maybe_unused]] const auto gone = command({"ip", "netns", "delete", name(i)});
+  for (std::size_t i = 0; i <= nodes_; ++i) test::remove_network(name(i));
 }
 
 result<void> star_network::enter(std::size_t node) const {

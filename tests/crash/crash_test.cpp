@@ -67,7 +67,7 @@ public:
     }
     const unique_fd log{::open((words_[1] + "/" + role_ + ".log").c_str(),
                                O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-    pid_ = ok(spawn_subprocess(spec, -1, log.get(), log.get()));
+    pid_ = ok(spawn_guarded(spec, -1, log.get(), log.get()));
   }
   /// Ends it when its time has come; true when it died since it was asked last.
   bool has_died() {

@@ -196,7 +196,7 @@ TEST(journal_program, refuses_pushes_while_its_disk_is_full_and_goes_on_when_the
                to};
   const unique_fd log{
       ::open((dir / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-  const int pid = ok(spawn_subprocess(spec, -1, log.get(), log.get()));
+  const int pid = ok(spawn_guarded(spec, -1, log.get(), log.get()));
   int n = 0;
   const auto push = [&]() -> result<json> {
     auto c = net::rpc_client::connect(ok(parse_host_port(to)));

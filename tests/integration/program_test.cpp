@@ -92,7 +92,7 @@ TEST(profile, stops_at_an_interrupt_and_leaves_nothing_behind) {
                dir / "out",
                "--data",
                dir / "data"};
-  const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
+  const int pid = ok(spawn_guarded(spec, -1, -1, -1));
   test::eventually(20s, [&] { return !test::descendants(pid, "perf").empty(); });
   ::kill(pid, SIGINT);
   int status = 0;
@@ -117,7 +117,7 @@ TEST(profile, retries_from_clean_when_the_zones_init_is_killed) {
                "10",
                "--backoff-max-ms",
                "20"};
-  const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
+  const int pid = ok(spawn_guarded(spec, -1, -1, -1));
   std::vector<int> inits;
   test::eventually(20s, [&] {
     return !test::descendants(pid, "perf").empty() &&

@@ -40,7 +40,7 @@ public:
     subprocess_spec spec;
     spec.argv = {"node", NTRACE_TESTS "/integration/https_server.js", dir / "cert.pem",
                  dir / "key.pem", dir / "good.tgz"};
-    pid_ = ok(spawn_subprocess(spec, child_in.get(), child_out.get(), -1));
+    pid_ = ok(test::spawn_guarded(spec, child_in.get(), child_out.get(), -1));
     char line[16]{};
     EXPECT_GT(::read(from.get(), line, sizeof line - 1), 0);
     url = "https://localhost:" + std::to_string(std::atoi(line));

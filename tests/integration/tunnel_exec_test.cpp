@@ -178,7 +178,7 @@ TEST(tunnel_exec, leaves_a_process_alone_that_only_has_the_same_number) {
   w.start().wait_for("up");
   subprocess_spec spec;
   spec.argv = {"/bin/sleep", "1000"};
-  const int innocent = ok(spawn_subprocess(spec, -1, -1, -1));
+  const int innocent = ok(spawn_guarded(spec, -1, -1, -1));
   const auto end = w.run(sh(tunnel::cancel_line(innocent, std::string(32, 'a'), "KILL")));
   EXPECT_EQ(end.status, 0) << "nothing of that nonce is there";
   EXPECT_EQ(::kill(innocent, 0), 0);

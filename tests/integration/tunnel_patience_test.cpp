@@ -114,7 +114,7 @@ TEST(tunnel_patience, goes_on_with_its_connections_after_its_process_was_suspend
                w.sshd.known_hosts_file()};
   const unique_fd log{
       ::open((w.dir / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-  const int pid = ok(spawn_subprocess(spec, -1, log.get(), log.get()));
+  const int pid = ok(spawn_guarded(spec, -1, log.get(), log.get()));
   const auto words = [&] { return read_file(w.dir / "log").value_or(""); };
   unique_fd fd;
   eventually(

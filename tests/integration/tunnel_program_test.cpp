@@ -181,7 +181,7 @@ TEST(tunnel_program, provisions_a_user_that_reaches_the_dispatcher_and_nothing_e
   spec.argv = {"unshare", "-m", "sh", script};
   const unique_fd log{
       ::open((dir / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-  const int pid = ok(spawn_subprocess(spec, -1, log.get(), log.get()));
+  const int pid = ok(spawn_guarded(spec, -1, log.get(), log.get()));
   const auto told = [&] { return read_file(dir / "log").value_or(""); };
   eventually(
       20s,

@@ -94,7 +94,7 @@ TEST(privileged_helper, ends_every_zone_when_its_caller_is_killed) {
   subprocess_spec spec;
   spec.argv = {test::program_path(),    "zone", "exec", uuid,    "--data", dir.path(),
                "--zone-allow-degraded", "true", "--",   "sleep", "1000"};
-  const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
+  const int pid = ok(test::spawn_guarded(spec, -1, -1, -1));
   std::vector<int> inits;
   test::eventually(10s, [&] { return !(inits = test::descendants(pid, "ntrace-init")).empty(); });
   ::kill(pid, SIGKILL);
@@ -128,7 +128,7 @@ TEST(privileged_helper, does_not_hold_a_disk_that_the_machine_unmounts) {
                "--",
                "sleep",
                "1000"};
-  const int pid = ok(spawn_subprocess(spec, -1, -1, -1));
+  const int pid = ok(test::spawn_guarded(spec, -1, -1, -1));
   test::eventually(10s, [&] { return !test::descendants(pid, "ntrace-init").empty(); });
   const auto helpers = test::descendants(pid, "ntrace-helper");
   EXPECT_EQ(helpers.size(), 1u);

@@ -45,7 +45,7 @@ protected:
   static int start(std::vector<std::string> argv) {
     subprocess_spec spec;
     spec.argv = std::move(argv);
-    return ok(spawn_subprocess(spec, -1, -1, -1));
+    return ok(test::spawn_guarded(spec, -1, -1, -1));
   }
   static void stop(int pid) {
     ::kill(pid, SIGKILL);

@@ -216,7 +216,7 @@ TEST_P(zone_threats, T22_signals_reach_nobody_outside) {
   const int outside = [] {
     subprocess_spec spec;
     spec.argv = {"sleep", "1000"};
-    return ok(spawn_subprocess(spec, -1, -1, -1));
+    return ok(test::spawn_guarded(spec, -1, -1, -1));
   }();
   run("for i in $(seq 2 40); do kill -9 $i; done; kill -9 " + std::to_string(outside) + " " +
       std::to_string(helper->pid().value()) + "; kill -9 -1; true");

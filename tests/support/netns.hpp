@@ -3,23 +3,20 @@
 // throttle. Gone with the object.
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <thread>
 
 #include "tests/support/program.hpp"
+#include "tests/support/stale_networks.hpp"
 
 namespace ntrace::test {
 
 class network_pair {
 public:
   network_pair() {
-    reap();
+    remove_stale_networks("ntrace-");
     command({"ip", "netns", "add", a()});
     command({"ip", "netns", "add", b()});
     command({"ip", "link", "add", "left", "netns", a(), "type", "veth", "peer", "name", "right",
@@ -30,7 +27,7 @@ public:
     for (const char* device : {"lo", "right"}) in_b({"ip", "link", "set", device, "up"});
   }
   ~network_pair() {
-    for (const auto& name : {a(), b()}) remove(name);
+    for (const auto& name : {a(), b()}) remove_network(name);
   }
   network_pair(const network_pair&) = delete;
   network_pair& operator=(const network_pair&) = delete;
@@ -74,23 +71,6 @@ public:
   }
 
 private:
-  static void remove(const std::string& name) {
-    subprocess_spec spec;
-    spec.argv = {"ip", "netns", "delete", name};
-    (void)run_subprocess(spec);
-  }
-  /// Those of tests that aborted, and so could not.
-  static void reap() {
-    std::error_code ignored;  // No folder, no namespaces.
-    for (const auto& at : std::filesystem::directory_iterator{"/run/netns", ignored}) {
-      const auto name = at.path().filename().string();
-      int pid = 0;
-      char end = 0;
-      if (std::sscanf(name.c_str(), "ntrace-%d-%c", &pid, &end) == 2 && pid > 0 &&
-          (end == 'a' || end == 'b') && ::kill(pid, 0) != 0 && errno == ESRCH)
-        remove(name);
-    }
-  }
   static void command(std::vector<std::string> argv) {
     subprocess_spec spec;
     spec.argv = std::move(argv);

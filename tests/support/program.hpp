@@ -19,6 +19,7 @@
 #include "net/rpc_client.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/free_port.hpp"
+#include "tests/support/guardian.hpp"
 #include "tests/support/leftovers.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
@@ -69,7 +70,7 @@ public:
     const unique_fd out{::open(out_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
     const unique_fd err{::open(err_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
     const auto before = text(out_).size();
-    pid_ = ok(spawn_subprocess(spec, -1, out.get(), err.get()));
+    pid_ = ok(spawn_guarded(spec, -1, out.get(), err.get()));
     eventually(
         milliseconds{20'000}, [&] { return text(out_).size() > before || ended(); },
         [&] { return text(err_); });

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "net/socket.hpp"
+#include "tests/support/guardian.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/sshd_setup.hpp"
 
@@ -39,7 +40,7 @@ public:
     spec.argv = argv();
     const unique_fd out{
         ::open((folder + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-    pid_ = ok(spawn_subprocess(spec, -1, out.get(), out.get()));
+    pid_ = ok(spawn_guarded(spec, -1, out.get(), out.get()));
     eventually(
         milliseconds{10'000},
         [&] {
