@@ -34,8 +34,8 @@ std::string supervision_table(const nlohmann::json& figures);
 /// folder `parent`. JSON:
 /// {"fdatasync_per_second", "rows": [{"broker", "durable_by", "clients", "per_second", "p50_us",
 ///  "p99_us"}…], "ratios": [{"clients", "peer", "ntrace_to_peer"}…], "missing": [names]}.
-/// Of the brokers, "journal" is the journal alone, with as many pushes in each commit, and "echo"
-/// keeps nothing.
+/// Of the brokers, "journal" is the journal alone, with as many pushes in each commit; "append"
+/// syncs a file for each push and does nothing else, and "echo" keeps nothing.
 result<nlohmann::json> push(const std::string& parent, std::chrono::milliseconds time,
                             bool with_peers);
 std::string push_table(const nlohmann::json& figures);

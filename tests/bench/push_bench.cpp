@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "tests/bench/echo_server.hpp"
+#include "tests/bench/bare_server.hpp"
 #include "tests/bench/journal_rate.hpp"
 #include "tests/bench/push_load.hpp"
 
@@ -52,20 +52,29 @@ result<json> push(const std::string& parent, milliseconds time, bool with_peers)
                            {"p50_us", figures.latency.at(0.5)},
                            {"p99_us", figures.latency.at(0.99)}});
   };
-  const auto echo = echo_server::start();
+  // Not brokers, but the limits of them on this machine.
+  const auto append = bare_server::start(dir.path + "/appended");
+  if (!append) return fail(append.error());
+  const auto echo = bare_server::start();
   if (!echo) return fail(echo.error());
-  broker_spec none;
-  none.name = "echo";
-  none.note = "nothing: an answer at once, the limit of the machine's network";
-  none.port = (*echo)->port();
-  none.speak = brokers->front().speak;
   std::vector<std::unique_ptr<started_broker>> started;
   for (const auto& spec : *brokers) {
     auto one = started_broker::start(spec, dir.path + "/" + spec.name + ".log");
     if (!one) return fail(one.error());
     started.push_back(std::move(*one));
   }
-  brokers->push_back(std::move(none));
+  const auto add_limit = [&](const char* name, const char* note, std::uint16_t port) {
+    broker_spec limit;
+    limit.name = name;
+    limit.note = note;
+    limit.port = port;
+    limit.speak = brokers->front().speak;
+    brokers->push_back(std::move(limit));
+  };
+  add_limit("append", "an append to a file and a sync for each push, and nothing else",
+            (*append)->port());
+  add_limit("echo", "nothing: an answer at once, the limit of the machine's network",
+            (*echo)->port());
   for (const auto clients : client_counts) {
     // By turns, because a disk is not as fast in one second as in the next.
     std::vector<broker_load> loads;

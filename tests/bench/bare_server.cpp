@@ -1,5 +1,6 @@
-#include "tests/bench/echo_server.hpp"
+#include "tests/bench/bare_server.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -7,8 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <map>
-#include <string_view>
+#include <utility>
 
 namespace ntrace::bench {
 namespace {
@@ -17,6 +19,8 @@ namespace {
 constexpr std::string_view answer =
     "[[null,{\"duplicate\":false,\"journal_seq\":1234567,\"run\":\"01M876B6J4KZP9X4YQXE3X75SJ\","
     "\"state\":\"queued\"}],1]\n";
+
+constexpr std::int64_t log_bytes = 16 << 20;  // Then from the start again.
 
 void watch(int ready, int fd) {
   epoll_event on{};
@@ -27,8 +31,15 @@ void watch(int ready, int fd) {
 
 }  // namespace
 
-result<std::unique_ptr<echo_server>> echo_server::start() {
-  std::unique_ptr<echo_server> out{new echo_server};
+result<std::unique_ptr<bare_server>> bare_server::start(const std::string& log) {
+  std::unique_ptr<bare_server> out{new bare_server};
+  if (!log.empty()) {
+    out->log_ = unique_fd{::open(log.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+    // A sync of blocks that were written before has no metadata to write.
+    const std::string zeros(log_bytes, '\0');
+    if (!out->log_ || !write_all(out->log_.get(), zeros) || ::fsync(out->log_.get()) != 0)
+      return fail(io_error("write", log, errno));
+  }
   out->door_ = unique_fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   out->end_ = unique_fd{::eventfd(0, EFD_CLOEXEC)};
   sockaddr_in at{};
@@ -44,13 +55,21 @@ result<std::unique_ptr<echo_server>> echo_server::start() {
   return out;
 }
 
-echo_server::~echo_server() {
+bare_server::~bare_server() {
   if (!thread_.joinable()) return;
   ::eventfd_write(end_.get(), 1);
   thread_.join();
 }
 
-void echo_server::serve() {
+bool bare_server::keep(std::string_view line) {
+  if (!log_) return true;
+  const auto size = static_cast<std::int64_t>(line.size());
+  if (log_end_ + size > log_bytes) log_end_ = 0;
+  const auto at = std::exchange(log_end_, log_end_ + size);
+  return ::pwrite(log_.get(), line.data(), line.size(), at) == size && ::fdatasync(log_.get()) == 0;
+}
+
+void bare_server::serve() {
   const unique_fd ready{::epoll_create1(EPOLL_CLOEXEC)};
   watch(ready.get(), door_.get());
   watch(ready.get(), end_.get());
@@ -70,10 +89,12 @@ void echo_server::serve() {
         watch(ready.get(), peer.get());
         const int number = peer.get();
         peers[number] = std::move(peer);
-      } else if (::recv(fd, buffer, sizeof buffer, 0) <= 0 ||
-                 ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) {
-        peers.erase(fd);
+        continue;
       }
+      const auto got = ::recv(fd, buffer, sizeof buffer, 0);
+      if (got <= 0 || !keep({buffer, static_cast<std::size_t>(got)}) ||
+          ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0)
+        peers.erase(fd);
     }
   }
 }
