@@ -7,13 +7,12 @@
 #include <thread>
 
 #include "config/busy_poll.hpp"
+#include "config/peer_id.hpp"
 #include "net/rpc_peer_fsm.hpp"
 #include "net/socket.hpp"
 #include "net/task_queue.hpp"
 
 namespace ntrace::net {
-
-using peer_id = std::uint64_t;  ///< A connection; its own number, never reused.
 
 /// Who serves a port. Called on the listener's thread, where nothing may block.
 class rpc_service {

@@ -311,7 +311,7 @@ namespace {
 
 /// Peers with these numbers are gone. What they asked before is still served, and must not leave a
 /// session behind.
-void note_gone_early(dispatcher_state& state, rpc::peer_id from, rpc::peer_id to) {
+void note_gone_early(dispatcher_state& state, peer_id from, peer_id to) {
   for (const auto& [promise, c] : state.early)
     if (c.peer >= from && c.peer < to) state.gone_early.insert(c.peer);
 }

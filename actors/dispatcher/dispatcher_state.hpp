@@ -37,8 +37,8 @@ struct dispatcher_state {
   time_point began{};                          ///< To recover.
   std::vector<caf::response_promise> waiting;  ///< Who asked (wait) before recovery is through.
   std::vector<std::pair<caf::response_promise, rpc::call>>
-      early;                          ///< Calls before recovery is through.
-  std::set<rpc::peer_id> gone_early;  ///< Peers of such calls that closed their side since.
+      early;                     ///< Calls before recovery is through.
+  std::set<peer_id> gone_early;  ///< Peers of such calls that closed their side since.
 };
 using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
 

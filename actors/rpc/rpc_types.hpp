@@ -6,11 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "config/peer_id.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::rpc {
-
-using peer_id = std::uint64_t;  ///< A connection; its own number, never reused.
 
 /// A request of a peer; answered by a `served`, or by an error.
 struct call {

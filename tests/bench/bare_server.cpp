@@ -1,6 +1,5 @@
 #include "tests/bench/bare_server.hpp"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -12,6 +11,8 @@
 #include <map>
 #include <utility>
 
+#include "tests/bench/push_load.hpp"
+
 namespace ntrace::bench {
 namespace {
 
@@ -19,8 +20,6 @@ namespace {
 constexpr std::string_view answer =
     "[[null,{\"duplicate\":false,\"journal_seq\":1234567,\"run\":\"01M876B6J4KZP9X4YQXE3X75SJ\","
     "\"state\":\"queued\"}],1]\n";
-
-constexpr std::int64_t log_bytes = 16 << 20;  // Then from the start again.
 
 void watch(int ready, int fd) {
   epoll_event on{};
@@ -34,11 +33,9 @@ void watch(int ready, int fd) {
 result<std::unique_ptr<bare_server>> bare_server::start(const std::string& log) {
   std::unique_ptr<bare_server> out{new bare_server};
   if (!log.empty()) {
-    out->log_ = unique_fd{::open(log.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
-    // A sync of blocks that were written before has no metadata to write.
-    const std::string zeros(log_bytes, '\0');
-    if (!out->log_ || !write_all(out->log_.get(), zeros) || ::fsync(out->log_.get()) != 0)
-      return fail(io_error("write", log, errno));
+    auto file = written_file(log);
+    if (!file) return fail(file.error());
+    out->log_ = std::move(*file);
   }
   out->door_ = unique_fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   out->end_ = unique_fd{::eventfd(0, EFD_CLOEXEC)};
@@ -63,10 +60,10 @@ bare_server::~bare_server() {
 
 bool bare_server::keep(std::string_view line) {
   if (!log_) return true;
-  const auto size = static_cast<std::int64_t>(line.size());
-  if (log_end_ + size > log_bytes) log_end_ = 0;
-  const auto at = std::exchange(log_end_, log_end_ + size);
-  return ::pwrite(log_.get(), line.data(), line.size(), at) == size && ::fdatasync(log_.get()) == 0;
+  if (log_end_ + line.size() > written_bytes) log_end_ = 0;
+  const auto at = static_cast<off_t>(std::exchange(log_end_, log_end_ + line.size()));
+  return ::pwrite(log_.get(), line.data(), line.size(), at) == static_cast<ssize_t>(line.size()) &&
+         ::fdatasync(log_.get()) == 0;
 }
 
 void bare_server::serve() {

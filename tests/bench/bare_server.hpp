@@ -28,7 +28,7 @@ private:
   bool keep(std::string_view line);
 
   unique_fd log_;
-  std::int64_t log_end_ = 0;
+  std::size_t log_end_ = 0;
   unique_fd door_, end_;  ///< end_ becomes readable when it is to end.
   std::uint16_t port_ = 0;
   std::thread thread_;

@@ -133,15 +133,25 @@ load_figures broker_load::figures() const {
   return out;
 }
 
+result<unique_fd> written_file(const std::string& path) {
+  unique_fd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  const std::string zeros(written_bytes, '\0');
+  if (!fd || !write_all(fd.get(), zeros) || ::fsync(fd.get()) != 0)
+    return fail(io_error("write", path, errno));
+  return fd;
+}
+
 result<double> sync_rate(const std::string& dir, milliseconds time) {
   const auto path = dir + "/sync_rate";
-  const unique_fd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  const auto fd = written_file(path);
+  if (!fd) return fail(fd.error());
   const std::string page(4096, 'x');
   std::uint64_t n = 0;
   const auto from = steady_now();
   while (steady_now() < from + time) {
-    if (::write(fd.get(), page.data(), page.size()) != static_cast<ssize_t>(page.size()) ||
-        ::fdatasync(fd.get()) != 0)
+    const auto at = static_cast<off_t>(n * page.size() % written_bytes);
+    if (::pwrite(fd->get(), page.data(), page.size(), at) != static_cast<ssize_t>(page.size()) ||
+        ::fdatasync(fd->get()) != 0)
       return fail(io_error("write and sync", path, errno));
     ++n;
   }

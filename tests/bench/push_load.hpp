@@ -45,7 +45,13 @@ private:
   std::chrono::duration<double> measured_{};
 };
 
-/// Durable appends of a page to a file in `dir`, one after the other: fdatasync calls per second.
+inline constexpr std::size_t written_bytes = 16 << 20;
+/// A file of written_bytes that were written before: a sync of them has no metadata to write, as it
+/// has none in a broker's log.
+result<unique_fd> written_file(const std::string& path);
+
+/// Durable writes of a page to such a file in `dir`, one after the other: fdatasync calls per
+/// second.
 result<double> sync_rate(const std::string& dir, milliseconds time);
 
 /// Connects and greets; the request that prepares is made too.
