@@ -55,12 +55,9 @@ rpc_line interpret(json value, std::string_view line) {
   if (!head.is_string()) return bad("a request's first element must be the method's name", raw);
   if (!value[1].is_array())
     return bad("a request's second element must be the array of arguments", raw);
-  rpc_request request;
-  request.method = head.get<std::string>();
-  request.args = std::move(value[1]);
-  request.id = raw;
-  request.wants_reply = !(id.is_number() && id.get<double>() == -1.0);
-  return request;
+  const bool wants_reply = !(id.is_number() && id.get<double>() == -1.0);
+  return rpc_request{std::move(head.get_ref<std::string&>()), std::move(value[1]), raw,
+                     wants_reply};
 }
 
 }  // namespace
@@ -75,10 +72,10 @@ std::string format_request(std::string_view method, const json& args, const rpc_
   return "[" + to_text(json{method}[0]) + "," + to_text(args) + "," + id + "]\n";
 }
 
-std::string format_reply(std::string_view result, const rpc_id& id) {
-  std::string out = "[[null,";
-  out.reserve(out.size() + result.size() + id.size() + 5);
-  return out.append(result).append("],").append(id).append("]\n");
+void append_reply(std::string& out, std::string_view result, const rpc_id& id) {
+  constexpr std::string_view begin = "[[null,", middle = "],", end = "]\n";
+  out.reserve(out.size() + begin.size() + result.size() + middle.size() + id.size() + end.size());
+  out.append(begin).append(result).append(middle).append(id).append(end);
 }
 
 std::string format_error(const error& e, const rpc_id& id) {

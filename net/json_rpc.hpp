@@ -39,9 +39,9 @@ rpc_line parse_line(std::string_view line);
 
 /// The lines to send, with the final newline.
 std::string format_request(std::string_view method, const json& args, const rpc_id& id);
-/// `result`: as JSON text.
-std::string format_reply(std::string_view result, const rpc_id& id);
 std::string format_error(const error& e, const rpc_id& id);
+/// Adds the line of an answer to `out`. `result`: as JSON text.
+void append_reply(std::string& out, std::string_view result, const rpc_id& id);
 
 /// A value as the wire has it. A byte that is no UTF-8 becomes U+FFFD: one that came from a job
 /// must not end a whole reply.

@@ -73,7 +73,10 @@ void rpc_session::answer(const rpc_request& request, const result<std::string>& 
   const auto at = in_flight_.find(request.id);
   if (at == in_flight_.end()) return;
   in_flight_.erase(at);
-  output_ += text ? format_reply(*text, request.id) : format_error(text.error(), request.id);
+  if (text)
+    append_reply(output_, *text, request.id);
+  else
+    output_ += format_error(text.error(), request.id);
 }
 
 std::uint64_t rpc_session::call(std::string_view method, const json& args) {

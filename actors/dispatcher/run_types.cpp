@@ -33,7 +33,8 @@ std::string to_text(const receipt& r) {
   out.reserve(128);
   out.append(r.duplicate ? "true" : "false").append(R"(,"journal_seq":)");
   out.append(std::to_string(r.journal_seq)).append(R"(,"run":")").append(r.run);
-  return out.append(R"(","state":")").append(to_string(r.state)).append("\"}");
+  out.append(R"(","state":")").append(to_string(r.state)).append("\"}");
+  return out;
 }
 
 }  // namespace ntrace::dispatcher
