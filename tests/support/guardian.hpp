@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,23 +24,25 @@
 
 namespace ntrace::test {
 
-/// A process of its own that reads the pids of the others from a pipe, whose end is ours.
+/// A process of its own that is told the pids of the others over a socket, whose end is ours.
 class guardian {
 public:
   /// `pid` leads a process group, and is a child of ours that was not waited for yet.
   static void guard(int pid) {
     static const unique_fd told = start();
-    [[maybe_unused]] const auto written = ::write(told.get(), &pid, sizeof pid);
+    // Without a guardian the program goes on all the same.
+    [[maybe_unused]] const auto sent = ::send(told.get(), &pid, sizeof pid, MSG_NOSIGNAL);
   }
 
 private:
   struct guarded {
     int pid = 0, process = -1;
   };
+  using guarded_ones = std::array<guarded, 256>;  ///< More at a time are not guarded.
 
   static unique_fd start() {
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return {};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) return {};
     // Not that of a thread that has moved into another, which would never end.
     const unique_fd network{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
     const auto words = command_line();
@@ -70,15 +73,16 @@ private:
     ::setsid();
     if (told > 0) ::syscall(SYS_close_range, 0u, static_cast<unsigned>(told) - 1, 0u);
     ::syscall(SYS_close_range, static_cast<unsigned>(told) + 1, ~0u, 0u);
-    std::array<guarded, 256> all{};
+    guarded_ones all{};
     std::size_t count = 0;
     for (int pid = 0;;) {
       const auto got = ::read(told, &pid, sizeof pid);
       if (got < 0 && errno == EINTR) continue;
       if (got != sizeof pid) break;
       count = forget_dead(all, count);
+      if (count == all.size()) continue;
       const int process = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-      if (process >= 0 && count < all.size()) all[count++] = {pid, process};
+      if (process >= 0) all[count++] = {pid, process};
     }
     count = forget_dead(all, count);
     if (count == 0) ::_exit(0);
@@ -90,7 +94,7 @@ private:
     for (std::size_t i = 0; i < count; ++i) ::kill(-all[i].pid, SIGKILL);
     ::_exit(0);
   }
-  static std::size_t forget_dead(std::array<guarded, 256>& all, std::size_t count) {
+  static std::size_t forget_dead(guarded_ones& all, std::size_t count) {
     for (std::size_t i = 0; i < count;) {
       pollfd ended{all[i].process, POLLIN, 0};
       if (::poll(&ended, 1, 0) == 0) {

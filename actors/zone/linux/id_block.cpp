@@ -52,6 +52,13 @@ std::vector<id_range> lent_ids(std::string_view text) {
   return out;
 }
 
+std::vector<id_range> lent_ids() {
+  std::vector<id_range> out;
+  for (const char* file : {"/etc/subuid", "/etc/subgid"})
+    for (const auto& one : lent_ids(read_file(file).value_or(""))) out.push_back(one);
+  return out;
+}
+
 result<std::optional<id_block>> id_block::take(std::uint32_t root) {
   unique_fd lock{::open(locks, O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
   if (!lock) return fail(io_error("open", locks, errno));
@@ -65,17 +72,13 @@ result<std::optional<id_block>> id_block::take(std::uint32_t root) {
   return fail(io_error("lock a byte of", locks, errno));
 }
 
-result<id_block> id_block::take_free(const std::string& uuid,
-                                     const std::function<bool(std::uint32_t)>& is_free) {
-  std::vector<id_range> lent;
-  for (const char* file : {"/etc/subuid", "/etc/subgid"})
-    for (const auto& one : lent_ids(read_file(file).value_or(""))) lent.push_back(one);
+result<id_block> id_block::take_free(const std::string& uuid, const std::vector<id_range>& others) {
+  const auto from = preferred_block(uuid);
   for (std::uint32_t i = 0; i < blocks; ++i) {
-    const auto root = (first_block + (preferred_block(uuid) + i) % blocks) * ids_per_zone;
-    const bool is_lent = std::any_of(lent.begin(), lent.end(), [&](const id_range& one) {
-      return one.overlaps(root, ids_per_zone);
-    });
-    if (is_lent || !is_free(root)) continue;
+    const auto root = (first_block + (from + i) % blocks) * ids_per_zone;
+    if (std::any_of(others.begin(), others.end(),
+                    [&](const id_range& one) { return one.overlaps(root, ids_per_zone); }))
+      continue;
     auto taken = take(root);
     if (!taken) return fail(taken.error());
     if (*taken) return std::move(**taken);

@@ -2,7 +2,6 @@
 // Blocks of ids for zones. A block's processes and files are known by its ids (P3), so no two zones
 // that run at once on a machine may share one, whichever data folders they are in.
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,8 +21,10 @@ struct id_range {
   }
 };
 
-/// What a file like subuid(5) lends to users; lines that are none are passed over.
+/// What the text of a file like subuid(5) lends to users; lines that are none are passed over.
 std::vector<id_range> lent_ids(std::string_view text);
+/// What this machine lends to users, by /etc/subuid and /etc/subgid.
+std::vector<id_range> lent_ids();
 
 /// A block that nobody else on this machine takes while the object lives, nor its process.
 class id_block {
@@ -31,10 +32,9 @@ public:
   /// The block that begins with `root`; nothing when it is taken. ec::io when /run cannot be
   /// written to.
   static result<std::optional<id_block>> take(std::uint32_t root);
-  /// The first one from where `uuid` points to that is neither taken, nor lent to users, nor
-  /// refused by `is_free`. ec::zone_failed when there is none.
-  static result<id_block> take_free(const std::string& uuid,
-                                    const std::function<bool(std::uint32_t)>& is_free);
+  /// The first one from where `uuid` points to that is not taken and has no id of `others`.
+  /// ec::zone_failed when there is none.
+  static result<id_block> take_free(const std::string& uuid, const std::vector<id_range>& others);
   /// Its first id, that of the zone's root.
   std::uint32_t root() const { return root_; }
 

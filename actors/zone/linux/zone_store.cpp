@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <set>
 
 #include "actors/zone/linux/clean_proof.hpp"
 #include "config/crash_point.hpp"
@@ -55,6 +54,12 @@ result<void> zone_store::lock() {
   const unique_fd hint{::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)};
   [[maybe_unused]] const bool written = hint && write_all(hint.get(), std::to_string(::getpid()));
   if (ids().is_shared) return {};
+  if (ids().root == 0) {  // It would be the host's.
+    lock_.reset();
+    return fail(ec::zone_failed, "the ids of zone " + uuid_ + " cannot be read from " + path_ +
+                                     "/zone.json; put it back from a backup, or delete " + path_ +
+                                     " and create another zone");
+  }
   auto own = id_block::take(ids().root);
   if (own && *own) {
     block_ = std::move(**own);
@@ -63,8 +68,9 @@ result<void> zone_store::lock() {
   lock_.reset();
   if (!own) return fail(own.error());
   return fail(ec::zone_busy, "the ids of zone " + uuid_ + " (from " + std::to_string(ids().root) +
-                                 " on) are in use by a zone of another data folder; end that " +
-                                 "one, or `ntrace zone destroy " + uuid_ + "` and create another");
+                                 " on) are in use by a zone of another data folder; stop that " +
+                                 "ntrace first, then `ntrace zone destroy` one of the two zones " +
+                                 "and create another");
 }
 
 zone_ids zone_store::ids() const {
@@ -77,11 +83,12 @@ zone_ids zone_store::ids() const {
 }
 
 result<id_block> zone_store::take_ids() const {
-  std::set<std::uint32_t> taken;
+  auto others = lent_ids();
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator{data_ + "/zones", ignored})
-    taken.insert(zone_store{data_, entry.path().filename().string()}.ids().root);
-  return id_block::take_free(uuid_, [&](std::uint32_t root) { return taken.count(root) == 0; });
+    others.push_back(
+        {zone_store{data_, entry.path().filename().string()}.ids().root, ids_per_zone});
+  return id_block::take_free(uuid_, others);
 }
 
 result<void> zone_store::create(bool is_root, const std::string& ca_file,

@@ -228,6 +228,30 @@ TEST(zone_store, gives_ids_that_a_zone_of_another_folder_has_to_no_other) {
   test::ok(second.lock());
 }
 
+TEST(zone_store, is_nobodys_when_its_ids_cannot_be_read) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  test::ok(uut.create(false, ""));
+  test::ok(write_file_durably(uut.path() + "/zone.json", "{"));
+  EXPECT_EQ(code_of(zone_store{dir.path(), id}.lock()), ec::zone_failed);
+}
+
+TEST(id_block, is_none_that_others_have_or_that_overlaps_with_theirs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "the blocks of a machine are root's";
+  test::seeded s;
+  const auto uuid = make_uuid(s.random);
+  const auto free = [&](const std::vector<id_range>& others) {
+    return test::ok(id_block::take_free(uuid, others)).root();
+  };
+  const auto first = free({});
+  const auto next = free({{first, ids_per_zone}});
+  EXPECT_NE(next, first);
+  EXPECT_EQ(free({{first + 7, 1}}), next) << "one id of it is lent";
+  EXPECT_EQ(free({{0, 1000}}), first);
+  const auto held = test::ok(id_block::take_free(uuid, {}));
+  EXPECT_EQ(free({}), next) << "while somebody has it";
+}
+
 TEST(id_block, knows_what_is_lent_to_users) {
   const auto uut = lent_ids(
       "alice:100000:65536\n\n# nobody\nbob:655360000:65536\nbroken:1\n:7:\nx:-1:5\n"
