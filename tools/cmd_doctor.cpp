@@ -15,6 +15,7 @@
 #include "config/subprocess.hpp"
 #include "config/temporary_folder.hpp"
 #include "tools/command.hpp"
+#include "tools/doctor_sample.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -94,11 +95,14 @@ public:
     const auto began = steady_clock::now();
     const auto made = (*helper)->call({{"op", "create"}, {"uuid", uuid}});
     const auto up = made ? z.boot({}) : fail(made.error());
-    if (up)
+    const auto took = elapsed_since(began);
+    const auto seen = up ? take_one_sample(z, folder_.path()) : fail(up.error());
+    if (seen)
       add("ok", "oci",
-          runtime->program() + " boots a zone that is proved clean, in " + elapsed_since(began));
+          runtime->program() + " boots a zone that is proved clean, in " + took + "; " +
+              said(*seen));
     else
-      add("missing", "oci", "zone_backend = oci does not work here: " + to_string(up.error()));
+      add("missing", "oci", "zone_backend = oci does not work here: " + to_string(seen.error()));
     // One that was never made cannot be destroyed.
     if (auto gone = z.destroy(); made && !gone)
       add("FAIL", "zone_destroy", to_string(gone.error()));
@@ -267,33 +271,22 @@ private:
   }
 
   void sampler(zone::zone& z) {
-    const auto event = profiler::sampling_event();
-    auto sampler =
-        profiler::sampler_perf::start({z.cgroup_path(), z.init_pid(), 999, folder_.path()});
-    auto works = sampler ? (*sampler)->enable() : result<void>{fail(sampler.error())};
-    if (works) {
-      const auto spun = z.exec(
-          {{"node", "-e", "const end=Date.now()+150;while(Date.now()<end);"},
-           {"PATH=/usr/local/bin:/usr/bin:/bin"},
-           "/job",
-           milliseconds{20'000}},
-          {}, [](std::string_view, std::string_view) {}, nullptr, -1);
-      auto capture = (*sampler)->stop();
-      if (!spun || !capture) works = fail(!spun ? spun.error() : capture.error());
-    }
-    if (!works)
-      add("missing", "perf",
-          to_string(works.error()) +
-              " → apt-get install linux-perf; sysctl -w kernel.perf_event_paranoid=1, or run as "
-              "root");
-    else if (event == "cpu-clock")
-      add("degraded", "perf",
+    const auto seen = take_one_sample(z, folder_.path());
+    if (!seen) return add("FAIL", "perf", to_string(seen.error()) + " → " + sampling_advice());
+    add("ok", "perf", said(*seen));
+    if (!seen->names_spin)
+      add("degraded", "symbols", "the stacks do not name the program's own function spin");
+    if (seen->event.starts_with("cpu-clock"))
+      add("degraded", "perf_clock",
           "software clock only (no hardware counters): profiles show CPU time, not cycles");
-    else
-      add("ok", "perf", "hardware cycles");
     if (!profiler::host_kernel_symbols())
       add("degraded", "kernel_symbols",
           "kernel frames have no names → sysctl -w kernel.kptr_restrict=0, or run as root");
+  }
+
+  static std::string said(const seen_sample& s) {
+    return std::to_string(s.samples) + " samples of " + s.event + " in a zone, hottest frame " +
+           s.hottest;
   }
 
   std::string data_;

@@ -24,7 +24,7 @@ namespace {
 struct profile_args {
   std::shared_ptr<setting_flags> flags;
   std::string spec, folder;
-  bool as_json = false;
+  bool as_json = false, require_profile = true;
 };
 
 /// What the run left, collected on actors' threads and read when it is over.
@@ -124,8 +124,13 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
 }
 
 json run_json(const profile_args& a, const runner::solo_end& end, const collected& got) {
-  return {{"source", a.spec},         {"verdict", end.last.verdict}, {"reason", end.last.reason},
-          {"attempts", end.attempts}, {"receipt", end.last.receipt}, {"events", got.events}};
+  return {{"source", a.spec},
+          {"verdict", end.last.verdict},
+          {"reason", end.last.reason},
+          {"profile", {{"made", !got.packed.empty()}, {"reason", no_profile(end.last.receipt)}}},
+          {"attempts", end.attempts},
+          {"receipt", end.last.receipt},
+          {"events", got.events}};
 }
 
 std::string subtitle(const json& receipt) {
@@ -156,56 +161,58 @@ profiler::stack_set only_script_frames(const profiler::stack_set& all) {
   return out;
 }
 
+/// The flame graph's files and the tables for a person; no table without stacks.
+result<std::string> write_stacks(const profile_args& a, const runner::solo_end& end,
+                                 const std::string& packed) {
+  if (packed.empty()) return std::string{};
+  const auto folded = unzstd(packed);
+  if (!folded) return fail(folded.error());
+  auto stacks = profiler::fold_folded(*folded, {});
+  if (!stacks) return fail(stacks.error());
+  const profiler::flame_options options{
+      a.spec + " · script " + end.last.receipt.value("script", "?"), subtitle(end.last.receipt)};
+  const std::pair<const char*, std::string> files[] = {
+      {"stacks.folded", *folded},
+      {"flame.svg", flame_svg(stacks->stacks, options)},
+      {"flame.html", flame_html(stacks->stacks, options)}};
+  for (const auto& [name, content] : files)
+    if (auto w = write_file_durably(a.folder + "/" + name, content, 0644); !w)
+      return fail(w.error());
+  const auto width = terminal_width();
+  return "Hottest frames\n" + profiler::hottest_table(stacks->stacks, 15, width) +
+         "\nHottest frames of the script's own files, as shares of the time in them\n" +
+         profiler::hottest_table(only_script_frames(stacks->stacks), 15, width) + "\n";
+}
+
 int write_results(const profile_args& a, const runner::solo_end& end, const collected& got) {
   const auto put_file = [&](const char* name, const std::string& content) {
     return write_file_durably(a.folder + "/" + name, content, 0644);
   };
+  auto run = run_json(a, end, got);
   if (auto made = make_folders(a.folder, 0755); !made) return report(made.error(), a.as_json);
   if (auto w = put_file("output.log", got.output); !w) return report(w.error(), a.as_json);
-  if (auto w = put_file(
-          "run.json",
-          run_json(a, end, got).dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  if (auto w = put_file("run.json", run.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
       !w)
     return report(w.error(), a.as_json);
-  std::string tables;
-  if (!got.packed.empty()) {
-    const auto folded = unzstd(got.packed);
-    if (!folded) return report(folded.error(), a.as_json);
-    auto stacks = profiler::fold_folded(*folded, {});
-    if (!stacks) return report(stacks.error(), a.as_json);
-    const profiler::flame_options options{
-        a.spec + " · script " + end.last.receipt.value("script", "?"), subtitle(end.last.receipt)};
-    if (auto w = put_file("stacks.folded", *folded); !w) return report(w.error(), a.as_json);
-    if (auto w = put_file("flame.svg", flame_svg(stacks->stacks, options)); !w)
-      return report(w.error(), a.as_json);
-    if (auto w = put_file("flame.html", flame_html(stacks->stacks, options)); !w)
-      return report(w.error(), a.as_json);
-    const auto width = terminal_width();
-    tables = "Hottest frames\n" + profiler::hottest_table(stacks->stacks, 15, width) +
-             "\nHottest frames of the script's own files, as shares of the time in them\n" +
-             profiler::hottest_table(only_script_frames(stacks->stacks), 15, width) + "\n";
-  }
+  const auto tables = write_stacks(a, end, got.packed);
+  if (!tables) return report(tables.error(), a.as_json);
   const auto& last = end.last;
+  const auto missing = no_profile(last.receipt);
   if (a.as_json) {
-    auto out = run_json(a, end, got);
-    out.erase("events");
-    out["folder"] = a.folder;
-    std::cout << out.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
+    run.erase("events");
+    run["folder"] = a.folder;
+    std::cout << run.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
   } else {
-    std::cout << tables << a.spec << ": " << last.verdict
-              << (last.reason.empty() ? "" : " (" + for_terminal(last.reason) + ")") << "\n";
-    if (tables.empty())
-      std::cout << "no flame graph"
-                << (last.receipt.contains("profile_failed")
-                        ? ": " + for_terminal(last.receipt.value("profile_failed", ""))
-                        : "")
-                << "; events in " << a.folder << "/run.json\n";
-    else
-      std::cout << "flame graph: "
-                << std::filesystem::absolute(a.folder).lexically_normal().string()
-                << "/flame.svg\n";
+    const auto folder = std::filesystem::absolute(a.folder).lexically_normal().string();
+    if (!missing.empty())
+      std::cout << "NO FLAME GRAPH: " << for_terminal(missing)
+                << "; `ntrace doctor` tries what profiling needs\n";
+    std::cout << *tables << a.spec << ": " << last.verdict
+              << (last.reason.empty() ? "" : " (" + for_terminal(last.reason) + ")") << "\n"
+              << (tables->empty() ? "events: " + folder + "/run.json\n"
+                                  : "flame graph: " + folder + "/flame.svg\n");
   }
-  return run_exit_code(last.verdict, last.reason);
+  return with_profile(run_exit_code(last.verdict, last.reason), missing, a.require_profile);
 }
 
 int profile(profile_args a) {
@@ -261,6 +268,7 @@ void add_profile(CLI::App& app, outcome& out) {
   sub->add_option("SPEC", a->spec, "the source")->required();
   sub->add_option("-o,--output", a->folder, "folder for the results; ntrace-NAME when absent");
   sub->add_flag("--json", a->as_json, "print JSON");
+  add_require_profile(sub, a->require_profile);
   sub->callback([&out, a] { out.run = [a] { return profile(*a); }; });
 }
 

@@ -11,7 +11,7 @@ struct push_args {
   std::string owner, repo, sha, key, source;
   int priority = 0;
   std::int64_t deadline_ms = 0;
-  bool wait = false;
+  bool wait = false, require_profile = false;
 };
 
 /// Follows the run's events on stderr until it has ended; its last state.
@@ -41,6 +41,37 @@ result<json> follow(const push_args& a, const std::string& run) {
   }
 }
 
+/// Why the run has no flame graph though its script ran.
+result<std::string> missing_profile(const push_args& a, const std::string& run) {
+  const auto shown = a.server.call("show", json::array({run}));
+  if (!shown) return fail(shown.error());
+  const auto attempts = shown->value("attempts", json::array());
+  return attempts.empty() ? std::string{}
+                          : no_profile(attempts.back().value("receipt", json::object()));
+}
+
+int wait_for_end(const push_args& a, const std::string& run, json answer) {
+  const auto ended = follow(a, run);
+  if (!ended) return report(ended.error(), a.server.as_json);
+  const auto missing = missing_profile(a, run);
+  if (!missing) return report(missing.error(), a.server.as_json);
+  const auto state = ended->value("state", "");
+  const auto reason = ended->value("reason", "");
+  if (a.server.as_json) {
+    answer["state"] = state;
+    answer["verdict"] = ended->value("verdict", "");
+    answer["reason"] = reason;
+    answer["profile_failed"] = *missing;
+    std::cout << answer.dump() << "\n";
+  } else {
+    if (!missing->empty())
+      std::cout << "NO FLAME GRAPH: " << for_terminal(*missing)
+                << "; `ntrace doctor runner` on its runner tries what profiling needs\n";
+    std::cout << run << " " << state << (reason.empty() ? "" : ": " + for_terminal(reason)) << "\n";
+  }
+  return with_profile(run_exit_code(state, reason), *missing, a.require_profile);
+}
+
 int run_push(const push_args& a) {
   json options = json::object();
   if (!a.key.empty()) options["key"] = a.key;
@@ -67,20 +98,7 @@ int run_push(const push_args& a) {
     return 0;
   }
   if (!a.server.as_json) std::cerr << run << "\n";
-  const auto ended = follow(a, run);
-  if (!ended) return report(ended.error(), a.server.as_json);
-  const auto state = ended->value("state", "");
-  const auto reason = ended->value("reason", "");
-  if (a.server.as_json) {
-    auto all = *receipt;
-    all["state"] = state;
-    all["verdict"] = ended->value("verdict", "");
-    all["reason"] = reason;
-    std::cout << all.dump() << "\n";
-  } else {
-    std::cout << run << " " << state << (reason.empty() ? "" : ": " + for_terminal(reason)) << "\n";
-  }
-  return run_exit_code(state, reason);
+  return wait_for_end(a, run, *receipt);
 }
 
 }  // namespace
@@ -98,6 +116,7 @@ void add_push(CLI::App& app, outcome& out) {
   sub->add_option("--deadline-ms", a->deadline_ms,
                   "the run ends as timed_out when it has no result by then");
   sub->add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
+  add_require_profile(sub, a->require_profile);
   sub->callback([&out, a] { out.run = [a] { return run_push(*a); }; });
 }
 

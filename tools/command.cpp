@@ -110,6 +110,20 @@ int run_exit_code(const std::string& state, const std::string& reason) {
   return 5;
 }
 
+std::string no_profile(const json& receipt) {
+  return receipt.is_object() ? receipt.value("profile_failed", "") : "";
+}
+
+void add_require_profile(CLI::App* sub, bool& value) {
+  sub->add_flag("--require-profile,!--no-require-profile", value,
+                std::string{"exit code 5 when the script passed and there is no flame graph; "} +
+                    (value ? "the default" : "else 0"));
+}
+
+int with_profile(int code, const std::string& missing, bool is_required) {
+  return code == 0 && is_required && !missing.empty() ? exit_code(ec::profile_failed) : code;
+}
+
 std::string chunk_text(const json& chunk) {
   const auto data = dispatcher::chunk_data(chunk);
   return data ? *data : "[" + to_string(data.error()) + "]";

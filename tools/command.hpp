@@ -79,6 +79,12 @@ const char* program_version();
 std::string show_tree(const json& root);
 /// The exit code of a run: 0 passed, else by the reason's code ("code: message").
 int run_exit_code(const std::string& state, const std::string& reason);
+/// Why a run whose script ran has no flame graph, from the receipt of its last attempt; else empty.
+std::string no_profile(const json& receipt);
+/// --require-profile and --no-require-profile; what `value` is stays without them.
+void add_require_profile(CLI::App* sub, bool& value);
+/// `code`, or where that is 0 and a required profile is missing the exit code of profile_failed.
+int with_profile(int code, const std::string& missing, bool is_required);
 /// The data of a chunk from `logs`; what cannot be unpacked gives an error text.
 std::string chunk_text(const json& chunk);
 /// Columns of the terminal, or 0 when stdout is none.

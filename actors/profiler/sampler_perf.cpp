@@ -22,7 +22,43 @@ constexpr milliseconds command_deadline{10'000};
 constexpr milliseconds stop_deadline{20'000};
 constexpr milliseconds pid_poll{50};  // A process that lives shorter keeps its JIT frames unnamed.
 
+/// In pages for each CPU. The kernel counts what an ordinary user's recordings hold, of all his
+/// processes together (perf_event_mlock_kb): the first takes what is there, others take less.
+constexpr std::array ring_pages{128, 32, 8};
+
 auto broken(std::string message) { return fail(ec::profile_failed, std::move(message)); }
+
+/// perf explains itself in paragraphs. An error is one line.
+std::string on_one_line(const std::string& words) {
+  constexpr std::size_t bytes_max = 400;
+  std::istringstream in{words};
+  std::string out;
+  for (std::string word; in >> word && out.size() < bytes_max;)
+    out += (out.empty() ? "" : " ") + word;
+  return out;
+}
+
+std::string paranoia() {
+  auto text = read_file("/proc/sys/kernel/perf_event_paranoid", 64).value_or("");
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+/// perf_event_open(2): from 2 on, only a privileged process samples the kernel.
+bool may_sample_kernel() {
+  if (::geteuid() == 0) return true;
+  const auto level = paranoia();
+  return level == "1" || level == "0" || level == "-1";
+}
+
+/// What perf said when it could not record, and the setting that mostly decides it.
+auto not_recording(const std::string& words) {
+  const auto level = paranoia();
+  return broken("perf cannot record: " + on_one_line(words) +
+                (::geteuid() == 0 || level.empty() ? ""
+                                                   : "; kernel.perf_event_paranoid is " + level +
+                                                         ", and an ordinary user needs 2 or less"));
+}
 
 /// The last number of the NSpid line: the pid in the innermost namespace (proc_pid_status(5)).
 int zone_pid_of(int pid) {
@@ -102,7 +138,51 @@ std::vector<std::string> sampler_perf::script_command() {
           "-f",          "-i",
           "/dev/stdin",  "--no-inline",
           "--max-stack", "127",
-          "-F",          "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"};
+          "-F",          "comm,pid,tid,time,period,event,ip,sym,symoff,dso"};
+}
+
+result<void> sampler_perf::record(int pages) {
+  std::array<int, 2> control{}, ack{}, errors{};
+  if (::pipe2(control.data(), O_CLOEXEC) != 0 || ::pipe2(ack.data(), O_CLOEXEC) != 0 ||
+      ::pipe2(errors.data(), O_CLOEXEC) != 0)
+    return broken("no descriptors left for perf");
+  control_ = unique_fd{control[1]};
+  ack_ = unique_fd{ack[0]};
+  errors_ = unique_fd{errors[0]};
+  const unique_fd control_child{control[0]}, ack_child{ack[1]}, errors_child{errors[1]};
+  subprocess_spec perf;
+  perf.argv = {"perf",
+               "record",
+               "-e",
+               event_,
+               "-F",
+               std::to_string(spec_.frequency),
+               "-g",
+               "-N",
+               "-B",
+               "-D",
+               "-1",
+               "-m",
+               std::to_string(pages),
+               "--control",
+               "fd:" + std::to_string(control_child.get()) + "," + std::to_string(ack_child.get()),
+               "-o",
+               folder_->path() + "/perf.data"};
+  if (spec_.cgroup.empty())
+    perf.argv.insert(perf.argv.end(), {"-p", std::to_string(spec_.init_pid)});
+  else
+    perf.argv.insert(perf.argv.end(), {"-a", "-G", relative_group(spec_.cgroup)});
+  const auto pid =
+      spawn_subprocess(perf, -1, -1, errors_child.get(), {control_child.get(), ack_child.get()});
+  if (!pid) return broken(pid.error().message + "; install linux-perf");
+  pid_ = *pid;
+  return {};
+}
+
+void sampler_perf::end_perf() {
+  if (pid_ <= 0) return;
+  ::kill(-pid_, SIGKILL);
+  ::waitpid(std::exchange(pid_, -1), nullptr, 0);
 }
 
 result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& spec) {
@@ -110,40 +190,17 @@ result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& sp
   out->spec_ = spec;
   out->folder_.emplace(spec.scratch, "perf");
   if (out->folder_->path().empty()) return broken("no folder for perf in " + spec.scratch);
-  std::array<int, 2> control{}, ack{}, errors{};
-  if (::pipe2(control.data(), O_CLOEXEC) != 0 || ::pipe2(ack.data(), O_CLOEXEC) != 0 ||
-      ::pipe2(errors.data(), O_CLOEXEC) != 0)
-    return broken("no descriptors left for perf");
-  out->control_ = unique_fd{control[1]};
-  out->ack_ = unique_fd{ack[0]};
-  out->errors_ = unique_fd{errors[0]};
-  const unique_fd control_child{control[0]}, ack_child{ack[1]}, errors_child{errors[1]};
-  const bool by_group = !spec.cgroup.empty();
   out->event_ = sampling_event();
-  subprocess_spec perf;
-  perf.argv = {"perf",
-               "record",
-               "-e",
-               by_group ? out->event_ : out->event_ + ":u",
-               "-F",
-               std::to_string(spec.frequency),
-               "-g",
-               "-N",
-               "-B",
-               "-D",
-               "-1",
-               "--control",
-               "fd:" + std::to_string(control_child.get()) + "," + std::to_string(ack_child.get()),
-               "-o",
-               out->folder_->path() + "/perf.data"};
-  if (by_group)
-    perf.argv.insert(perf.argv.end(), {"-a", "-G", relative_group(spec.cgroup)});
-  else
-    perf.argv.insert(perf.argv.end(), {"-p", std::to_string(spec.init_pid)});
-  const auto pid =
-      spawn_subprocess(perf, -1, -1, errors_child.get(), {control_child.get(), ack_child.get()});
-  if (!pid) return broken(pid.error().message + "; install linux-perf");
-  out->pid_ = *pid;
+  if (spec.cgroup.empty() && !may_sample_kernel()) out->event_ += ":u";
+  // Only its answer says that the kernel let it open its events.
+  auto armed = result<void>{};
+  for (const int pages : ring_pages) {
+    if (auto spawned = out->record(pages); !spawned) return fail(spawned.error());
+    armed = out->command("ping");
+    if (armed) break;
+    out->end_perf();
+  }
+  if (!armed) return fail(armed.error());
   out->watcher_ = std::thread{[self = out.get()] { self->watch_pids(); }};
   return out;
 }
@@ -151,7 +208,8 @@ result<std::unique_ptr<sampler_perf>> sampler_perf::start(const sampler_spec& sp
 result<void> sampler_perf::command(std::string_view word) {
   std::string line{word};
   line += "\n";
-  if (!write_all(control_.get(), line)) return broken("perf is gone");
+  // When it cannot be written, perf has ended, and its standard error says why.
+  [[maybe_unused]] const bool is_written = write_all(control_.get(), line);
   const auto until = steady_clock::now() + command_deadline;
   std::string answer;
   std::string words;
@@ -160,19 +218,20 @@ result<void> sampler_perf::command(std::string_view word) {
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now()).count();
     const int n = left > 0 ? ::poll(fds.data(), fds.size(), static_cast<int>(left)) : 0;
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return broken("perf does not answer \"" + std::string{word} + "\": " + words);
+    if (n <= 0)
+      return broken("perf does not answer \"" + std::string{word} + "\": " + on_one_line(words));
     char block[512];
     if (fds[1].revents != 0) {
       const auto got = ::read(errors_.get(), block, sizeof block);
       if (got > 0 && words.size() < 4096) words.append(block, static_cast<std::size_t>(got));
       // The end of its standard error is the end of perf: it could not record.
-      if (got <= 0) return broken("perf record ended: " + words);
+      if (got <= 0) return not_recording(words);
     }
     if (fds[0].revents != 0) {
       const auto got = ::read(ack_.get(), block, sizeof block);
       if (got > 0) answer.append(block, static_cast<std::size_t>(got));
       if (answer.find("ack") != std::string::npos) return {};
-      if (got <= 0) return broken("perf record ended: " + words);
+      if (got <= 0) return not_recording(words);
     }
   }
 }
@@ -235,10 +294,7 @@ sampler_perf::~sampler_perf() {
     done_.raise();
     watcher_.join();
   }
-  if (pid_ > 0) {
-    ::kill(-pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+  end_perf();
 }
 
 }  // namespace ntrace::profiler

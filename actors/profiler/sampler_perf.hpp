@@ -25,14 +25,14 @@ struct sampler_spec {
 
 /// What was captured, before symbols.
 struct raw_capture {
-  unique_fd data;                ///< perf.data, readable by everybody.
-  std::string event;             ///< "cycles" or "cpu-clock".
+  unique_fd data;     ///< perf.data, readable by everybody.
+  std::string event;  ///< "cycles" or "cpu-clock"; with ":u" when the kernel is not in it.
   std::map<int, int> zone_pids;  ///< Host pid → pid inside the zone.
   bool truncated = false;        ///< perf had to be killed.
 };
 
-/// One recording. start() returns once perf is armed, enable() once it counts, so that no sleep is
-/// needed anywhere; errors are ec::profile_failed.
+/// One recording. start() returns once perf has all its events, enable() once it counts, so that no
+/// sleep is needed anywhere; errors are ec::profile_failed.
 class sampler_perf {
 public:
   static result<std::unique_ptr<sampler_perf>> start(const sampler_spec& spec);
@@ -50,6 +50,9 @@ public:
 
 private:
   sampler_perf() = default;
+  /// Starts perf, which has asked the kernel for nothing yet.
+  result<void> record(int pages);
+  void end_perf();
   result<void> command(std::string_view word);
   void watch_pids();
 

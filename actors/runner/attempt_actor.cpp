@@ -216,7 +216,8 @@ void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
           out.facts = (*got)->first;
           out.facts["event"] = self->state.capture->event;
           out.facts["frequency"] = self->state.options.frequency;
-          send_chunk(self, "result", std::move((*got)->second));
+          if (out.facts["samples"] != 0)  // Without one there is nothing to draw.
+            send_chunk(self, "result", std::move((*got)->second));
         } else {
           out.failed = got.error();
         }

@@ -153,6 +153,10 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
     case step::capture:
     case step::fold:
       if (!ok) receipt_["profile_failed"] = outcome.failed.message;
+      if (ok && outcome.facts.is_object() && outcome.facts.value("samples", std::uint64_t{1}) == 0)
+        receipt_["profile_failed"] =
+            "no sample was taken: the script used too little CPU time; a longer script or a higher "
+            "perf_frequency gives some";
       if (ok && what == step::capture)
         begin(now, step::fold, out);
       else

@@ -1,6 +1,9 @@
 // The program run once, as people use it, with real zones, git and npm.
 #include <gtest/gtest.h>
 
+#include <sstream>
+#include <thread>
+
 #include "tests/support/program_parts.hpp"
 
 using namespace ntrace;
@@ -133,30 +136,129 @@ TEST(profile, retries_from_clean_when_the_zones_init_is_killed) {
   EXPECT_EQ(run["receipt"]["clean"]["generation"], 2);
 }
 
+namespace {
+
+/// The program as an ordinary user has it, in a folder that this user can read.
+class ordinary_user {
+public:
+  explicit ordinary_user(const scratch& dir) : dir_{dir} {
+    shell("chmod -R a+rX " + dir.path() + "; mkdir " + (dir / "home") + "; chown 65534:65534 " +
+          (dir / "home") + "; cp " + program_path() + " " + (dir / "ntrace"));
+  }
+  subprocess_result run(std::vector<std::string> words) const {
+    subprocess_spec spec;
+    spec.argv = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", dir_ / "ntrace"};
+    spec.argv.insert(spec.argv.end(), words.begin(), words.end());
+    spec.env = {"HOME=" + (dir_ / "home"), "TMPDIR=/tmp"};
+    spec.output_bytes_max = 16u << 20;
+    return ok(run_subprocess(spec));
+  }
+
+private:
+  const scratch& dir_;
+};
+
+/// A folder for PATH in which perf is a program that only fails.
+std::string broken_perf(const scratch& dir) {
+  const auto stub = dir.file("bin/perf", "#!/bin/sh\necho no events here >&2\nexit 1\n");
+  std::filesystem::permissions(stub, std::filesystem::perms::owner_all);
+  return dir / "bin";
+}
+
+subprocess_result with_broken_perf(const scratch& dir, std::vector<std::string> words) {
+  subprocess_spec spec;
+  spec.argv = {"sh", "-c", "PATH=\"$0:$PATH\" exec \"$@\"", broken_perf(dir), program_path()};
+  spec.argv.insert(spec.argv.end(), words.begin(), words.end());
+  return ok(run_subprocess(spec));
+}
+
+}  // namespace
+
 TEST(profile, runs_as_an_ordinary_user_as_far_as_the_kernel_allows) {
   NTRACE_NEEDS_ZONES();
   if (::geteuid() != 0) GTEST_SKIP() << "every test runs as an ordinary user here";
   const scratch dir;
   const auto package = test::make_package(dir, "spin", 700);
-  shell("chmod -R a+rX " + dir.path() + "; mkdir " + (dir / "home") + "; chown 65534:65534 " +
-        (dir / "home") + "; cp " + test::program_path() + " " + (dir / "ntrace"));
-  const auto as_nobody = [&](std::vector<std::string> words) {
-    subprocess_spec spec;
-    spec.argv = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", dir / "ntrace"};
-    spec.argv.insert(spec.argv.end(), words.begin(), words.end());
-    spec.env = {"HOME=" + (dir / "home"), "TMPDIR=/tmp"};
-    spec.output_bytes_max = 16u << 20;
-    return ok(run_subprocess(spec));
-  };
-  shell("mkdir -m 777 " + (dir / "tried"));
-  const auto seen = as_nobody({"doctor", "--data", dir / "tried"});
-  EXPECT_NE(seen.out.find("not root"), std::string::npos) << seen.out << seen.err;
-  EXPECT_TRUE(std::filesystem::is_empty(dir / "tried")) << "nothing is left of what it tried";
-  const auto done = as_nobody({"profile", package, "-o", dir / "home/out"});
+  const ordinary_user nobody{dir};
+  const auto done = nobody.run({"profile", package, "-o", dir / "home/out"});
   EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
   EXPECT_NE(done.err.find("ordinary user"), std::string::npos);
   EXPECT_NE(ok(read_file(dir / "home/out/output.log")).find("NTRACE=true true"), std::string::npos);
-  EXPECT_EQ(as_nobody({"zone", "create"}).exit_code, 0);
+  EXPECT_EQ(nobody.run({"zone", "create"}).exit_code, 0);
+}
+
+TEST(profile, draws_several_at_a_time_for_an_ordinary_user) {
+  NTRACE_NEEDS_ZONES();
+  if (::geteuid() != 0) GTEST_SKIP() << "every test runs as an ordinary user here";
+  const scratch dir;
+  const auto package = test::make_package(dir, "spin", 700);
+  const ordinary_user nobody{dir};
+  std::vector<std::thread> users;
+  for (const std::string n : {"1", "2", "3"})
+    users.emplace_back([&, n] {
+      const auto out = dir / "home/out" + n;
+      const auto done =
+          nobody.run({"profile", package, "-o", out, "--data", dir / "home/data" + n});
+      EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
+      EXPECT_EQ(done.out.find("NO FLAME GRAPH"), std::string::npos) << done.out;
+      EXPECT_NE(read_file(out + "/flame.svg").value_or("").find("fibonacci"), std::string::npos);
+    });
+  for (auto& one : users) one.join();
+}
+
+TEST(profile, is_no_success_without_a_flame_graph_unless_that_is_wanted) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto words = in(dir, {"profile", test::make_package(dir, "spin", 50), "-o", dir / "out"});
+  const auto done = with_broken_perf(dir, words);
+  EXPECT_EQ(done.exit_code, 5) << done.out << done.err;
+  EXPECT_EQ(done.out.find("NO FLAME GRAPH: perf cannot record: no events here"), 0u) << done.out;
+  EXPECT_NE(done.out.find("spin: passed"), std::string::npos) << done.out;
+  auto optional = words;
+  optional.emplace_back("--no-require-profile");
+  const auto taken = with_broken_perf(dir, optional);
+  EXPECT_EQ(taken.exit_code, 0) << taken.err;
+  EXPECT_EQ(taken.out.find("NO FLAME GRAPH: "), 0u) << taken.out;
+  const auto run = json::parse(ok(read_file(dir / "out/run.json")));
+  EXPECT_FALSE(run["profile"]["made"].get<bool>());
+}
+
+TEST(doctor, takes_a_real_sample_in_each_mode_and_leaves_nothing_behind) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  shell("mkdir -m 777 " + (dir / "tried"));
+  const auto lines = [](const std::string& text, const std::string& id) {
+    std::string found;
+    std::istringstream in{text};
+    for (std::string line; std::getline(in, line);)
+      if (line.find(" " + id + " ") != std::string::npos) found += line + "\n";
+    return found;
+  };
+  const auto sampled = [](const std::string& line) {
+    return line.starts_with("ok") && line.find(" samples of ") != std::string::npos &&
+           line.find("hottest frame spin") != std::string::npos;
+  };
+  const auto as_us = run_ntrace({"doctor", "runner", "--data", dir / "tried"});
+  EXPECT_TRUE(sampled(lines(as_us.out, "perf"))) << as_us.out;
+  // A mode that is called able has shown it.
+  const auto oci = lines(as_us.out, "oci");
+  EXPECT_TRUE(oci.starts_with("missing") || sampled(oci)) << as_us.out;
+  if (::geteuid() == 0) {
+    const auto as_nobody = ordinary_user{dir}.run({"doctor", "--data", dir / "tried"});
+    EXPECT_NE(as_nobody.out.find("not root"), std::string::npos) << as_nobody.out << as_nobody.err;
+    EXPECT_TRUE(sampled(lines(as_nobody.out, "perf"))) << as_nobody.out;
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir / "tried")) << "nothing is left of what it tried";
+}
+
+TEST(doctor, does_not_call_a_machine_able_on_which_nothing_can_be_sampled) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto seen = with_broken_perf(dir, {"doctor", "runner", "--data", dir.path()});
+  EXPECT_EQ(seen.exit_code, 4) << seen.out;
+  EXPECT_NE(seen.out.find("profile_failed: perf cannot record: no events here"), std::string::npos)
+      << seen.out;
+  EXPECT_NE(seen.out.find("→ apt-get install linux-perf"), std::string::npos) << seen.out;
 }
 
 TEST(doctor, names_an_ssh_library_that_finds_no_changed_bytes) {

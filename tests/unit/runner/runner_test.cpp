@@ -140,6 +140,7 @@ struct walk {
   std::map<std::string, error> plan;
   std::string package = R"({"scripts":{"benchmark":"x"},"dependencies":{"a":"1"}})";
   bool proof_ok = true;
+  json folded = {{"samples", 7}};
   std::string story;
   finish end{};
 
@@ -157,6 +158,7 @@ struct walk {
           if (plan.count(name)) outcome.failed = plan[name];
           outcome.receipt = {{"ok", proof_ok}};
           outcome.package_json = package;
+          if (p->what == step::fold) outcome.facts = folded;
           now += 10ms;
           for (auto& more : fsm.on_done(now, p->what, outcome)) next.push_back(std::move(more));
         } else if (auto* f = std::get_if<finish>(&e)) {
@@ -203,6 +205,15 @@ TEST(attempt_fsm, keeps_the_scripts_result_when_the_sampler_breaks) {
     EXPECT_EQ(uut.end.verdict, "passed") << step;
     EXPECT_EQ(uut.end.receipt["profile_failed"], "perf is missing");
   }
+}
+
+TEST(attempt_fsm, says_that_the_script_was_too_short_when_no_sample_was_taken) {
+  walk seen, unseen;
+  unseen.folded["samples"] = 0;
+  EXPECT_FALSE(seen.run().end.receipt.contains("profile_failed"));
+  EXPECT_EQ(unseen.run().end.verdict, "passed");
+  EXPECT_NE(unseen.end.receipt.value("profile_failed", "").find("no sample was taken"),
+            std::string::npos);
 }
 
 TEST(attempt_fsm, runs_nothing_without_a_proof_of_clean) {
