@@ -23,6 +23,7 @@ constexpr int backlog = 512;
 constexpr int ready_max = 64;  // sockets that are looked at in one round: what they ask goes on
 constexpr std::size_t read_bytes = 64u << 10;
 constexpr auto sweep_every = std::chrono::seconds{5};
+constexpr auto foreign_log_every = std::chrono::seconds{10};
 // Ids of epoll that are no peer's.
 constexpr peer_id door_id = 0, tasks_id = ~peer_id{0};
 /// Of the process: who asks a port that was started again is nobody that the one before it knew.
@@ -277,6 +278,7 @@ void rpc_listener::perform(peer_id id, peer_effects todo) {
                           service_->on_request(id, p.address, std::move(e.request));
                         },
                         [&](const write_bytes& e) { write(id, e.text); },
+                        [&](const refuse_foreign& e) { note_foreign(p, e.first_bytes); },
                         [&](const stop_reading&) {
                           p.reads = false;
                           watch(id, p);
@@ -293,6 +295,18 @@ void rpc_listener::perform(peer_id id, peer_effects todo) {
                         }},
                one);
   }
+}
+
+/// A page that tries again and again fills no log.
+void rpc_listener::note_foreign(const peer& p, const std::string& first_bytes) {
+  static auto& refused = gauges::value("rpc_refused_foreign");
+  const auto count = ++refused;
+  const auto now = steady_clock::now();
+  if (now < next_foreign_log_) return;
+  next_foreign_log_ = now + foreign_log_every;
+  log::warn(
+      "rpc.foreign_refused",
+      {{"port", port_}, {"from", p.address}, {"first_bytes", first_bytes}, {"refused", count}});
 }
 
 /// Gives up who does not read, and tries again what failed for want of descriptors.

@@ -75,6 +75,7 @@ private:
   void watch(peer_id id, peer& p);
   void watch_door(bool wanted);
   void perform(peer_id id, peer_effects todo);
+  void note_foreign(const peer& p, const std::string& first_bytes);
   void sweep(time_point now);
 
   unique_fd door_, ready_;
@@ -84,7 +85,7 @@ private:
   std::map<peer_id, peer> peers_;
   peer_id first_peer_ = 0;
   bool takes_connections_ = false;
-  time_point next_sweep_{};
+  time_point next_sweep_{}, next_foreign_log_{};
   busy_poll poll_{std::thread::hardware_concurrency()};
   std::uint64_t work_done_ =
       0;  ///< Requests served and tasks done: bytes alone are no work to wait for.

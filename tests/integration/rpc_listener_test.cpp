@@ -287,3 +287,23 @@ TEST(rpc_listener, listens_on_a_name_too) {
   const auto uut = ok(rpc_listener::open({"localhost", 0}));
   EXPECT_NE(uut->port(), 0);
 }
+
+TEST(rpc_listener, closes_a_connection_that_speaks_http_and_serves_nothing_of_it) {
+  listener_world w;
+  auto& refused = gauges::value("rpc_refused_foreign");
+  const auto before = refused.load();
+  const auto peer = w.connect();
+  ASSERT_TRUE(say(peer, "POST / HTTP/1.1\r\nHost: h\r\n\r\n[\"keep\",[],1]\n"));
+  EXPECT_NE(hear_line(peer).find("bad_request"), std::string::npos);
+  EXPECT_EQ(hear_line(peer), "(closed)");
+  EXPECT_EQ(refused, before + 1);
+  EXPECT_TRUE(w.serves.locked([&] { return w.serves.kept.empty(); }));
+}
+
+TEST(rpc_listener, closes_one_that_speaks_http_though_it_goes_on_sending) {
+  listener_world w;
+  const auto peer = w.connect();
+  const std::string block(1u << 20, 'x');
+  ASSERT_TRUE(say(peer, "POST / HTTP/1.1\r\n"));
+  EXPECT_TRUE(eventually(10s, [&] { return !say(peer, block); })) << "it is read without end";
+}
