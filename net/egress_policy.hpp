@@ -1,6 +1,6 @@
 #pragma once
-// What a job in a zone may reach while its install step runs. Pure: names, addresses and the heads
-// of proxy requests in, verdicts out. docs/zones.md, "Network".
+// What a job in a zone may reach while its install step runs. Pure: names and addresses in,
+// verdicts out. docs/zones.md, "Network".
 #include <netinet/in.h>
 
 #include <cstdint>
@@ -11,6 +11,15 @@
 #include "config/result.hpp"
 
 namespace ntrace::net {
+
+struct authority {
+  std::string host;  ///< Lower case, without a final dot.
+  std::uint16_t port = 0;
+};
+
+/// "HOST[:PORT]"; without a port it is `port_default`, and 0 asks for one. ec::bad_request for a
+/// host that is no plain name and for a port that is not 1 to 65535.
+result<authority> parse_authority(std::string_view text, std::uint16_t port_default);
 
 /// One line of the allow-list: an exact host, or `*.suffix` for one label or more below it.
 struct allow_entry {
@@ -31,24 +40,5 @@ const allow_entry* find_allowed(const std::vector<allow_entry>& list, std::strin
 /// True for an address that a job may never reach unless its entry says allow_private: loopback,
 /// private, link-local, multicast, unspecified, carrier-grade NAT, and IPv6 forms that embed one.
 bool is_private_address(const sockaddr* address);
-
-/// The head of one proxy request, as far as the proxy needs it.
-struct proxy_request {
-  bool is_connect = false;
-  std::string method;
-  std::string host;  ///< Lower case.
-  std::uint16_t port = 0;
-  std::string forward_head;  ///< absolute-form: the head to send upstream.
-  std::uint64_t body_bytes = 0;
-};
-
-/// Parses a whole head (up to and including the blank line). ec::bad_request for what is malformed
-/// or ambiguous (both lengths, userinfo, control bytes, hosts that are not plain names).
-result<proxy_request> parse_proxy_head(std::string_view head);
-
-/// The server name of a TLS ClientHello at the start of `bytes`; empty when there is none; fails
-/// with ec::bad_request when the bytes are not a ClientHello. `complete` tells whether the record
-/// is whole; when false, feed more bytes.
-result<std::string> client_hello_name(std::string_view bytes, bool& complete);
 
 }  // namespace ntrace::net

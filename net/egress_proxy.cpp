@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
@@ -13,6 +12,8 @@
 #include <thread>
 
 #include "config/gauges.hpp"
+#include "net/client_hello.hpp"
+#include "net/egress_relay.hpp"
 #include "net/name_lookup.hpp"
 #include "net/socket.hpp"
 
@@ -39,7 +40,13 @@ struct egress_proxy::shared {
   result<std::string> read_head(int client, std::string& rest);
   result<unique_fd> dial(const proxy_request& request);
   result<void> check_hello(int client, const proxy_request& request, std::string& early);
-  result<void> relay(int client, int upstream, std::uint64_t& moved);
+  void serve_request(int client);
+  std::optional<proxy_request> take_request(int client, std::string& early, egress_report& told);
+  result<void> tunnel(int client, const proxy_request& request, egress_relay& relay,
+                      egress_report& told);
+  result<void> exchange(int client, const proxy_request& request, const std::string& early,
+                        egress_relay& relay);
+  void finish(egress_report& told, const error& why);
   void answer(int client, std::string_view status, std::string_view words);
 };
 
@@ -120,12 +127,18 @@ result<std::string> egress_proxy::shared::read_head(int client, std::string& res
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return fail(ec::connection_lost, "closed before a request");
     head.append(block, static_cast<std::size_t>(n));
+    // Other readers take it for a line's end, and an end of the head would be waited for in vain.
+    for (auto lf = head.find('\n'); lf != std::string::npos; lf = head.find('\n', lf + 1)) {
+      if (lf == 0 || head[lf - 1] != '\r') return fail(ec::bad_request, "a lone LF in the head");
+      if (head.compare(lf + 1, 2, "\r\n") == 0) break;
+    }
     if (const auto at = head.find("\r\n\r\n"); at != std::string::npos) {
       rest = head.substr(at + 4);
       head.resize(at + 4);
-      return head;
     }
-    if (head.size() > head_bytes_max) return fail(ec::bad_request, "request head above 16 KiB");
+    const bool is_whole = head.ends_with("\r\n\r\n");
+    if (head.size() > head_bytes_max) return fail(ec::line_too_long, "request head above 16 KiB");
+    if (is_whole) return head;
   }
 }
 
@@ -179,86 +192,94 @@ result<void> egress_proxy::shared::check_hello(int client, const proxy_request& 
   }
 }
 
-result<void> egress_proxy::shared::relay(int client, int upstream, std::uint64_t& moved) {
-  std::array<int, 2> from{client, upstream};
-  std::array<bool, 2> open{true, true};
-  char block[65536];
-  while (open[0] || open[1]) {
-    std::array<pollfd, 3> fds{{{open[0] ? from[0] : -1, POLLIN, 0},
-                               {open[1] ? from[1] : -1, POLLIN, 0},
-                               {stop.fd(), POLLIN, 0}}};
-    const int n = ::poll(fds.data(), fds.size(), static_cast<int>(options.idle_deadline.count()));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return fail(ec::timed_out, "idle");
-    if (fds[2].revents != 0) return fail(ec::cancelled, "the install step ended");
-    for (std::size_t i = 0; i < 2; ++i) {
-      if (fds[i].revents == 0) continue;
-      const auto got = ::recv(from[i], block, sizeof block, 0);
-      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (got <= 0) {
-        open[i] = false;
-        ::shutdown(from[1 - i], SHUT_WR);
-        continue;
-      }
-      moved += static_cast<std::uint64_t>(got);
-      if (bytes.fetch_add(static_cast<std::uint64_t>(got)) > options.bytes_max)
-        return fail(ec::source_limit, "the attempt's network_bytes_max is used up");
-      if (!send_all(from[1 - i], {block, static_cast<std::size_t>(got)}, options.idle_deadline))
-        return fail(ec::connection_lost, "the other side does not read");
-    }
-  }
-  return {};
+void egress_proxy::shared::serve(unique_fd client) {
+  serve_request(client.get());
+  close_gently(client.get(), stop);
 }
 
-void egress_proxy::shared::serve(unique_fd client) {
-  egress_report told;
-  std::string early;
-  const auto done = [&](const error& e) {
-    told.reason = e.message;
-    ++gauges::value(told.allowed ? "egress_broken" : "egress_refused");
-    report(told);
+/// The request at the begin of the connection, and what came behind it; nothing when it was refused
+/// or never came.
+std::optional<proxy_request> egress_proxy::shared::take_request(int client, std::string& early,
+                                                                egress_report& told) {
+  const auto refuse = [&](std::string_view status, const error& why) {
+    answer(client, status, why.message);
+    finish(told, why);
+    return std::optional<proxy_request>{};
   };
-  const auto head = read_head(client.get(), early);
+  const auto head = read_head(client, early);
   if (!head) {
-    // A connection without a request is nothing to report.
-    if (head.error().code == ec::connection_lost) return;
-    const bool is_late = head.error().code == ec::timed_out;
-    answer(client.get(), is_late ? "408 Request Timeout" : "431 Request Header Fields Too Large",
-           head.error().message);
-    return done(head.error());
+    switch (head.error().code) {
+      case ec::connection_lost:  // A connection without a request is nothing to report.
+        return {};
+      case ec::timed_out:
+        return refuse("408 Request Timeout", head.error());
+      case ec::line_too_long:
+        return refuse("431 Request Header Fields Too Large", head.error());
+      default:
+        return refuse("400 Bad Request", head.error());
+    }
   }
-  const auto request = parse_proxy_head(*head);
-  if (!request) {
-    answer(client.get(), "400 Bad Request", request.error().message);
-    return done(request.error());
-  }
+  auto request = parse_proxy_head(*head);
+  if (!request) return refuse("400 Bad Request", request.error());
   told.host = request->host;
   told.port = request->port;
+  if (request->is_connect && !early.empty())
+    return refuse("400 Bad Request",
+                  {ec::bad_request, "bytes behind CONNECT before it was answered", {}});
+  return std::move(*request);
+}
+
+void egress_proxy::shared::finish(egress_report& told, const error& why) {
+  told.reason = why.message;
+  ++gauges::value(told.allowed ? "egress_broken" : "egress_refused");
+  report(told);
+}
+
+result<void> egress_proxy::shared::tunnel(int client, const proxy_request& request,
+                                          egress_relay& relay, egress_report& told) {
+  if (!send_all(client, "HTTP/1.1 200 Connection established\r\n\r\n", options.idle_deadline))
+    return fail(ec::connection_lost, "the client went away");
+  std::string early;
+  if (const auto hello = check_hello(client, request, early); !hello) {
+    told.allowed = false;
+    return hello;
+  }
+  const auto sent = relay.to_upstream(early);
+  return sent ? relay.both_ways() : sent;
+}
+
+result<void> egress_proxy::shared::exchange(int client, const proxy_request& request,
+                                            const std::string& early, egress_relay& relay) {
+  if (request.wants_continue && early.empty() && !request.body.is_done() &&
+      !send_all(client, "HTTP/1.1 100 Continue\r\n\r\n", options.idle_deadline))
+    return fail(ec::connection_lost, "the client went away");
+  const auto done = relay.exchange(request, early);
+  if (!done && !relay.has_answered()) answer(client, "502 Bad Gateway", done.error().message);
+  return done;
+}
+
+void egress_proxy::shared::serve_request(int client) {
+  egress_report told;
+  std::string early;
+  const auto request = take_request(client, early, told);
+  if (!request) return;
   auto upstream = dial(*request);
   if (!upstream) {
     const bool refused = upstream.error().code == ec::bad_argument;
-    answer(client.get(), refused ? "403 Forbidden" : "502 Bad Gateway", upstream.error().message);
+    answer(client, refused ? "403 Forbidden" : "502 Bad Gateway", upstream.error().message);
     told.allowed = !refused;
-    return done(upstream.error());
+    return finish(told, upstream.error());
   }
   told.allowed = true;
-  if (request->is_connect) {
-    if (!send_all(client.get(), "HTTP/1.1 200 Connection established\r\n\r\n",
-                  options.idle_deadline))
-      return done({ec::connection_lost, "the client went away", {}});
-    if (const auto hello = check_hello(client.get(), *request, early); !hello) {
-      told.allowed = false;
-      return done(hello.error());
-    }
-  }
-  const auto first = request->is_connect ? early : request->forward_head + early;
-  if (!send_all(upstream->get(), first, options.idle_deadline))
-    return done({ec::connection_lost, "the registry closed the connection", {}});
-  told.bytes = first.size();
-  bytes += first.size();
-  const auto ended = relay(client.get(), upstream->get(), told.bytes);
-  if (!ended && ended.error().code != ec::timed_out && ended.error().code != ec::cancelled)
-    return done(ended.error());
+  egress_relay relay{
+      client, upstream->get(), {bytes, options.bytes_max, options.idle_deadline, stop}};
+  const auto done = request->is_connect ? tunnel(client, *request, relay, told)
+                                        : exchange(client, *request, early, relay);
+  told.bytes = relay.moved();
+  const bool is_quiet_end =
+      request->is_connect && told.allowed && !done &&
+      (done.error().code == ec::timed_out || done.error().code == ec::cancelled);
+  if (!done && !is_quiet_end) return finish(told, done.error());
   ++gauges::value("egress_allowed");
   report(told);
 }

@@ -1,10 +1,6 @@
-// Untrusted input, mutated from a corpus: no crash, no hang, no broken promise. NTRACE_FUZZ=N
-// rounds per input instead of the quick default; finds are kept as files in tests/data/fuzz/.
+// Untrusted input of many kinds: files, texts, SSH. See fuzz.hpp.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-
-#include <filesystem>
-#include <functional>
 
 #include "actors/dashboard/webhook.hpp"
 #include "actors/dispatcher/push_args.hpp"
@@ -19,107 +15,25 @@
 #include "actors/zone/linux/init_wire.hpp"
 #include "config/file.hpp"
 #include "config/settings.hpp"
-#include "net/egress_policy.hpp"
+#include "net/json_rpc.hpp"
 #include "net/known_hosts.hpp"
-#include "net/rpc_session.hpp"
 #include "net/ssh_session.hpp"
+#include "tests/fuzz/fuzz.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
-#include "tests/support/seeded.hpp"
 #include "tests/support/ssh_packets.hpp"
 #include "tests/support/xml.hpp"
 
 using namespace ntrace;
+using ntrace::test::fuzz;
 
 namespace {
-
-std::size_t rounds() {
-  const char* given = std::getenv("NTRACE_FUZZ");
-  return given ? std::strtoull(given, nullptr, 10) : 2000;
-}
-
-/// The corpus of a target: the files tests/data/fuzz/<name>/*, and what the test adds itself.
-std::vector<std::string> corpus(const std::string& name, std::vector<std::string> more) {
-  std::error_code ignored;
-  for (const auto& file : std::filesystem::directory_iterator{
-           std::string{NTRACE_TESTS} + "/data/fuzz/" + name, ignored})
-    more.push_back(read_file(file.path().string()).value_or(""));
-  return more;
-}
-
-std::string mutated(std::string s, const std::vector<std::string>& all, random_source& random) {
-  for (std::uint64_t n = 0, count = 1 + random.below(6); n < count; ++n) {
-    const auto at = random.below(s.size() + 1);
-    switch (random.below(7)) {
-      case 0:
-        s.insert(at, 1, static_cast<char>(random.below(256)));
-        break;
-      case 1:
-        if (!s.empty()) s[at % s.size()] = static_cast<char>(random.below(256));
-        break;
-      case 2:
-        s.erase(at, random.below(8));
-        break;
-      case 3:
-        s.resize(at);
-        break;
-      case 4: {
-        const auto& other = all[random.below(all.size())];
-        s.insert(at, other.substr(random.below(other.size() + 1), random.below(40)));
-        break;
-      }
-      case 5: {
-        static constexpr std::string_view tokens[] = {
-            "[",     "]",    "{",    "}",        "\"",  "\\",  "\n", "\r\n", " ",
-            ":",     ";",    "(",    ")",        "<",   ">",   "0",  "-1",   "18446744073709551616",
-            "1e999", "null", "\xff", "\xf0\x9f", "../", "\x1b"};
-        s.insert(at, tokens[random.below(std::size(tokens))]);
-        break;
-      }
-      case 6:
-        s.insert(at, std::string(random.below(64), s.empty() ? 'x' : s[at % s.size()]));
-        break;
-    }
-  }
-  return s;
-}
-
-void fuzz(const std::string& name, std::vector<std::string> seeds,
-          const std::function<void(const std::string&)>& target) {
-  test::seeded s;
-  const auto all = corpus(name, std::move(seeds));
-  for (const auto& input : all) target(input);
-  for (std::size_t i = 0; i < rounds(); ++i) {
-    const auto input = mutated(all[s.random.below(all.size())], all, s.random);
-    SCOPED_TRACE("input: " + nlohmann::json(input).dump(-1, ' ', true,
-                                                        nlohmann::json::error_handler_t::replace));
-    target(input);
-    if (::testing::Test::HasFailure()) return;
-  }
-}
 
 const std::string perf_text =
     "node 7/8 [000] 1.000001: 1001001 cpu-clock:\n\ta1 JS:*f /j/a.js:1:2+0x1 "
     "(/tmp/perf-7.map)\n\ta0 std::map<int, void (*)(int)>::at(int const&) (/usr/bin/node)\n\n";
 
 }  // namespace
-
-TEST(fuzz, rpc_lines) {
-  fuzz("rpc",
-       {"[\"push\",[\"o\",\"r\",\"aa\"],1]\n", "[[null,{\"a\":1}],2]\n", "[null,3]\n",
-        "[\"a\",[],\"\\\"]\"]\n"},
-       [](const std::string& input) {
-         net::rpc_session uut;
-         for (auto& e : uut.on_bytes(input + "\n"))
-           if (const auto* r = std::get_if<net::rpc_request>(&e)) uut.answer(*r, "[1]");
-         // Whatever came in, each line that goes out is JSON with our shape.
-         std::istringstream lines{uut.take_output()};
-         for (std::string line; std::getline(lines, line);) {
-           const auto reply = net::json::parse(line, nullptr, false);
-           ASSERT_TRUE(reply.is_array() && reply.size() == 2 && reply[0].is_array()) << line;
-         }
-       });
-}
 
 /// Two parsers read what comes in: they must not differ.
 TEST(fuzz, json_values) {
@@ -194,22 +108,6 @@ TEST(fuzz, perf_maps) {
     uut.add(input);
     for (std::uint64_t a = 0; a < 600; a += 7) [[maybe_unused]] const auto s = uut.find(a);
   });
-}
-
-TEST(fuzz, proxy_heads_and_hellos) {
-  fuzz("egress",
-       {"CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET http://a.example/x HTTP/1.1\r\nA: b\r\n\r\n",
-        std::string("\x16\x03\x01\0\x05\x01\0\0\x01\0", 10)},
-       [](const std::string& input) {
-         if (const auto head = net::parse_proxy_head(input)) {
-           ASSERT_TRUE(head->host.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-._") ==
-                           std::string::npos &&
-                       head->port != 0);
-         }
-         bool complete = false;
-         [[maybe_unused]] const auto name = net::client_hello_name(input, complete);
-       });
 }
 
 TEST(fuzz, init_records) {

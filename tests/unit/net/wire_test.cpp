@@ -1,11 +1,7 @@
-// JSON lines, sessions, the egress policy.
-#include <arpa/inet.h>
+// JSON lines and sessions.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "config/limits.hpp"
-#include "net/egress_policy.hpp"
 #include "net/rpc_session.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/seeded.hpp"
@@ -153,102 +149,4 @@ TEST(rpc_session, matches_replies_to_calls_and_counts_strays) {
   EXPECT_EQ(answer.call, call);
   EXPECT_EQ(answer.value.error().code, ec::stale_lease);
   EXPECT_EQ(uut.stray_replies(), 2u);
-}
-
-TEST(egress_policy, allows_exactly_what_the_list_names) {
-  const std::vector<allow_entry> list{test::ok(parse_allow_entry("registry.example")),
-                                      test::ok(parse_allow_entry("*.cdn.example:8443"))};
-  const auto allowed = [&](std::string_view host, std::uint16_t port) {
-    return find_allowed(list, host, port) != nullptr;
-  };
-  EXPECT_TRUE(allowed("registry.example", 443));
-  EXPECT_TRUE(allowed("REGISTRY.example.", 443));
-  EXPECT_TRUE(allowed("a.cdn.example", 8443));
-  EXPECT_TRUE(allowed("a.b.cdn.example", 8443));
-  for (const auto& [host, port] : std::vector<std::pair<std::string, std::uint16_t>>{
-           {"evil-registry.example", 443},
-           {"registry.example.evil", 443},
-           {"registry.example", 80},
-           {"", 443},
-           {"::1", 443},
-           {"cdn.example", 8443},
-           {"xcdn.example", 8443},
-           {"registry.example..", 443},
-           {"user@registry.example", 443},
-           {std::string("registry.example\0", 17), 443},
-           {"registry.example\r\nx", 443},
-           {std::string(254, 'a'), 443},
-           {"0x7f.1", 443}})
-    EXPECT_FALSE(allowed(host, port)) << host;
-}
-
-TEST(egress_policy, knows_addresses_that_no_job_may_reach) {
-  const auto is_private = [](const char* text) {
-    sockaddr_storage a{};
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&a);
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&a);
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
-      a.ss_family = AF_INET;
-    else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
-      a.ss_family = AF_INET6;
-    return is_private_address(reinterpret_cast<sockaddr*>(&a));
-  };
-  for (const char* bad :
-       {"127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-        "0.0.0.0", "224.0.0.1", "255.255.255.255", "100.64.0.1", "::", "::1", "fe80::1", "fc00::1",
-        "fd12::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"})
-    EXPECT_TRUE(is_private(bad)) << bad;
-  for (const char* good : {"1.1.1.1", "172.32.0.1", "172.15.0.1", "2606:4700::1111",
-                           "::ffff:1.1.1.1", "64:ff9b::101:101", "11.0.0.1", "100.128.0.1"})
-    EXPECT_FALSE(is_private(good)) << good;
-}
-
-TEST(egress_policy, reads_connect_and_absolute_form_heads) {
-  const auto connect = test::ok(parse_proxy_head(
-      "CONNECT Registry.example:443 HTTP/1.1\r\nHost: registry.example:443\r\n\r\n"));
-  EXPECT_TRUE(connect.is_connect);
-  EXPECT_EQ(connect.host, "registry.example");
-  EXPECT_EQ(connect.port, 443);
-  const auto get = test::ok(parse_proxy_head(
-      "GET http://a.example:8080/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: "
-      "s\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n"));
-  EXPECT_EQ(
-      get.forward_head,
-      "GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\nAccept: */*\r\nConnection: close\r\n\r\n");
-}
-
-TEST(egress_policy, refuses_heads_that_are_malformed_or_ambiguous) {
-  for (const char* head :
-       {"", "GET / HTTP/1.1\r\n\r\n", "CONNECT a.example HTTP/1.1\r\n\r\n",
-        "CONNECT a.example:0 HTTP/1.1\r\n\r\n", "CONNECT a.example:65536 HTTP/1.1\r\n\r\n",
-        "CONNECT [::1]:443 HTTP/1.1\r\n\r\n", "CONNECT u@a.example:443 HTTP/1.1\r\n\r\n",
-        "PUT http://a.example/ HTTP/1.1\r\n\r\n", "GET https://a.example/ HTTP/1.1\r\n\r\n",
-        "POST http://a.example/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-        "POST http://a.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "GET http://a.example/ HTTP/1.1\r\nA: b\nC: d\r\n\r\n",
-        "GET http://a.example/ HTTP/1.1\r\n folded\r\n\r\n",
-        "GET http://a.example/ HTTP/1.1\r\nHost : x\r\n\r\n",
-        "GET http://a.example/ x HTTP/1.1\r\n\r\n"})
-    EXPECT_EQ(test::code_of(parse_proxy_head(head)), ec::bad_request) << head;
-}
-
-TEST(client_hello_name, reads_the_server_name_and_asks_for_more_when_cut) {
-  std::string sni = std::string("\0\0", 2) + std::string("\0\x0b", 2) + std::string("\0\x09", 2) +
-                    std::string("\0\0\x06", 3) + "a.test";
-  std::string body = std::string("\x03\x03", 2) + std::string(32, 'r') + std::string("\0", 1) +
-                     std::string("\0\x02\x13\x01", 4) + std::string("\x01\0", 2) +
-                     std::string("\0", 1) + std::string(1, static_cast<char>(sni.size())) + sni;
-  std::string hello =
-      std::string("\x01\0\0", 3) + std::string(1, static_cast<char>(body.size())) + body;
-  std::string record =
-      std::string("\x16\x03\x01\0", 4) + std::string(1, static_cast<char>(hello.size())) + hello;
-  bool complete = false;
-  EXPECT_EQ(test::ok(client_hello_name(record, complete)), "a.test");
-  EXPECT_TRUE(complete);
-  for (std::size_t n = 0; n < record.size(); ++n) {
-    EXPECT_TRUE(client_hello_name(record.substr(0, n), complete));
-    EXPECT_FALSE(complete) << n;
-  }
-  EXPECT_EQ(test::code_of(client_hello_name("SSH-2.0-x\r\n", complete)), ec::bad_request);
-  EXPECT_EQ(test::code_of(client_hello_name("GET / HTTP/1.1\r\n\r\n", complete)), ec::bad_request);
 }
