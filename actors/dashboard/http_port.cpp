@@ -1,170 +1,191 @@
 #include "actors/dashboard/http_port.hpp"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <semaphore>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <thread>
 
+#include "actors/dashboard/http_connection.hpp"
 #include "config/gauges.hpp"
+#include "config/log.hpp"
 
 namespace ntrace::dashboard {
 namespace {
 
-constexpr milliseconds answer_max{5000};  // from its first byte to its last
 constexpr int backlog = 512;
-constexpr std::size_t head_bytes_max = 64u << 10;
-
-/// The accepting thread waits while all threads are taken.
-class bounded_pool : public httplib::TaskQueue {
-public:
-  void enqueue(std::function<void()> work) override {
-    static auto& taken = gauges::value("webhook_connections");
-    free_.acquire();
-    ++taken;
-    pool_.enqueue([this, work = std::move(work)] {
-      work();
-      --taken;
-      free_.release();
-    });
-  }
-  void shutdown() override { pool_.shutdown(); }
-
-private:
-  std::counting_semaphore<http_port::connections_max> free_{http_port::connections_max};
-  httplib::ThreadPool pool_{http_port::connections_max};
-};
-
-/// One request's socket: all reads together end at a deadline, and so do all writes.
-class bounded_stream final : public httplib::Stream {
-public:
-  bounded_stream(int fd, int stops, const http_limits& limits)
-      : fd_{fd},
-        stops_{stops},
-        deadline_{now() + limits.request},
-        bytes_left_{head_bytes_max + limits.body_bytes} {}
-
-  /// The peer was waited for in vain.
-  bool is_late() const { return is_late_; }
-
-  bool is_readable() const override { return from_ < to_ || wait(POLLIN); }
-  bool is_writable() const override { return wait(POLLOUT); }
-
-  ssize_t read(char* out, std::size_t size) override {
-    if (from_ == to_) {
-      // httplib asks for single bytes of the head.
-      const auto want = std::min(buffer_.size(), bytes_left_);
-      if (want == 0 || !wait(POLLIN)) return -1;
-      const auto got = ::recv(fd_, buffer_.data(), want, 0);
-      if (got <= 0) return got;
-      from_ = 0;
-      to_ = static_cast<std::size_t>(got);
-      bytes_left_ -= to_;
-    }
-    const auto given = std::min(size, to_ - from_);
-    std::copy_n(buffer_.data() + from_, given, out);
-    from_ += given;
-    return static_cast<ssize_t>(given);
-  }
-
-  ssize_t write(const char* data, std::size_t size) override {
-    if (!std::exchange(is_answered_, true)) deadline_ = std::max(deadline_, now() + answer_max);
-    return wait(POLLOUT) ? ::send(fd_, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
-  }
-
-  void get_remote_ip_and_port(std::string& ip, int& port) const override {
-    address(&::getpeername, ip, port);
-  }
-  void get_local_ip_and_port(std::string& ip, int& port) const override {
-    address(&::getsockname, ip, port);
-  }
-  socket_t socket() const override { return fd_; }
-
-private:
-  static time_point now() { return std::chrono::steady_clock::now(); }
-
-  bool wait(short what) const {
-    std::array<pollfd, 2> on{pollfd{fd_, what, 0}, pollfd{stops_, POLLIN, 0}};
-    for (;;) {
-      const auto left = std::chrono::ceil<milliseconds>(deadline_ - now());
-      const int ready =
-          ::poll(on.data(), on.size(), static_cast<int>(std::max<std::int64_t>(0, left.count())));
-      if (ready < 0 && errno == EINTR) continue;
-      is_late_ = is_late_ || ready == 0;
-      return ready > 0 && on[1].revents == 0;
-    }
-  }
-
-  template <class Get>
-  void address(Get get, std::string& ip, int& port) const {
-    sockaddr_storage at{};
-    socklen_t size = sizeof at;
-    char host[NI_MAXHOST] = "", service[NI_MAXSERV] = "";
-    if (get(fd_, reinterpret_cast<sockaddr*>(&at), &size) != 0 ||
-        ::getnameinfo(reinterpret_cast<sockaddr*>(&at), size, host, sizeof host, service,
-                      sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-      return;
-    ip = host;
-    port = std::atoi(service);
-  }
-
-  int fd_, stops_;
-  time_point deadline_;
-  std::size_t bytes_left_;
-  bool is_answered_ = false;
-  mutable bool is_late_ = false;
-  std::array<char, 4096> buffer_{};
-  std::size_t from_ = 0, to_ = 0;
-};
+constexpr std::size_t working_threads = 16;
+constexpr milliseconds accept_pause{100};
 
 }  // namespace
 
-http_port::http_port(const http_limits& limits, Handler post)
-    : limits_{limits}, stops_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
-  new_task_queue = [] { return new bounded_pool; };  // httplib owns it
-  set_payload_max_length(limits_.body_bytes);
-  set_logger([](const httplib::Request&, const httplib::Response& out) {
-    static auto &requests = gauges::value("webhook_requests"),
-                &refused = gauges::value("webhook_refused");
-    ++requests;
-    if (out.status >= 400) ++refused;
-  });
-  Post("/(.*)", std::move(post));
+std::string http_request::header(const std::string& name) const {
+  const auto at = headers.find(name);
+  return at == headers.end() ? std::string{} : at->second;
 }
 
-http_port::~http_port() {
-  ::eventfd_write(stops_.get(), 1);
-  // Not stop(), which does nothing while the thread has not begun.
-  if (const auto door = svr_sock_.exchange(INVALID_SOCKET); door != INVALID_SOCKET) {
-    ::shutdown(door, SHUT_RDWR);
-    ::close(door);
+/// The acceptor, the connections and their common bounds. All of it is on one thread, but for
+/// work_on.
+class http_port::engine final : public http_connection::owner {
+public:
+  engine(const http_limits& limits, handler post) : limits_{limits}, post_{std::move(post)} {}
+
+  ~engine() override {
+    if (!thread_.joinable()) return;
+    asio::post(context_, [this] { end(); });
+    workers_.join();
+    asio::post(context_, [this] {
+      drop_if([](const http_connection& c) { return c.is_worked_on(); });
+      keeps_running_.reset();
+    });
+    thread_.join();  // Once the last answer is written.
   }
-  if (thread_.joinable()) thread_.join();
-}
 
-std::uint16_t http_port::listen(const host_port& at) {
-  if (!stops_) return 0;
-  const int port = at.port == 0                     ? bind_to_any_port(at.host)
-                   : bind_to_port(at.host, at.port) ? at.port
-                                                    : 0;
-  if (port <= 0) return 0;
-  ::listen(svr_sock_, backlog);  // httplib's is 5: a burst would wait for TCP's retries.
-  thread_ = std::thread{[this] { listen_after_bind(); }};
-  return static_cast<std::uint16_t>(port);
-}
+  std::uint16_t listen(const host_port& at) {
+    boost::system::error_code e;
+    tcp::resolver resolver{context_};
+    const auto found =
+        resolver.resolve(at.host, std::to_string(at.port), tcp::resolver::passive, e);
+    if (e || found.empty()) return 0;
+    const auto endpoint = found.begin()->endpoint();
+    door_.open(endpoint.protocol(), e);
+    if (!e) door_.set_option(tcp::acceptor::reuse_address{true}, e);
+    if (!e) door_.bind(endpoint, e);
+    if (!e) door_.listen(backlog, e);
+    if (e) return 0;
+    const auto port = door_.local_endpoint(e).port();
+    accept();
+    thread_ = std::thread{[this] { run(); }};
+    return port;
+  }
 
-bool http_port::process_and_close_socket(socket_t socket) {
-  static auto& late = gauges::value("webhook_late");
-  const unique_fd owned{socket};
-  bounded_stream stream{socket, stops_.get(), limits_};
-  bool is_closing = true;  // No second request: httplib tells its peer so.
-  const bool is_done = process_request(stream, true, is_closing, {});
-  if (stream.is_late()) ++late;
-  return is_done;
-}
+private:
+  void run() {
+    ::pthread_setname_np(::pthread_self(), "webhook");
+    for (;;) try {
+        context_.run();
+        return;
+      } catch (const std::exception& e) {
+        // Of memory that ran out within one connection: the others go on.
+        log::error("webhook.connection_failed", {{"reason", e.what()}});
+      }
+  }
+
+  void accept() {
+    door_.async_accept([this](boost::system::error_code e, tcp::socket socket) {
+      if (is_ending_) return;
+      if (e) return pause(e);
+      take(std::move(socket));
+      accept();
+    });
+  }
+
+  /// Without descriptors or memory the peer waits in the backlog: asking at once would turn in a
+  /// circle.
+  void pause(boost::system::error_code why) {
+    ++gauges::value("webhook_accept_failures");
+    log::error("webhook.accept_failed", {{"reason", why.message()}});
+    again_.expires_after(accept_pause);
+    again_.async_wait([this](boost::system::error_code) {
+      if (!is_ending_) accept();
+    });
+  }
+
+  void take(tcp::socket socket) {
+    if (connections_.size() >= limits_.connections_max) {
+      ++gauges::value("webhook_dropped");
+      const auto oldest = std::find_if(connections_.begin(), connections_.end(),
+                                       [](const auto& c) { return c.second->is_reading(); });
+      if (oldest == connections_.end()) return;
+      oldest->second->drop();
+    }
+    const auto id = next_++;
+    auto made = std::make_shared<http_connection>(std::move(socket), id, limits_, *this);
+    connections_.emplace(id, made);
+    ++gauges::value("webhook_connections");
+    made->start();
+  }
+
+  // What a connection tells of itself.
+  bool on_bytes(std::ptrdiff_t more) override {
+    bytes_ += more;
+    gauges::value("webhook_bytes") = bytes_;
+    const auto most = static_cast<std::ptrdiff_t>(limits_.bytes_max);
+    while (bytes_ > most) {
+      std::shared_ptr<http_connection> largest;
+      for (const auto& [id, c] : connections_)
+        if (c->is_reading() && c->bytes() > (largest ? largest->bytes() : 0)) largest = c;
+      if (!largest) return false;
+      ++gauges::value("webhook_dropped");
+      largest->drop();
+    }
+    return true;
+  }
+  void on_request(std::uint64_t id, http_request request) override {
+    asio::post(workers_, [this, id, request = std::move(request)] { work_on(id, request); });
+  }
+  void on_end(std::uint64_t id) override {
+    if (connections_.erase(id) != 0) --gauges::value("webhook_connections");
+  }
+
+  /// On a thread of workers_.
+  void work_on(std::uint64_t id, const http_request& request) {
+    if (is_ending_) return;
+    http_response out;
+    try {
+      out = post_(request);
+    } catch (const std::exception& e) {
+      log::error("webhook.request_failed", {{"from", request.from}, {"reason", e.what()}});
+      out = {500, "failed"};
+    }
+    asio::post(context_, [this, id, out = std::move(out)] {
+      if (const auto at = connections_.find(id); at != connections_.end()) {
+        const auto kept = at->second;
+        kept->answer(out);
+      }
+    });
+  }
+
+  void end() {
+    is_ending_ = true;
+    boost::system::error_code ignored;
+    door_.close(ignored);
+    again_.cancel();
+    drop_if([](const http_connection& c) { return c.is_reading() || c.is_answered(); });
+  }
+
+  template <class Predicate>
+  void drop_if(Predicate wanted) {
+    const auto all = connections_;
+    for (const auto& [id, c] : all)
+      if (wanted(*c)) c->drop();
+  }
+
+  http_limits limits_;
+  handler post_;
+  asio::io_context context_;
+  asio::executor_work_guard<asio::io_context::executor_type> keeps_running_{
+      context_.get_executor()};
+  tcp::acceptor door_{context_};
+  asio::steady_timer again_{context_};
+  std::map<std::uint64_t, std::shared_ptr<http_connection>> connections_;  ///< Oldest first.
+  std::uint64_t next_ = 0;
+  std::ptrdiff_t bytes_ = 0;
+  std::atomic<bool> is_ending_ = false;
+  asio::thread_pool workers_{working_threads};
+  std::thread thread_;
+};
+
+http_port::http_port(const http_limits& limits, handler post)
+    : engine_{std::make_unique<engine>(limits, std::move(post))} {}
+
+http_port::~http_port() = default;
+
+std::uint16_t http_port::listen(const host_port& at) { return engine_->listen(at); }
 
 }  // namespace ntrace::dashboard

@@ -2,6 +2,8 @@
 
 #include <openssl/crypto.h>
 
+#include <algorithm>
+
 #include "config/digest.hpp"
 #include "net/json_rpc.hpp"
 
@@ -14,6 +16,40 @@ using nlohmann::json;
 bool is_no_commit(const json& sha) {
   return sha.is_string() && !sha.get_ref<const std::string&>().empty() &&
          sha.get_ref<const std::string&>().find_first_not_of('0') == std::string::npos;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = static_cast<char>(c | 0x20);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/// A value of a form (URL standard, "application/x-www-form-urlencoded parsing").
+std::string decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool is_escape = text[i] == '%' && text.size() - i > 2 && hex_digit(text[i + 1]) >= 0 &&
+                           hex_digit(text[i + 2]) >= 0;
+    if (is_escape) {
+      out += static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
+}
+
+/// The first `payload` of a form; empty when it has none.
+std::string payload_of(std::string_view form) {
+  constexpr std::string_view name = "payload=";
+  while (!form.empty()) {
+    const auto end = std::min(form.find('&'), form.size());
+    const auto field = form.substr(0, end);
+    if (field.starts_with(name)) return decoded(field.substr(name.size()));
+    form.remove_prefix(std::min(end + 1, form.size()));
+  }
+  return {};
 }
 
 tl::unexpected<webhook_answer> invalid(std::string reason) {
@@ -40,7 +76,7 @@ tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
   if (r.event != "push")
     return tl::unexpected<webhook_answer>{webhook_answer{200, "OK", "not a push: " + r.event}};
   const bool is_form = r.content_type.starts_with("application/x-www-form-urlencoded");
-  auto payload = net::parse_json(is_form ? r.form_payload : r.body);
+  auto payload = net::parse_json(is_form ? payload_of(r.body) : r.body);
   if (!payload) return invalid(std::move(payload.error().message));
   if (!payload->is_object()) return invalid("the payload is not a JSON object");
   if (is_no_commit(payload->value("after", json())))

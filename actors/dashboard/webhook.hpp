@@ -14,8 +14,7 @@ struct webhook_request {
   std::string delivery;      ///< X-GitHub-Delivery: the same for each redelivery.
   std::string signature;     ///< X-Hub-Signature-256: "sha256=" and 64 hexadecimal digits.
   std::string content_type;  ///< application/json or application/x-www-form-urlencoded.
-  std::string body;
-  std::string form_payload{};  ///< The form's field `payload`, decoded.
+  std::string body;          ///< The payload, or a form with the field `payload`.
 };
 
 struct webhook_answer {

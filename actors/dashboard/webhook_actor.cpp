@@ -1,5 +1,6 @@
 #include "actors/dashboard/webhook_actor.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 #include <caf/scoped_actor.hpp>
 
@@ -25,41 +26,40 @@ public:
         secret_{std::move(secret)},
         dispatcher_{std::move(dispatcher)},
         http_{{options_.request_max, limits::line_bytes_max},
-              [this](const httplib::Request& r, httplib::Response& out) { answer(r, out); }} {}
+              [this](const http_request& r) { return answer(r); }} {}
 
   /// The port; 0 when the address cannot be bound.
   std::uint16_t listen() { return http_.listen(options_.listen); }
 
 private:
-  void answer(const httplib::Request& r, httplib::Response& out) {
+  http_response answer(const http_request& r) {
     const auto said = serve(r);
     if (said.status != 200)
-      log::warn("webhook.refused", {{"from", r.remote_addr},
-                                    {"delivery", r.get_header_value("X-GitHub-Delivery")},
+      log::warn("webhook.refused", {{"from", r.from},
+                                    {"delivery", r.header("x-github-delivery")},
                                     {"status", said.status},
                                     {"reason", said.reason}});
-    out.status = said.status;
-    if (!said.reason.empty()) out.set_header("X-Ntrace-Error", said.reason);
-    if (!said.run.empty()) out.set_header("X-Ntrace-Run", said.run);
-    out.set_content(said.body, "text/plain");
+    http_response out{said.status, said.body};
+    if (!said.reason.empty()) out.headers["X-Ntrace-Error"] = said.reason;
+    if (!said.run.empty()) out.headers["X-Ntrace-Run"] = said.run;
+    return out;
   }
 
   struct served_push : webhook_answer {
     std::string run{};
   };
 
-  served_push serve(const httplib::Request& r) {
+  served_push serve(const http_request& r) {
+    const auto event = r.headers.find("x-github-event");
     auto args = read_webhook(
-        {r.matches[1],
-         r.has_header("X-GitHub-Event") ? r.get_header_value("X-GitHub-Event") : "push",
-         r.get_header_value("X-GitHub-Delivery"), r.get_header_value("X-Hub-Signature-256"),
-         r.get_header_value("Content-Type"), r.body, r.get_param_value("payload")},
+        {r.path.substr(std::min<std::size_t>(1, r.path.size())),
+         event == r.headers.end() ? "push" : event->second, r.header("x-github-delivery"),
+         r.header("x-hub-signature-256"), r.header("content-type"), r.body},
         secret_);
     if (!args) return {std::move(args.error())};
     served_push out;
     caf::scoped_actor self{system_};
-    self->request(dispatcher_, options_.answer_max,
-                  rpc::call{0, "push", std::move(*args), r.remote_addr})
+    self->request(dispatcher_, options_.answer_max, rpc::call{0, "push", std::move(*args), r.from})
         .receive([&](const rpc::served& s) { out.run = s.value.value("run", ""); },
                  [&](const caf::error& e) { out = {refused_webhook(supervision::from_caf(e))}; });
     return out;

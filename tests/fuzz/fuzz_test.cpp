@@ -71,6 +71,9 @@ TEST(fuzz, webhooks) {
   const std::string payload = R"({"after":")" + std::string(40, 'a') +
                               R"(","repository":{"name":"r","owner":{"name":"o"}}})";
   fuzz("webhook", {payload, "{\"x\":" + std::string(100, '[')}, [](const std::string& body) {
+    const auto form = dashboard::read_webhook(
+        {"github", "push", "d", "", "application/x-www-form-urlencoded", "payload=" + body}, "");
+    EXPECT_TRUE(form || !form.error().body.empty());
     const auto args = dashboard::read_webhook({"github", "push", "d", "", "", body}, "");
     if (!args) {
       EXPECT_FALSE(args.error().body.empty());

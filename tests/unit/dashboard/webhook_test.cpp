@@ -30,9 +30,27 @@ TEST(webhook, makes_a_push_whose_key_is_the_delivery) {
 
 TEST(webhook, reads_the_payload_of_a_form) {
   auto r = delivery();
-  r.form_payload = std::exchange(r.body, "payload=…");
   r.content_type = "application/x-www-form-urlencoded; charset=utf-8";
-  ASSERT_TRUE(read_webhook(r, ""));
+  const auto text =
+      R"({"after":")" + sha + R"(","repository":{"name":"a b%","owner":{"name":"é"}}})";
+  std::string escaped;
+  for (const char c : text) {
+    char code[4];
+    std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(c));
+    escaped += c == ' ' ? "+" : std::isalnum(static_cast<unsigned char>(c)) ? std::string{c} : code;
+  }
+  for (const auto& form : {"payload=" + escaped, "a=b&payload=" + escaped + "&payload=x&c"}) {
+    r.body = form;
+    const auto args = read_webhook(r, "");
+    ASSERT_TRUE(args) << form;
+    EXPECT_EQ((*args)[0]["repository"]["name"], "a b%");
+    EXPECT_EQ((*args)[0]["repository"]["owner"]["name"], "é");
+  }
+  for (const char* form :
+       {"", "payload", "payload=", "payload=%", "payload=%zz", "xpayload=1", "&&"}) {
+    r.body = form;
+    EXPECT_FALSE(read_webhook(r, "")) << form;
+  }
 }
 
 TEST(webhook, refuses_another_provider_and_what_is_no_payload_by_the_old_words) {
