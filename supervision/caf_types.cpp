@@ -12,6 +12,7 @@
 
 #include "config/gauges.hpp"
 #include "config/log.hpp"
+#include "supervision/death_watch.hpp"
 #include "supervision/type_name.hpp"
 
 namespace ntrace::supervision {
@@ -112,7 +113,51 @@ exit_reason exit_reason_of(const caf::error& e) {
   return {exit_kind::failed, ours.code == ec::child_failed ? ours.message : to_string(ours)};
 }
 
+namespace {
+
+/// "type: text" of what was thrown while `self` handled its current message.
+std::string words_of(caf::scheduled_actor* self, const std::exception_ptr& thrown) {
+  std::string text = "an exception of unknown type";
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& e) {
+    text = exception_text(e);
+  } catch (...) {
+    // The text above says all that is known.
+  }
+  return text + " while handling " +
+         kind_of(self->system().types(), self->current_mailbox_element());
+}
+
+/// Runs a step of an actor's end; what it throws is logged, and ends nothing else.
+template <class Step>
+void end_step(caf::scheduled_actor* self, const char* name, const char* step, Step run) {
+  try {
+    run();
+  } catch (...) {
+    static auto& late = gauges::value("actor_exceptions_at_end");
+    ++late;
+    log::error(
+        "actor.end_failed",
+        {{"actor", name}, {"step", step}, {"reason", words_of(self, std::current_exception())}});
+  }
+}
+
+/// CAF ends an actor after its exception handler, where an exception ends the process. So it is
+/// ended here: on_exit() runs (again, if it has thrown itself), and then what is attached to it.
+void end_here(caf::scheduled_actor* self, const char* name, const caf::error& why) {
+  self->quit(why);
+  if (!self->getf(caf::abstract_actor::is_cleaned_up_flag)) {
+    end_step(self, name, "on_exit", [&] { self->on_exit(); });
+    end_step(self, name, "attached", [&] { self->cleanup(caf::error{why}, self->context()); });
+  }
+  tell_last_words(self, why);
+}
+
+}  // namespace
+
 void guard(caf::scheduled_actor* self, const char* name) {
+  promise_last_words(self);
   self->set_default_handler(
       [name](caf::scheduled_actor* me, caf::message_view& view) -> caf::result<caf::message> {
         const auto& content = view.content();
@@ -129,19 +174,13 @@ void guard(caf::scheduled_actor* self, const char* name) {
       });
   self->set_exception_handler(
       [name](caf::scheduled_actor* me, std::exception_ptr& x) -> caf::error {
-        std::string text = "an exception of unknown type";
-        try {
-          std::rethrow_exception(x);
-        } catch (const std::exception& e) {
-          text = exception_text(e);
-        } catch (...) {
-          // The text above says all that is known.
-        }
-        text += " while handling " + kind_of(me->system().types(), me->current_mailbox_element());
+        const auto text = words_of(me, x);
         static auto& exceptions = gauges::value("actor_exceptions");
         ++exceptions;
         log::error("actor.failed", {{"actor", name}, {"reason", text}});
-        return to_caf(error{ec::child_failed, std::string{name} + ": " + text, {}});
+        const auto why = to_caf(error{ec::child_failed, std::string{name} + ": " + text, {}});
+        end_here(me, name, why);
+        return why;
       });
 }
 

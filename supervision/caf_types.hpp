@@ -31,8 +31,9 @@ std::string exception_text(const std::exception& e);
 using fault_atom = caf::atom_constant<caf::atom("fault")>;
 
 /// Keeps an exception's type, its text and the message being handled in the exit reason instead of
-/// dropping them, which CAF's own handler does; logs and counts messages that no handler takes; and
-/// fails when it is told to. Call it first in every actor.
+/// dropping them, which CAF's own handler does; holds what its on_exit() and functions attached to
+/// it throw, which would end the process; logs and counts messages that no handler takes; and fails
+/// when it is told to. Call it first in every actor.
 void guard(caf::scheduled_actor* self, const char* name);
 
 /// What the system's clock says: virtual in tests.

@@ -20,10 +20,13 @@ enum class auto_shutdown { never, any_significant, all_significant };
 std::string_view to_string(strategy s);
 std::string_view to_string(restart_type r);
 
-/// How a child is stopped: asked, and killed after the deadline; zero kills at once; none waits.
+/// How a child is stopped: killed without being asked, or asked, and killed if it still runs after
+/// the deadline. A deadline of zero is no brutal kill: the child is asked first, so one that has
+/// nothing else to do ends by itself, with its own reason. No deadline: it is waited for.
 struct shutdown_policy {
   std::optional<milliseconds> deadline = milliseconds{5000};
-  static shutdown_policy brutal_kill() { return {milliseconds{0}}; }
+  bool is_brutal = false;
+  static shutdown_policy brutal_kill() { return {milliseconds{0}, true}; }
   static shutdown_policy infinity() { return {std::nullopt}; }
 };
 

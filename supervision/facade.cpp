@@ -15,20 +15,13 @@
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/facade_view.hpp"
+#include "supervision/held_bytes.hpp"
 #include "supervision/type_name.hpp"
 
 namespace ntrace::supervision {
 namespace {
 
 using tick_atom = caf::atom_constant<caf::atom("fc_tick")>;
-
-/// Bytes of a message as far as its types tell: texts count whole, all else as one word.
-std::size_t bytes_of(const caf::message& content) {
-  std::size_t out = 0;
-  for (std::size_t i = 0; i < content.size(); ++i)
-    out += content.match_element<std::string>(i) ? content.get_as<std::string>(i).size() : 8;
-  return out;
-}
 
 class facade final : public caf::monitorable_actor {
 public:
@@ -51,6 +44,8 @@ public:
   }
 
   void point(const caf::actor& target) {
+    // The one before it may not have been seen to end; it will not answer any more.
+    clear("another took its place");
     locked(nullptr, [&] {
       target_ = caf::actor_cast<caf::strong_actor_ptr>(target);
       return fsm_.on_up(now());
@@ -138,7 +133,7 @@ private:
     }
     locked(context, [&] {
       const auto id = next_id_++;
-      const auto bytes = bytes_of(l.content);
+      const auto bytes = bytes_beyond(l.content);
       l.kind = kind_of(l.content);
       l.came = now();
       const bool is_request = l.mid.is_request();

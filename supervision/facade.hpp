@@ -8,6 +8,7 @@
 #include <caf/message.hpp>
 
 #include "supervision/facade_fsm.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::supervision {
 
@@ -39,4 +40,4 @@ struct within {
 
 }  // namespace ntrace::supervision
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::within)
+NTRACE_LOCAL_MESSAGE(ntrace::supervision::within)

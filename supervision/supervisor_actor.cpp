@@ -8,6 +8,7 @@
 #include "config/log.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/death_watch.hpp"
 #include "supervision/supervisor_state.hpp"
 
 namespace ntrace::supervision {
@@ -45,17 +46,24 @@ void start_one(self_ptr self, const std::string& id, std::uint64_t incarnation) 
     return tell_started(self, id, incarnation,
                         started ? start_outcome{true, {}} : start_outcome{false, started.error()});
   }
-  self->monitor(*started);
-  state.running[id] = {*started, incarnation};
+  watch(*started, caf::actor_cast<caf::actor>(self));
+  auto& child = state.running[id] = {*started, incarnation};
   state.ids[(*started)->id()] = id;
-  if (const auto front = front_of(self, id)) point_facade(front, *started);
+  if (const auto front = state.fronts->find(id)) point_facade(front, *started);
   log::debug("supervisor.child_started",
              {{"supervisor", state.label}, {"child", id}, {"incarnation", incarnation}});
   if (spec.spec.kind == child_kind::worker && !spec.reports_ready)
     return tell_started(self, id, incarnation, {});
-  self->request(*started, caf::infinite, wait_atom::value)
-      .then([=](caf::ok_atom) { tell_started(self, id, incarnation, {}); },
-            [](const caf::error&) {});  // Its end tells why.
+  const auto asked = self->request(*started, caf::infinite, wait_atom::value);
+  child.readiness = asked.id();
+  asked.then(
+      [=](caf::ok_atom) {
+        if (const auto at = self->state.running.find(id);
+            at != self->state.running.end() && at->second.incarnation == incarnation)
+          at->second.readiness.reset();
+        tell_started(self, id, incarnation, {});
+      },
+      [](const caf::error&) {});  // Its end tells why.
 }
 
 /// Asks or kills a child; one that has no process has ended already.
@@ -69,12 +77,7 @@ void end_one(self_ptr self, const std::string& id, caf::exit_reason how) {
 
 void finish(self_ptr self, const exit_reason& reason) {
   auto& state = self->state;
-  for (auto& promise : state.waiting)
-    promise.deliver(to_caf({ec::child_failed, to_string(reason), {}}));
-  state.waiting.clear();
-  // The façades stay down: a restarted supervisor points them at new children.
-  for (auto& [id, spec] : state.specs)
-    if (const auto front = front_of(self, id)) clear_facade(front, to_string(reason));
+  state.last_words = to_string(reason);
   if (!reason.text.empty()) {
     static auto& given_up = gauges::value("supervisor_given_up");
     ++given_up;
@@ -86,15 +89,17 @@ void finish(self_ptr self, const exit_reason& reason) {
 
 void drop_one(self_ptr self, const std::string& id) {
   auto& state = self->state;
-  if (const auto front = front_of(self, id)) end_facade(front);
-  state.fronts->by_id.erase(id);
+  state.fronts->end(id);
   state.specs.erase(id);
+  state.added.erase(id);
 }
 
 void adopt_one(self_ptr self, const adopt_child& e) {
   auto& state = self->state;
   auto at = state.adds.find(e.call);
   at->second.spec = state.fsm->find(e.id)->spec;
+  state.fronts->put(e.id, at->second.front, at->second.start.inner());
+  state.added.insert(e.id);
   state.specs.insert_or_assign(e.id, std::move(at->second));
 }
 
@@ -170,10 +175,11 @@ void on_down(self_ptr self, const caf::down_msg& down) {
   if (at == state.ids.end()) return;
   const auto id = at->second;
   state.ids.erase(at);
-  const auto incarnation = state.running[id].incarnation;
-  state.running.erase(id);
+  const auto child = state.running.extract(id);
+  const auto incarnation = child.mapped().incarnation;
+  if (child.mapped().readiness) self->forget_request(*child.mapped().readiness);
   const auto reason = exit_reason_of(down.reason);
-  if (const auto front = front_of(self, id)) clear_facade(front, to_string(reason));
+  if (const auto front = state.fronts->find(id)) clear_facade(front, to_string(reason));
   if (!reason.is_normal())
     log::warn("supervisor.child_ended",
               {{"supervisor", state.label}, {"child", id}, {"reason", to_string(reason)}});
@@ -239,6 +245,7 @@ caf::behavior supervisor(self_ptr self, const std::string& label, supervisor_fla
   for (const auto& c : children) {
     specs.push_back(c.spec);
     state.specs.emplace(c.spec.id, c);
+    state.fronts->put(c.spec.id, c.front, c.start.inner());
   }
   auto started = state.fsm->on_start(now_of(self), specs);
   if (!started) {
@@ -285,9 +292,11 @@ caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
 start_function supervisor_start(const std::string& name, supervisor_flags flags,
                                 const std::vector<child>& children,
                                 const std::optional<child_spec>& of) {
-  return [=, fronts = std::make_shared<facade_set>()](caf::local_actor* by) -> result<caf::actor> {
-    return by->system().spawn(supervisor, name, flags, children, of, fronts);
-  };
+  const auto fronts = std::make_shared<facade_set>();
+  return {[=](caf::local_actor* by) -> result<caf::actor> {
+            return by->system().spawn(supervisor, name, flags, children, of, fronts);
+          },
+          fronts};
 }
 
 }  // namespace ntrace::supervision

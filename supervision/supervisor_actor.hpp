@@ -8,13 +8,34 @@
 #include <nlohmann/json.hpp>
 
 #include "supervision/facade.hpp"
+#include "supervision/facade_set.hpp"
+#include "supervision/held_bytes.hpp"
 #include "supervision/supervisor_fsm.hpp"
 
 namespace ntrace::supervision {
 
 /// Starts one incarnation without blocking; a null actor means that the child wants no process. The
 /// actor must not be linked to the supervisor.
-using start_function = std::function<result<caf::actor>(caf::local_actor*)>;
+class start_function {
+public:
+  using function = std::function<result<caf::actor>(caf::local_actor*)>;
+
+  start_function() = default;
+  template <class F>
+  requires(!std::is_same_v<std::remove_cvref_t<F>, start_function> &&
+           std::is_constructible_v<function, F>) start_function(F start)
+      : start_{std::move(start)} {}
+  /// Of a supervisor, whose children have the façades `inner`.
+  start_function(function start, std::shared_ptr<facade_set> inner)
+      : start_{std::move(start)}, inner_{std::move(inner)} {}
+
+  result<caf::actor> operator()(caf::local_actor* by) const { return start_(by); }
+  const std::shared_ptr<facade_set>& inner() const { return inner_; }
+
+private:
+  function start_;
+  std::shared_ptr<facade_set> inner_;
+};
 
 struct child {
   child_spec spec;
@@ -48,24 +69,30 @@ struct which_children {
 ///   (terminate, string|actor)   → string, its id, once it ended
 ///   (restart, string), (delete, string) → string
 ///   (which), (count), (spec, string) → which_children, child_counts, child_spec
-///   (ref, string)               → actor, the child's façade; valid as long as its spec is there
+///   (ref, string)               → actor, the child's façade. It ends with the child's spec; that
+///   of
+///                               a child added at run time ends with the supervisor's incarnation
 ///   (tree)                      → string, describe()'s JSON with the trees of supervisor children
 ///   (act, string, string)       → string, the child's id: does the verb to the child at the path
 ///                               "a/b/c": stop, start, restart; kill, throw, hang (fault_atom)
-/// It stops at an exit message: all children in reverse order, then itself.
+/// It stops at an exit message: all children in reverse order, then itself. However it ends, its
+/// children's façades let go: requests that must not be sent again are answered child_failed at
+/// once; the others wait for its next incarnation, or get no_such_child when there will be none.
 /// `of`: the template of a simple_one_for_one.
 caf::actor spawn_supervisor(caf::actor_system& system, const std::string& name,
                             supervisor_flags flags, const std::vector<child>& children,
                             const std::optional<child_spec>& of = {});
-/// The same as a child's start function, for trees. The façades that its children got from (ref)
-/// live over its restarts.
+/// The same as a child's start function, for trees.
 start_function supervisor_start(const std::string& name, supervisor_flags flags,
                                 const std::vector<child>& children,
                                 const std::optional<child_spec>& of = {});
 
 }  // namespace ntrace::supervision
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child_spec)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::child_counts)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::supervision::which_children)
+template <>
+inline constexpr bool ntrace::supervision::is_handle<ntrace::supervision::start_function> = true;
+
+NTRACE_LOCAL_MESSAGE(ntrace::supervision::child)
+NTRACE_LOCAL_MESSAGE(ntrace::supervision::child_spec)
+NTRACE_LOCAL_MESSAGE(ntrace::supervision::child_counts)
+NTRACE_LOCAL_MESSAGE(ntrace::supervision::which_children)

@@ -129,15 +129,17 @@ void supervisor_fsm::advance(time_point now, effects& out) {
         begin_start(*c, now, out);
     } else if (current_) {
       end_call({}, out);
+    } else if (is_starting_) {
+      // Before the deaths: from now on what fails is a restart, which is tried again, and no longer
+      // the supervisor's own start.
+      is_starting_ = false;
+      out.push_back(report_started{});
     } else if (!deaths_.empty()) {
       const auto id = std::move(deaths_.front());
       deaths_.pop_front();
       auto* c = get(id);
       if (c && c->state == child_state::restarting && !c->retry_at && !c->comes_back)
         plan_restart(*c, now, out);
-    } else if (is_starting_) {
-      is_starting_ = false;
-      out.push_back(report_started{});
     } else if (!calls_.empty()) {
       auto next = std::move(calls_.front());
       calls_.pop_front();
@@ -153,7 +155,7 @@ void supervisor_fsm::ask_to_stop(child_info& c, time_point now, effects& out) {
   c.is_hit = false;
   const auto& deadline = c.spec.shutdown.deadline;
   c.kill_at = time_point::max();
-  if (deadline && deadline->count() == 0) {
+  if (c.spec.shutdown.is_brutal) {
     c.kill_at = time_point::min();
     out.push_back(kill_child{c.spec.id});
     return;

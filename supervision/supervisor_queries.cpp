@@ -16,7 +16,7 @@ void collect_tree(self_ptr self, const caf::response_promise& promise, nlohmann:
   auto& children = tree["children"];
   for (auto i = from; i < children.size(); ++i) {
     const auto id = children[i]["id"].get<std::string>();
-    const auto front = front_of(self, id);
+    const auto front = self->state.fronts->find(id);
     children[i]["mailbox_size"] =
         front ? nlohmann::json(held_by_facade(front)) : nlohmann::json(nullptr);
     if (const auto doing = front ? doing_of_facade(front) : facade_doing{}; !doing.what.empty()) {
@@ -44,23 +44,15 @@ caf::result<caf::actor> reference(self_ptr self, const std::string& id) {
   auto& s = self->state;
   if (s.specs.count(id) == 0)
     return to_caf({ec::not_found, "there is no child \"" + id + "\"", {}});
-  if (auto front = front_of(self, id)) return front;
+  if (auto front = s.fronts->find(id)) return front;
   auto front = spawn_facade(self->system(), s.specs.at(id).held);
-  s.fronts->by_id.emplace(id, front);
+  s.fronts->put(id, front);
   if (const auto at = s.running.find(id); at != s.running.end())
     point_facade(front, at->second.address);
   return front;
 }
 
 }  // namespace
-
-caf::actor front_of(self_ptr self, const std::string& id) {
-  auto& s = self->state;
-  if (const auto at = s.specs.find(id); at != s.specs.end() && at->second.front)
-    return at->second.front;
-  const auto at = s.fronts->by_id.find(id);
-  return at == s.fronts->by_id.end() ? nullptr : at->second;
-}
 
 caf::message_handler supervisor_queries(self_ptr self) {
   return {[self](which_atom) {

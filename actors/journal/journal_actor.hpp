@@ -6,6 +6,7 @@
 
 #include "actors/dispatcher/push_gate.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::journal {
 
@@ -87,11 +88,11 @@ result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::st
 
 }  // namespace ntrace::journal
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::write_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::direct_write)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::read_answer)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::recovery)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::page)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::journal::written)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::write_request)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::direct_write)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::read_request)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::read_answer)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::recovery)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::page_request)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::page)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::written)

@@ -4,6 +4,7 @@
 #include <caf/typed_actor.hpp>
 
 #include "actors/profiler/sampler_perf.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::profiler {
 
@@ -26,5 +27,5 @@ profiler_actor spawn_profiler(caf::actor_system& system);
 
 }  // namespace ntrace::profiler
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::profiler::arm_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::profiler::capture_ptr)
+NTRACE_LOCAL_MESSAGE(ntrace::profiler::arm_request)
+NTRACE_LOCAL_MESSAGE(ntrace::profiler::capture_ptr)

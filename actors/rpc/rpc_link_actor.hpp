@@ -6,6 +6,7 @@
 
 #include "actors/rpc/rpc_types.hpp"
 #include "config/settings.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::rpc {
 
@@ -24,4 +25,4 @@ struct hello_args {
 
 }  // namespace ntrace::rpc
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::hello_args)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::hello_args)

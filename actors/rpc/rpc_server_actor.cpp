@@ -9,6 +9,7 @@
 
 #include "net/rpc_listener.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::rpc {
 namespace {
@@ -35,9 +36,9 @@ struct listener_failed {
 }  // namespace
 }  // namespace ntrace::rpc
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::arrivals)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::own_answer)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::listener_failed)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::arrivals)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::own_answer)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::listener_failed)
 
 namespace ntrace::rpc {
 namespace {

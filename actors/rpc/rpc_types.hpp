@@ -8,6 +8,7 @@
 
 #include "config/peer_id.hpp"
 #include "config/result.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::rpc {
 
@@ -46,13 +47,13 @@ struct link_lost {
 
 }  // namespace ntrace::rpc
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::call)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::served)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::peer_gone)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::port_opened)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::notify)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_up)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::rpc::link_lost)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::call)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::served)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::peer_gone)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::port_opened)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::notify)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_up)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_lost)
 
 namespace ntrace::rpc {
 // Lambdas hold promises as constants; delivering goes through a copy.

@@ -7,6 +7,7 @@
 #include "actors/runner/source.hpp"
 #include "actors/zone/zone_actor.hpp"
 #include "supervision/child_spec.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::runner {
 
@@ -60,6 +61,6 @@ using cancel_atom = caf::atom_constant<caf::atom("cancel")>;
 
 }  // namespace ntrace::runner
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_started)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_chunk)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_finished)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempt_started)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempt_chunk)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempt_finished)

@@ -6,6 +6,7 @@
 
 #include "actors/runner/attempt_actor.hpp"
 #include "actors/runner/outbox_fsm.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::runner {
 
@@ -32,10 +33,10 @@ result<caf::actor> spawn_outbox(caf::actor_system& system, const outbox_options&
 
 }  // namespace ntrace::runner
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_done)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::delivered)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::drop_stale)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::give_up)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::room_changed)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempts_lost)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::attempt_begun)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempt_done)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::delivered)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::drop_stale)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::give_up)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::room_changed)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempts_lost)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::attempt_begun)

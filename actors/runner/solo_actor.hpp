@@ -5,6 +5,7 @@
 #include <caf/actor_system.hpp>
 
 #include "actors/runner/runner_actor.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::runner {
 
@@ -34,4 +35,4 @@ using run_atom = caf::atom_constant<caf::atom("run")>;
 
 }  // namespace ntrace::runner
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::runner::solo_end)
+NTRACE_LOCAL_MESSAGE(ntrace::runner::solo_end)

@@ -8,6 +8,7 @@
 #include "actors/rpc/rpc_types.hpp"
 #include "config/random.hpp"
 #include "supervision/caf_types.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::tunnel {
 namespace {
@@ -32,8 +33,8 @@ using tunnel_self = caf::stateful_actor<tunnel_state_of_actor>*;
 }  // namespace
 }  // namespace ntrace::tunnel
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::tunnel::tunnel_status)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::tunnel::engine_broke)
+NTRACE_LOCAL_MESSAGE(ntrace::tunnel::tunnel_status)
+NTRACE_LOCAL_MESSAGE(ntrace::tunnel::engine_broke)
 
 namespace ntrace::tunnel {
 namespace {

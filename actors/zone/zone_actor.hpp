@@ -6,6 +6,7 @@
 
 #include "actors/zone/zone.hpp"
 #include "net/egress_proxy.hpp"
+#include "supervision/held_bytes.hpp"
 
 namespace ntrace::zone {
 
@@ -62,9 +63,9 @@ caf::actor spawn_zone(caf::actor_system& system, std::shared_ptr<zone> z);
 
 }  // namespace ntrace::zone
 
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::boot_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::boot_answer)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::exec_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::exec_end)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::unpack_request)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ntrace::zone::collect_request)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::boot_request)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::boot_answer)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::exec_request)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::exec_end)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::unpack_request)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::collect_request)

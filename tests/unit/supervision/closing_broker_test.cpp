@@ -7,6 +7,7 @@
 #include <caf/io/middleman.hpp>
 #include <caf/scoped_actor.hpp>
 
+#include "supervision/held_bytes.hpp"
 #include "tests/support/eventually.hpp"
 
 using namespace ntrace;
@@ -16,7 +17,7 @@ using supervision::closing_broker;
 struct token {
   std::shared_ptr<int> held;
 };
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(token)
+NTRACE_LOCAL_MESSAGE(token)
 
 namespace {
 

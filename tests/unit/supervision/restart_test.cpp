@@ -90,6 +90,21 @@ TEST(supervisor_D1, counts_each_failed_restart_and_goes_on) {
   EXPECT_EQ(uut.fsm.budget_left(uut.now), 2u);
 }
 
+TEST(supervisor_D1,
+     retries_a_restart_that_fails_while_another_child_is_still_starting_for_the_first_time) {
+  puppet uut{one_for_one()};
+  uut.hanging = {"2"};
+  uut.start({permanent("1"), permanent("2")});
+  EXPECT_EQ(uut.take(), "start 1, start 2");
+  uut.die("1");
+  uut.failing = {"1"};
+  uut.perform(uut.fsm.on_started(uut.now, "2", 1, {}));
+  EXPECT_EQ(uut.take(), "up, fail 1");
+  uut.failing.clear();
+  EXPECT_EQ(uut.tick().take(), "start 1");
+  EXPECT_EQ(uut.state("1"), child_state::running);
+}
+
 TEST(supervisor_D2, trips_when_restarts_fail_for_ever_and_serves_calls_in_between) {
   puppet uut{one_for_one(3)};
   uut.start({permanent("1")}).take();

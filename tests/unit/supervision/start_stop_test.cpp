@@ -203,6 +203,14 @@ TEST(supervisor_E3, kills_at_once_when_told_so) {
   EXPECT_EQ(uut.stop().take(), "kill 1, end");
 }
 
+TEST(supervisor_E3, asks_a_child_with_a_deadline_of_zero_before_it_kills_it) {
+  puppet uut{one_for_one()};
+  uut.deaf = {"2"};
+  uut.start({with_shutdown(permanent("1"), {0ms}), with_shutdown(permanent("2"), {0ms})}).take();
+  EXPECT_EQ(uut.stop().take(), "stop 2");
+  EXPECT_EQ(uut.pass(0ms).take(), "kill 2, stop 1, end");
+}
+
 TEST(supervisor_E4, waits_for_ever_when_told_so) {
   puppet uut{one_for_one()};
   uut.deaf = {"1"};
