@@ -168,8 +168,9 @@ effects queue_fsm::on_result(time_point now, session_id session, const std::stri
   if (mutated(mutation::late_answer_completes_twice))
     std::get<journal::append_doc>(ops.back()).doc += std::to_string(request);
   write(out, std::move(ops),
-        [this, request, doc = *doc, token = e->row.token, is_first](
+        [this, request, doc = *doc, token = e->row.token, id = e->row.id, is_first](
             time_point then, const result<journal::committed>& done, effects& next) {
+          const auto cancels = is_first ? settle_accept(id) : std::vector<request_id>{};
           auto* again = by_token(token);
           if (!done || (done->is_stale && !again)) {
             if (is_first && again) unbind_consumer(then, *again, next);
@@ -177,9 +178,10 @@ effects queue_fsm::on_result(time_point now, session_id session, const std::stri
                 answer{request, done ? fail(ec::stale_lease, "the lease of run_id " + doc.run_id +
                                                                  " ended before this was stored")
                                      : fail(done.error())});
-            return;
+          } else {
+            on_doc_stored(then, again, doc, *done, is_first, request, next);
           }
-          on_doc_stored(then, again, doc, *done, is_first, request, next);
+          if (is_first) do_after_accept(then, id, cancels, next);
         });
   return out;
 }
@@ -188,6 +190,7 @@ effects queue_fsm::on_result(time_point now, session_id session, const std::stri
 void queue_fsm::bind_consumer(entry& e, const std::string& run_id, std::size_t candidates,
                               journal::batch& ops) {
   e.at = phase::held;
+  e.is_accepting = true;
   ++e.row.attempts;
   e.row.expired_token = 0;
   e.row.state = run_state::running;
@@ -196,7 +199,9 @@ void queue_fsm::bind_consumer(entry& e, const std::string& run_id, std::size_t c
   const auto set = [&](run_state state) {
     return journal::set_run{e.row.id, state, e.row.attempts, e.row.token, "", ""};
   };
-  nlohmann::json detail{{"runner", sessions_[e.session].name}, {"run_id", run_id}};
+  nlohmann::json detail{{"runner", sessions_[e.session].name},
+                        {"run_id", run_id},
+                        {"attempts_max", options_.attempts}};
   if (candidates > 1)
     detail["joined"] = "the oldest of " + std::to_string(candidates) + " that it may be";
   ops = {journal::bind_run_id{e.row.token, run_id}, set(run_state::leased),
@@ -261,9 +266,9 @@ void queue_fsm::end_session_of_consumer(time_point now, session_id session, sess
                                         effects& out) {
   for (const auto request : s.nexts) out.push_back(closed_its_side(request));
   for (auto& [id, e] : runs_)
-    if (e.session == session && e.consumer && e.at == phase::held && !e.is_cancelled)
-      end_attempt(now, e, verdict::infrastructure, "the consumer's connection closed", {},
-                  "consumer", 0, out);
+    if (e.session == session && e.consumer && e.at == phase::held && !e.is_cancelled &&
+        !e.is_accepting)
+      end_attempt(now, e, verdict::infrastructure, consumer_left, {}, "consumer", 0, out);
 }
 
 void queue_fsm::let_go(entry& e) {

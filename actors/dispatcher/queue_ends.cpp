@@ -80,6 +80,7 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
           : reason;
   nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
   if (again) detail["retry_in_ms"] = wait.count();
+  if (again) detail["attempts_max"] = options_.attempts;  // By which that was decided.
   if (!tell_runner) detail["chunks"] = e.journalled_seq;
   // The token is burnt in the same transaction: no later write of this attempt can count.
   write(out,
@@ -171,7 +172,7 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
     return out;
   }
   // The outcome of what is being written decides.
-  if (e->is_cancelled || e->at == phase::ending || e->at == phase::reviving) {
+  if (e->is_cancelled || e->is_accepting || e->at == phase::ending || e->at == phase::reviving) {
     e->cancels.push_back(request);
     return out;
   }
@@ -202,7 +203,7 @@ void queue_fsm::end_overdue(time_point now, const std::string& run, effects& out
   if (!e) return;
   // Again until it has ended: the journal may refuse, or something else be under way with it.
   watch_deadline(now + deadline_retry, run, out);
-  if (e->is_cancelled) return;
+  if (e->is_cancelled || e->is_accepting) return;
   const auto reason =
       "its deadline of " + std::to_string(e->row.deadline_ms) + " ms passed, counted from the push";
   if (e->at == phase::held)

@@ -234,7 +234,7 @@ effects queue_fsm::on_tick(time_point now) {
   auto earliest = time_point::max();
   std::vector<std::string> expired;
   for (auto& [id, e] : runs_) {
-    if (e.at != phase::offered && e.at != phase::held) continue;
+    if ((e.at != phase::offered && e.at != phase::held) || e.is_accepting) continue;
     if (now >= e.deadline)
       expired.push_back(id);
     else

@@ -122,6 +122,7 @@ public:
 private:
   /// How long a run waits after the journal refused a write of our own about it.
   static constexpr milliseconds journal_retry{1000};
+  static constexpr const char* consumer_left = "the consumer's connection closed";
   enum class phase { waiting, committing, offered, held, ending, reviving };
   /// Of an attempt of a consumer of the old protocol.
   struct consumer_lease {
@@ -139,6 +140,7 @@ private:
     std::uint64_t journalled_seq = 0;  ///< Highest chunk that is on disk.
     std::uint64_t sent_seq = 0;        ///< Highest chunk given to the journal.
     bool is_cancelled = false;
+    bool is_accepting = false;  ///< Its accept is being written, and may fail: nothing ends it.
     std::vector<request_id> cancels;  ///< Further wishes that wait for what is being written.
     std::string last_reason;
     std::optional<consumer_lease> consumer;
@@ -155,6 +157,11 @@ private:
   using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
 
   void write(effects& out, journal::batch ops, continuation then);
+  /// The accept of `run` is written, or failed: gives the cancels that waited for that, which
+  /// do_after_accept() then takes, as soon as the entry is what it is to be.
+  std::vector<request_id> settle_accept(const std::string& run);
+  void do_after_accept(time_point now, const std::string& run,
+                       const std::vector<request_id>& cancels, effects& out);
   void set_draining(bool is);
   void schedule(time_point now, effects& out);
   /// Moves what waited for its retry to those that may be offered.

@@ -33,8 +33,9 @@ queue_fsm::entry* queue_fsm::by_token(std::uint64_t token) {
 queue_fsm::entry* queue_fsm::live(request_id request, const nlohmann::json& args, effects& out) {
   const auto token = number(args, "token");
   auto* e = by_token(token);
-  if (e && (e->at == phase::held || mutated(mutation::chunk_without_token_check))) return e;
-  if (e && (e->at == phase::ending || e->at == phase::reviving)) {
+  const bool is_held = e && e->at == phase::held && (!e->is_accepting || e->consumer);
+  if (is_held || (e && mutated(mutation::chunk_without_token_check))) return e;
+  if (e && (e->at == phase::ending || e->at == phase::reviving || e->at == phase::held)) {
     // What is being written may fail: nothing is refused for good before it is durable.
     out.push_back(
         answer{request, fail(ec::overloaded, "the lease of token " + std::to_string(token) +
@@ -56,6 +57,7 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
     return out;
   }
   e->at = phase::held;
+  e->is_accepting = true;
   e->deadline = now + options_.lease;
   ++e->row.attempts;
   e->row.expired_token = 0;
@@ -65,23 +67,45 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
   out.push_back(wake{e->deadline});
   write(out,
         {journal::set_run{id, run_state::leased, e->row.attempts, token, "", ""},
-         story(*e, "lease", "accepted", {{"runner", sessions_[session].name}})},
+         story(*e, "lease", "accepted",
+               {{"runner", sessions_[session].name}, {"attempts_max", options_.attempts}})},
         [this, id, token, request](time_point then, const result<journal::committed>& done,
                                    effects& next) {
+          const auto cancels = settle_accept(id);
           if (done) {
             next.push_back(answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}}});
             next.push_back(changed{id});
-            return;
+          } else {
+            next.push_back(answer{request, fail(done.error())});
+            if (auto* again = by_token(token)) {
+              tokens_.erase(token);
+              --again->row.attempts;
+              back_to_queue(then, *again, journal_retry, to_string(done.error()));
+              schedule(then, next);
+            }
           }
-          next.push_back(answer{request, fail(done.error())});
-          if (auto* again = by_token(token)) {
-            tokens_.erase(token);
-            --again->row.attempts;
-            back_to_queue(then, *again, journal_retry, to_string(done.error()));
-            schedule(then, next);
-          }
+          do_after_accept(then, id, cancels, next);
         });
   return out;
+}
+
+std::vector<request_id> queue_fsm::settle_accept(const std::string& run) {
+  const auto at = runs_.find(run);
+  if (at == runs_.end()) return {};
+  at->second.is_accepting = false;
+  return std::exchange(at->second.cancels, {});
+}
+
+void queue_fsm::do_after_accept(time_point now, const std::string& run,
+                                const std::vector<request_id>& cancels, effects& out) {
+  if (const auto at = runs_.find(run); at != runs_.end() && at->second.at == phase::held) {
+    auto& e = at->second;
+    out.push_back(wake{e.deadline});  // It may have passed meanwhile.
+    if (e.consumer && sessions_.count(e.session) == 0 && cancels.empty())
+      end_attempt(now, e, verdict::infrastructure, consumer_left, {}, "consumer", 0, out);
+  }
+  for (const auto waiting : cancels)
+    for (auto& one : on_cancel(now, waiting, run)) out.push_back(std::move(one));
 }
 
 effects queue_fsm::on_refuse(time_point now, session_id session, request_id request,

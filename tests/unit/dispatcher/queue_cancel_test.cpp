@@ -91,3 +91,45 @@ TEST(queue_fsm, refuses_no_chunk_for_good_while_the_end_of_its_attempt_is_being_
   uut.release();
   EXPECT_EQ(test::code_of(uut.append(1, 2)), ec::stale_lease);
 }
+
+/// What is being written may fail, and then nobody has a lease whose end could be told.
+TEST(queue_fsm, ends_no_lease_before_its_accept_is_written) {
+  for (const bool fails : {false, true}) {
+    world uut;
+    uut.hello(1);
+    uut.push("R", "", "o", 0, 5000ms);
+    uut.holds = true;
+    uut.accept(1, 1);
+    ASSERT_EQ(uut.held.size(), 1u);
+    const auto cancel = uut.next;
+    uut.call(&queue_fsm::on_cancel, cancel, std::string{"R"});
+    uut.pass(40s);  // Beyond its own deadline and that of the lease.
+    EXPECT_EQ(uut.held.size(), 1u) << "nothing else is given to the journal";
+    EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::overloaded);
+    if (fails) uut.journal_error = {ec::journal_full, "full", {}};
+    const auto accept = std::exchange(uut.held, {});
+    uut.holds = false;
+    uut.settle(accept.front());
+    EXPECT_EQ(uut.answers.count(cancel), 1u);
+    uut.journal_error = {};
+    uut.pass(1s);
+    EXPECT_EQ(uut.state_written("R"), fails ? "failed" : "cancelled");
+    EXPECT_EQ(std::count_if(
+                  uut.written.begin(), uut.written.end(),
+                  [](const auto& op) { return std::holds_alternative<journal::end_attempt>(op); }),
+              fails ? 0 : 1);
+  }
+}
+
+TEST(queue_fsm, ends_a_consumers_lease_only_once_that_is_written) {
+  world uut;
+  uut.push("R");
+  uut.ask(7);
+  uut.holds = true;
+  uut.say("d1", "mine", "stdout", "x", "10.0.0.1", 7);
+  const auto before = uut.held.size();
+  uut.perform(uut.fsm.on_session_gone(uut.now, 7));
+  EXPECT_EQ(uut.held.size(), before);
+  uut.release();
+  EXPECT_EQ(uut.state_written("R"), "queued") << "the connection is gone, and the lease with it";
+}
