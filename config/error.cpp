@@ -28,6 +28,7 @@ constexpr std::array rows{
     row{ec::gap, "gap", 4},
     row{ec::lease_held, "lease_held", 4},
     row{ec::draining, "draining", 4},
+    row{ec::key_conflict, "key_conflict", 4},
     row{ec::journal_full, "journal_full", 4},
     row{ec::journal_failed, "journal_failed", 4},
     row{ec::journal_lost, "journal_lost", 4},
@@ -77,6 +78,7 @@ constexpr std::array rows{
     row{ec::child_running, "child_running", 4},
     row{ec::child_restarting, "child_restarting", 4},
     row{ec::bad_config, "bad_config", 2},
+    row{ec::folder_busy, "folder_busy", 4},
     row{ec::io, "io", 4},
     row{ec::defect, "defect", 70},
 };

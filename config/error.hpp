@@ -28,6 +28,7 @@ enum class ec : std::uint8_t {
   gap,            ///< A chunk that does not follow the highest stored one.
   lease_held,     ///< Another attempt holds the lease.
   draining,       ///< The server takes no new work.
+  key_conflict,   ///< The idempotency key belongs to another push; names its run.
   // journal
   journal_full,     ///< No room on the journal's disk; nothing was acknowledged.
   journal_failed,   ///< The journal could not be written or read.
@@ -84,9 +85,10 @@ enum class ec : std::uint8_t {
   child_running,     ///< Only a stopped child can be restarted or deleted.
   child_restarting,  ///< The same, and the child waits for its restart.
   // program
-  bad_config,  ///< A setting that is unknown, ill-typed or out of range.
-  io,          ///< A file, socket or process operation failed.
-  defect,      ///< A state that only a bug in ntrace can cause.
+  bad_config,   ///< A setting that is unknown, ill-typed or out of range.
+  folder_busy,  ///< Another process owns the data folder in the same role; names it.
+  io,           ///< A file, socket or process operation failed.
+  defect,       ///< A state that only a bug in ntrace can cause.
   last = defect,
 };
 

@@ -46,6 +46,8 @@ enum class mutation {
   restart_forgets_who_had_what = 39,
   malformed_result_throws = 40,
   work_begins_before_boot = 41,
+  folder_without_owner = 46,
+  key_conflict_ignored = 47,
 };
 
 #ifdef NTRACE_CRASH_POINTS

@@ -12,6 +12,7 @@
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
 #include "actors/rpc/rpc_server_actor.hpp"
+#include "config/folder_lock.hpp"
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
 #include "tools/command.hpp"
@@ -139,6 +140,13 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
   std::cout << " data=" << s.text("data") << std::endl;
 }
 
+std::vector<folder_role> folder_roles(role_set roles) {
+  std::vector<folder_role> out;
+  if (roles.dispatcher) out.push_back(folder_role::dispatcher);
+  if (roles.runner) out.push_back(folder_role::runner);
+  return out;
+}
+
 }  // namespace
 
 void block_signals() {
@@ -186,6 +194,9 @@ void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w
 int serve(const settings& s, role_set roles, bool as_json) {
   log::set_level(s.text("log_level"));
   if (auto made = make_folders(s.text("data")); !made) return report(made.error(), as_json);
+  // First of all, and to the end: what another process owns is neither read nor repaired.
+  const auto owned = folder_lock::take(s.text("data"), folder_roles(roles));
+  if (!owned) return report(owned.error(), as_json);
   std::shared_ptr<zone::privileged_helper> helper;
   if (roles.runner) {
     auto started = zone::privileged_helper::start(helper_options_from(s));

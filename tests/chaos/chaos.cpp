@@ -233,6 +233,7 @@ public:
     figures_["restarts"] = restarts();
     judge_processes(all_, is_done_, judgement_);
     judgement_.judge(all_, pushes_, figures_);
+    for (const auto& one : chaos_.broken()) judgement_.add("owner", one);
     for (const auto& one : chaos_.unmended()) judgement_.add("unmended", one);
     for (const auto& death : chaos_.deaths()) judgement_.add("death", death);
     figures_["faults"] = faults();

@@ -19,6 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int flood_lines = 20'000;
+constexpr milliseconds second_max{15'000};
 
 result<void> kill_one(const std::vector<int>& pids, random_source& random) {
   if (pids.empty()) return fail(ec::not_found, "there is none now");
@@ -154,6 +155,25 @@ result<void> make_room(scene& s) {
   return {};
 }
 
+/// Somebody starts a second server on the folder of one that works.
+result<void> second_owner(scene& s) {
+  const auto& first = s.all.server(s.node);
+  const int owner = first.pid();
+  if (!first.lives()) return fail(ec::not_found, "it does not run now");
+  const auto seen = s.all.try_second(s.node, second_max);
+  if (!seen) return fail(seen.error());
+  if (!first.lives() || first.pid() != owner) return fail(ec::not_found, "its owner ended");
+  const auto said = json::parse(seen->out, nullptr, false);
+  const auto no = said.is_object() ? said.value("error", json::object()) : json::object();
+  if (seen->exit_code != 4 || no.value("code", "") != "folder_busy" ||
+      no.value("pid", "") != std::to_string(owner))
+    s.broken.push_back("a second " + first.name() + " on the folder of process " +
+                       std::to_string(owner) + " was not refused in its name within " +
+                       std::to_string(second_max.count() / 1000) + " s: exit code " +
+                       std::to_string(seen->exit_code) + ", " + seen->out.substr(0, 300));
+  return {};
+}
+
 }  // namespace
 
 const std::vector<kind_of_fault>& kinds_of_faults() {
@@ -194,6 +214,7 @@ const std::vector<kind_of_fault>& kinds_of_faults() {
       {"actor_throw", everyone, {}, {}, in_an_actor("throw"), {}},
       {"actor_hang", runners, {}, {}, in_an_actor("hang"), {}},
       {"mailbox_flood", everyone, {}, {}, flood, {}},
+      {"second_owner", everyone, {}, {}, second_owner, {}},
       {"tunnel_kill",
        runners,
        {},

@@ -14,6 +14,7 @@ struct scene {
   fleet& all;
   std::size_t node;
   random_source& random;
+  std::vector<std::string> broken{};  ///< What the fleet did in answer that it never may.
 };
 
 struct kind_of_fault {

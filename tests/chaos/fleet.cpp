@@ -25,6 +25,7 @@ using nlohmann::json;
 constexpr const char* dispatcher_at = "127.0.0.1:9181";
 constexpr const char* runner_at = "127.0.0.1:9182";
 constexpr const char* shell_at = "127.0.0.1:9184";
+constexpr const char* any_port = "127.0.0.1:0";
 constexpr const char* disk_size = "size=192m";
 constexpr int ssh_port = 2222;
 constexpr milliseconds ask_max{2'000}, up_max{60'000}, pause{20};
@@ -60,6 +61,24 @@ result<void> process::start() {
   if (!pid) return fail(pid.error());
   pid_ = *pid;
   return {};
+}
+
+bool process::lives() const {
+  siginfo_t ended{};
+  return pid_ > 0 &&
+         ::waitid(P_PID, static_cast<id_t>(pid_.load()), &ended, WEXITED | WNOHANG | WNOWAIT) ==
+             0 &&
+         ended.si_pid == 0;
+}
+
+result<subprocess_result> process::run_beside(const std::vector<std::string>& argv,
+                                              milliseconds deadline) const {
+  subprocess_spec spec;
+  spec.argv = {"nsenter", "--net=/run/netns/" + network_};
+  spec.argv.insert(spec.argv.end(), argv.begin(), argv.end());
+  spec.env = env_;
+  spec.deadline = deadline;
+  return run_subprocess(spec);
 }
 
 void process::signal(int number) const {
@@ -130,34 +149,23 @@ result<void> fleet::make_certificates() const {
   return {};
 }
 
+std::vector<std::string> fleet::words_on(std::size_t node, const char* dispatcher) const {
+  return {program_,   node == 0 ? "dispatcher" : "runner",
+          "--json",   "--data",
+          data(node), "--dispatcher",
+          dispatcher, "--lease-ms",
+          "3000",     "--offer-ms",
+          "500",      "--attempts",
+          "100",      "--backoff-min-ms",
+          "20",       "--backoff-max-ms",
+          "500"};
+}
+
 std::vector<std::string> fleet::words_of(std::size_t node) const {
-  std::vector<std::string> out{program_,
-                               node == 0 ? "dispatcher" : "runner",
-                               "--json",
-                               "--data",
-                               data(node),
-                               "--dispatcher",
-                               dispatcher_at,
-                               "--lease-ms",
-                               "3000",
-                               "--offer-ms",
-                               "500",
-                               "--attempts",
-                               "100",
-                               "--backoff-min-ms",
-                               "20",
-                               "--backoff-max-ms",
-                               "500",
-                               "--faults",
-                               "true",
-                               "--shell-operator",
-                               shell_at,
-                               "--shell-cert-file",
-                               folder_ + "/node.pem",
-                               "--shell-key-file",
-                               folder_ + "/node.key",
-                               "--shell-operator-ca-file",
-                               folder_ + "/ca.pem"};
+  auto out = words_on(node, dispatcher_at);
+  out.insert(out.end(), {"--faults", "true", "--shell-operator", shell_at, "--shell-cert-file",
+                         folder_ + "/node.pem", "--shell-key-file", folder_ + "/node.key",
+                         "--shell-operator-ca-file", folder_ + "/ca.pem"});
   if (node > 0)
     out.insert(out.end(),
                {"--runner", runner_at, "--runner-name", "runner" + std::to_string(node),
@@ -165,6 +173,12 @@ std::vector<std::string> fleet::words_of(std::size_t node) const {
                 dispatcher_at, "--tunnel-key-file", ssh_.key_file(), "--tunnel-known-hosts-file",
                 ssh_.known_hosts_file(), "--tunnel-suspect-grace-ms", "2000"});
   return out;
+}
+
+result<subprocess_result> fleet::try_second(std::size_t node, milliseconds deadline) const {
+  auto words = words_on(node, node == 0 ? any_port : dispatcher_at);
+  if (node > 0) words.insert(words.end(), {"--runner", any_port, "--runner-name", "second"});
+  return servers_.at(node)->run_beside(words, deadline);
 }
 
 result<void> fleet::set_up() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/clock.hpp"
+#include "config/subprocess.hpp"
 #include "tests/chaos/block_disk.hpp"
 #include "tests/chaos/chaos.hpp"
 #include "tests/chaos/star_network.hpp"
@@ -37,6 +38,10 @@ public:
   std::string died();
   /// Its pid; -1 when it does not run.
   int pid() const { return pid_; }
+  bool lives() const;
+  /// Runs other words in its network and environment, to their end or the deadline.
+  result<subprocess_result> run_beside(const std::vector<std::string>& argv,
+                                       milliseconds deadline) const;
   const std::string& name() const { return name_; }
   const std::string& log() const { return log_; }
 
@@ -73,6 +78,8 @@ public:
   /// One call of the node's server, within 2 s.
   result<nlohmann::json> ask(std::size_t node, const char* method,
                              const nlohmann::json& args = nlohmann::json::array()) const;
+  /// A second server of the node's role on the same folder, with ports of its own: how it ended.
+  result<subprocess_result> try_second(std::size_t node, milliseconds deadline) const;
   /// A command of its operators' shell.
   result<nlohmann::json> shell(std::size_t node, std::vector<std::string> words) const;
   /// It serves; a runner is linked, all of its workers are proved; every actor runs.
@@ -92,6 +99,8 @@ private:
   result<void> set_up();
   result<void> make_certificates() const;
   std::vector<std::string> words_of(std::size_t node) const;
+  /// What the server on `node` and a second one on its folder have in common.
+  std::vector<std::string> words_on(std::size_t node, const char* dispatcher) const;
 
   std::string folder_, program_, faketime_, no_dispatcher_disk_;
   int plant_;

@@ -94,6 +94,7 @@ void killer::carry_out(const kind_of_fault& what, std::size_t node, std::uint64_
   }
   const std::lock_guard held{mutex_};
   is_struck_[node] = false;
+  broken_.insert(broken_.end(), here.broken.begin(), here.broken.end());
   if (!death.empty()) deaths_.push_back(death);
   if (!done)
     failed_.emplace_back(one.kind, to_string(done.error()));
@@ -144,6 +145,11 @@ std::vector<std::pair<std::string, std::string>> killer::failed() const {
 std::vector<std::string> killer::unmended() const {
   const std::lock_guard held{mutex_};
   return unmended_;
+}
+
+std::vector<std::string> killer::broken() const {
+  const std::lock_guard held{mutex_};
+  return broken_;
 }
 
 std::vector<std::string> killer::deaths() const {

@@ -79,6 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
                       planted_bug{"10", "cancel_in_memory", "dispatcher_kill", "15"},
                       planted_bug{"18", "script_failure_retried", "zone_kill", "15"},
                       planted_bug{"35", "failed_run_keeps_its_worker", "zone_kill", "15"},
+                      planted_bug{"46", "folder_without_owner", "second_owner", "15"},
                       planted_bug{"39", "restart_forgets_who_had_what", "dispatcher_kill", "15"}),
     [](const ::testing::TestParamInfo<planted_bug>& bug) { return std::string{bug.param.name}; });
 

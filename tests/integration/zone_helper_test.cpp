@@ -23,6 +23,9 @@ TEST_P(zone_helper, refuses_a_zone_that_another_process_owns) {
   const auto refused = test::run_ntrace({"zone", "rollback", uuid, "--data", dir.path(), "--json"});
   EXPECT_EQ(refused.exit_code, 4);
   EXPECT_NE(refused.out.find("zone_busy"), std::string::npos) << refused.out << refused.err;
+  std::filesystem::remove(dir / ("zones/" + uuid + "/lock"));
+  const auto still = test::run_ntrace({"zone", "rollback", uuid, "--data", dir.path(), "--json"});
+  EXPECT_NE(still.out.find("zone_busy"), std::string::npos) << still.out << still.err;
 }
 
 TEST_P(zone_helper, stays_flat_over_many_rollbacks) {

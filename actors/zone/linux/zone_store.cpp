@@ -40,18 +40,26 @@ result<void> zone_store::write_json(const std::string& name, const nlohmann::jso
 }
 
 result<void> zone_store::lock() {
+  // The folder itself: a file in it can be deleted, and then another is there to be locked.
+  lock_ = unique_fd{::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!lock_) return fail(io_error("open", path_, errno));
   const auto path = path_ + "/lock";
-  // Not for writing: a file system with such files cannot be made read-only.
-  lock_ = unique_fd{::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600)};
-  if (!lock_) return fail(io_error("open", path, errno));
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     const auto holder = read_file(path, 32).value_or("");
     lock_.reset();
     return fail(ec::zone_busy,
                 "zone " + uuid_ + " is owned by process " + holder + "; stop that ntrace first");
   }
+  // Destroyed while we waited for it: what is locked lies in the trash.
+  struct stat locked {
+  }, named{};
+  if (::fstat(lock_.get(), &locked) != 0 || ::stat(path_.c_str(), &named) != 0 ||
+      locked.st_ino != named.st_ino || locked.st_dev != named.st_dev) {
+    lock_.reset();
+    return fail(ec::zone_busy, "zone " + uuid_ + " was just destroyed by another process");
+  }
   // The pid is a hint for people; the lock itself is what counts.
-  const unique_fd hint{::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC)};
+  const unique_fd hint{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
   [[maybe_unused]] const bool written = hint && write_all(hint.get(), std::to_string(::getpid()));
   if (ids().is_shared) return {};
   if (ids().root == 0) {  // It would be the host's.
