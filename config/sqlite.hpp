@@ -124,6 +124,7 @@ public:
     return p ? std::string{p, static_cast<std::size_t>(sqlite3_column_bytes(s_, i))}
              : std::string{};
   }
+  bool is_null(int i) const { return sqlite3_column_type(s_, i) == SQLITE_NULL; }
   std::int64_t number(int i) const { return sqlite3_column_int64(s_, i); }
   std::uint64_t count(int i) const { return static_cast<std::uint64_t>(number(i)); }
 

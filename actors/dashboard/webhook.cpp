@@ -88,6 +88,7 @@ tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
 
 webhook_answer refused_webhook(const error& why) {
   if (why.code == ec::bad_argument) return {400, "payload:invalid", why.message};
+  if (why.code == ec::key_conflict) return {409, to_string(why), to_string(why)};
   return {503, to_string(why), to_string(why)};
 }
 

@@ -29,8 +29,8 @@ struct webhook_answer {
 tl::expected<nlohmann::json, webhook_answer> read_webhook(const webhook_request& r,
                                                           const std::string& secret);
 
-/// The answer to a push that the dispatcher refused: 400 for what will never do, 503 for what may
-/// do later.
+/// The answer to a push that the dispatcher refused: 400 for what will never do, 409 for a delivery
+/// whose id was used for another push, 503 for what may do later.
 webhook_answer refused_webhook(const error& why);
 
 }  // namespace ntrace::dashboard

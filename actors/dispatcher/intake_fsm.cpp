@@ -6,6 +6,15 @@
 #include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {
+namespace {
+
+/// A value for people; a source may have thousands of bytes.
+std::string shown(const std::string& value) {
+  constexpr std::size_t shown_max = 100;
+  return value.size() <= shown_max ? value : value.substr(0, shown_max) + "…";
+}
+
+}  // namespace
 
 intake_effects intake_fsm::on_push(time_point now, request_id request, result<push_request> push,
                                    std::string run_id, std::int64_t at_ms) {
@@ -22,6 +31,7 @@ intake_effects intake_fsm::on_push(time_point now, request_id request, result<pu
     out.push_back(answer_push{request, receipt{run_id, run_state::queued, false, 0}});
   journal::insert_run in;
   in.run.id = run_id;
+  in.has_source = !push->source.empty();
   in.run.source = push->source.empty() ? sources_.fill(push->owner, push->repo, push->sha)
                                        : std::move(push->source);
   in.run.owner = std::move(push->owner);
@@ -32,7 +42,8 @@ intake_effects intake_fsm::on_push(time_point now, request_id request, result<pu
   in.run.deadline_ms = push->deadline_ms;
   in.key = std::move(push->key);
   in.payload = std::move(push->payload);
-  ask({request, std::move(run_id), {}}, std::move(in));
+  asked one{request, std::move(run_id), in.key, now, {}};
+  ask(std::move(one), std::move(in));
   return out;
 }
 
@@ -59,8 +70,33 @@ intake_effects intake_fsm::refuse(time_point now, request_id request, std::strin
     if (!push->key.empty()) told["key"] = push->key;
   }
   journal::event record{run_id, 0, 0, "intake", journal::push_refused, std::move(told)};
-  ask({request, std::move(run_id), std::move(why)}, std::move(record));
+  ask({request, std::move(run_id), {}, now, std::move(why)}, std::move(record));
   return out;
+}
+
+/// Its key belongs to another push, so it can only be refused: as the same it would never run, and
+/// as a new one it would run twice when it is sent again.
+intake_effects intake_fsm::refuse_key(asked a, const journal::committed& outcome) {
+  const auto& old = *outcome.duplicate_of;
+  push_request push;
+  push.owner = old.owner;
+  push.repo = old.repo;
+  push.sha = old.sha;
+  push.key = a.key;
+  std::string words, members;
+  for (const auto& d : outcome.differences) {
+    if (d.member == "owner") push.owner = d.now;
+    if (d.member == "repo") push.repo = d.now;
+    if (d.member == "sha") push.sha = d.now;
+    words += (words.empty() ? "" : ", ") + d.member + " is " + shown(d.now) + ", there it was " +
+             shown(d.then);
+    members += (members.empty() ? "" : ", ") + d.member;
+  }
+  error why{ec::key_conflict,
+            "the key \"" + a.key + "\" belongs to run " + old.id +
+                ", which is another push: " + words + "; give this push a key of its own",
+            {{"belongs_to", old.id}, {"differs", members}}};
+  return refuse(a.at, a.request, std::move(a.run), &push, std::move(why));
 }
 
 /// One group at a time, unless there is much: what comes while the disk works shares the next.
@@ -85,10 +121,15 @@ intake_effects intake_fsm::on_written(std::uint64_t group,
   write(out);  // First: so that the disk works on them while these are answered.
   auto& all = found.mapped();
   out.reserve(out.size() + all.size());
-  for (std::size_t i = 0; i < all.size(); ++i)
-    out.push_back(
-        answer(std::move(all[i]), outcomes.at(mutated(mutation::first_outcome_for_all) ? 0 : i)));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto& outcome = outcomes.at(mutated(mutation::first_outcome_for_all) ? 0 : i);
+    if (outcome && !outcome->differences.empty() && !mutated(mutation::key_conflict_ignored))
+      for (auto& one : refuse_key(std::move(all[i]), *outcome)) out.push_back(std::move(one));
+    else
+      out.push_back(answer(std::move(all[i]), outcome));
+  }
   unanswered_ -= all.size();
+  if (groups_.empty()) write(out);  // What is on record of keys that were refused.
   return out;
 }
 

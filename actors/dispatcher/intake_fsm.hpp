@@ -49,11 +49,13 @@ public:
 private:
   struct asked {
     request_id request;
-    std::string run;
-    error refusal;  ///< ec::none for a push that is wanted.
+    std::string run, key;
+    time_point at{};  ///< When it was pushed.
+    error refusal;    ///< ec::none for a push that is wanted.
   };
   intake_effects refuse(time_point now, request_id request, std::string run_id,
                         const push_request* push, error why);
+  intake_effects refuse_key(asked a, const journal::committed& outcome);
   void ask(asked a, journal::operation op);
   void write(intake_effects& out);
   answer_push answer(asked a, const result<journal::committed>& outcome);

@@ -234,7 +234,7 @@ private:
 
 constexpr const char* run_columns =
     "id, key, journal_seq, owner, repo, sha, source, priority, payload, state, attempts, token, "
-    "verdict, reason, created_ms, updated_ms, deadline_ms";
+    "verdict, reason, created_ms, updated_ms, deadline_ms, has_source, asked_deadline_ms";
 constexpr const char* attempt_columns =
     "token, run, number, runner, offered_ms, ended_ms, verdict, reason, receipt, is_expired, "
     "run_id";

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/journal/journal_kind.hpp"
+#include "actors/journal/push_identity.hpp"
 #include "actors/journal/run_columns.hpp"
 #include "actors/journal/schema.hpp"
 #include "config/clock.hpp"
@@ -104,12 +105,20 @@ result<committed> journal_sqlite::apply(const batch& b, std::int64_t now_ms) {
   return out;
 }
 
-result<std::optional<run_row>> journal_sqlite::find_by_key(const std::string& key) {
-  statement s{*db_, "select " NTRACE_RUN_COLUMNS " from run where key = ?"};
-  s.bind(key);
+/// The push that has the key of `o` already.
+result<void> journal_sqlite::find_earlier(const insert_run& o, committed& out) {
+  statement s{
+      *db_, "select " NTRACE_RUN_COLUMNS ", has_source, asked_deadline_ms from run where key = ?"};
+  s.bind(o.key);
   auto row = s.step();
   if (!row) return fail(row.error());
-  return *row ? std::optional{read_run(s)} : std::nullopt;
+  if (!*row) return fail(ec::defect, "a push was not written, and no other has its key");
+  keyed_push then{read_run(s), {}, {}};
+  if (!s.is_null(11)) then.has_source = s.number(11) != 0;
+  if (!s.is_null(12)) then.deadline_ms = s.number(12);
+  out.differences = push_differences(then, o);
+  out.duplicate_of = std::move(then.run);
+  return {};
 }
 
 /// The highest chunk of `token`; nothing when it is not the run's live one.
@@ -157,8 +166,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
       overload{
           [&](const insert_run& o) -> result<void> {
             statement s{*db_, "insert into run(" NTRACE_RUN_COLUMNS
-                              ", payload, updated_ms, journal_seq, key) "
-                              "values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                              ", payload, updated_ms, journal_seq, key, has_source, "
+                              "asked_deadline_ms) "
+                              "values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                               "on conflict(key) where key is not null do nothing"};
             s.bind_text(o.run.id)
                 .bind_text(o.run.owner)
@@ -172,13 +182,11 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.run.created_ms)
                 .bind(o.run.deadline_ms);
             s.bind_text(o.payload).bind(now_ms).bind(++last_seq_);
-            if (!o.key.empty()) s.bind_text(o.key);  // Else it stays null.
+            // Else they stay null.
+            if (!o.key.empty()) s.bind_text(o.key).bind(o.has_source).bind(o.run.deadline_ms);
             auto done = s.done();
             if (!done || sqlite3_changes(db_->handle()) != 0) return done;
-            auto known = find_by_key(o.key);
-            if (!known) return fail(known.error());
-            out.duplicate_of = std::move(*known);
-            return {};
+            return find_earlier(o, out);
           },
           [&](const set_run& o) -> result<void> {
             statement s{

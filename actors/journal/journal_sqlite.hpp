@@ -98,7 +98,7 @@ private:
   result<std::size_t> delete_run(const std::string& run, std::size_t chunks_max, bool& is_gone);
   result<void> delete_ended(const retention& keep, std::int64_t now_ms, retained& out);
   error full(error e);
-  result<std::optional<run_row>> find_by_key(const std::string& key);
+  result<void> find_earlier(const insert_run& o, committed& out);
   result<std::optional<std::uint64_t>> stored_chunks(const std::string& run, std::uint64_t token);
   result<void> insert_chunk(const std::string& run, std::uint64_t attempt, std::uint64_t token,
                             std::uint64_t seq, const std::string& stream, const std::string& data,

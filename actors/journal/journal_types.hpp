@@ -15,8 +15,9 @@ using dispatcher::verdict;
 /// A new run, unless its key is known: then nothing is written and the answer names the old one.
 struct insert_run {
   run_row run;
-  std::string key;      ///< Empty where none was given.
-  std::string payload;  ///< As in push_request.
+  std::string key;          ///< Empty where none was given.
+  std::string payload;      ///< As in push_request.
+  bool has_source = false;  ///< The push named its source; else it is the template's.
 };
 /// The run's state, attempts and token.
 struct set_run {
@@ -89,10 +90,16 @@ using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, re
                                bind_run_id, append_doc, event, set_flag>;
 using batch = std::vector<operation>;
 
+/// A member of a push that is not as in an earlier one with the same key.
+struct push_difference {
+  std::string member, then, now;
+};
+
 /// What a committed batch gave.
 struct committed {
   std::uint64_t seq = 0;  ///< Number of the batch's last push or event: one count for both.
-  std::optional<run_row> duplicate_of;  ///< For an insert_run whose key was known.
+  std::optional<run_row> duplicate_of;       ///< For an insert_run whose key was known.
+  std::vector<push_difference> differences;  ///< From that one: then the key is not this push's.
   /// An append_chunk or revive came too late for its token, or a set_run for a run that is no
   /// longer kept; nothing was written.
   bool is_stale = false;

@@ -5,7 +5,7 @@
 
 namespace ntrace::journal {
 
-inline constexpr std::array<std::string_view, 5> schema_steps{R"sql(
+inline constexpr std::array<std::string_view, 6> schema_steps{R"sql(
 create table run(
   id text primary key, key text not null unique,
   owner text not null, repo text not null, sha text not null, source text not null,
@@ -73,6 +73,10 @@ create index run_leased on run(state) where state in ('leased','running');
 create index run_ended on run(updated_ms)
   where state='done' or state='failed' or state='quarantined' or state='cancelled';
 delete from event where what='queued';
+)sql",
+                                                              R"sql(
+alter table run add column has_source integer;
+alter table run add column asked_deadline_ms integer;
 )sql"};
 
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());

@@ -46,6 +46,87 @@ TEST(journal, is_checked_and_copied_while_the_dispatcher_works) {
       << "it overwrites nothing";
 }
 
+TEST(push, is_refused_when_its_key_belongs_to_another_push) {
+  const scratch dir;
+  const auto push = [](const server& to, std::vector<std::string> words) {
+    words.insert(words.begin(), "push");
+    words.insert(words.end(), {"--key", "K", "--dispatcher", to.dispatcher});
+    return run_ntrace(words);
+  };
+  const std::vector<std::string> one{"a", "b", sha, "--priority", "5"};
+  std::string run;
+  {
+    server uut{dir, {"dispatcher"}};
+    run = push(uut, one).out.substr(0, 26);
+    EXPECT_EQ(uut.stop(SIGKILL), 128 + SIGKILL);
+  }
+  server uut{dir, {"dispatcher"}};
+  const std::vector<std::vector<std::string>> others{
+      {"other", "thing", std::string(40, 'b')},
+      {"a", "b", sha},
+      {"a", "b", sha, "--priority", "4"},
+      {"a", "b", sha, "--priority", "5", "--source", "dir:/tmp"},
+      {"a", "b", sha, "--priority", "5", "--deadline-ms", "60000"}};
+  for (const auto& words : others) {
+    const auto no = push(uut, words);
+    EXPECT_EQ(no.exit_code, 4) << no.out << no.err;
+    EXPECT_NE(no.err.find("key_conflict: the key \"K\" belongs to run " + run), std::string::npos)
+        << no.err;
+  }
+  auto capitals = one;
+  capitals[2] = std::string(40, 'A');
+  for (const auto& words : {one, capitals}) {
+    const auto again = push(uut, words);
+    EXPECT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_EQ(again.out, run + " queued (pushed before)\n");
+  }
+  const auto no = push(uut, {"a", "c", sha, "--json"});
+  const auto why = json::parse(no.out)["error"];
+  EXPECT_EQ(why.value("belongs_to", ""), run) << why;
+  EXPECT_EQ(why.value("differs", ""), "repo, priority") << why;
+  const auto kept = ok(uut.call("why", json::array({why.value("run", "")})));
+  EXPECT_EQ(kept["state"], "refused") << kept;
+  EXPECT_EQ(kept["repo"], "c") << kept;
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 1u);
+  EXPECT_EQ(uut.stop(), 0);
+}
+
+/// With nc: many in one write, so that they share a transaction; and a forge's payload, whose
+/// `uuid` is the key.
+TEST(push, is_refused_for_its_key_among_pushes_that_come_together) {
+  const scratch dir;
+  server uut{dir, {"dispatcher"}};
+  const auto payload = [](const std::string& repo) {
+    return json{{"after", sha},
+                {"uuid", "U"},
+                {"repository", {{"name", repo}, {"owner", {{"name", "o"}}}}}};
+  };
+  std::string lines;
+  for (int i = 0; i < 20; ++i)
+    lines += json{"push", {"o", "r" + std::to_string(i), sha, {{"key", "K"}}}, i}.dump() + "\n";
+  for (const auto* repo : {"x", "x", "y"})
+    lines += json{"push", json::array({payload(repo)}), lines.size()}.dump() + "\n";
+  dir.file("lines", lines);
+  subprocess_spec spec;
+  const auto at = ok(parse_host_port(uut.dispatcher));
+  spec.argv = {"sh", "-c",
+               "nc -N " + at.host + " " + std::to_string(at.port) + " < " + (dir / "lines")};
+  const auto said = ok(run_subprocess(spec)).out;
+  int taken = 0, refused = 0, again = 0;
+  std::istringstream in{said};
+  for (std::string line; std::getline(in, line);) {
+    const auto answer = json::parse(line)[0];
+    if (answer.size() == 1)
+      refused += answer[0].value("code", "") == "key_conflict" ? 1 : 0;
+    else
+      ++(answer[1].value("duplicate", false) ? again : taken);
+  }
+  EXPECT_EQ(taken, 2) << said;
+  EXPECT_EQ(refused, 20) << said;
+  EXPECT_EQ(again, 1) << said;
+  EXPECT_EQ(uut.stop(), 0);
+}
+
 TEST(why, tells_of_a_push_that_was_refused) {
   const scratch dir;
   server uut{dir, {"dispatcher"}};

@@ -47,6 +47,45 @@ std::string story_of(journal_sqlite& db, const std::string& run) {
 
 }  // namespace
 
+TEST(journal_sqlite, tells_another_push_with_a_known_key_from_the_same_push) {
+  const test::scratch dir;
+  const auto push = [](const std::string& id, const std::string& repo, std::int64_t deadline) {
+    auto r = row(id);
+    r.repo = repo;
+    r.deadline_ms = deadline;
+    return insert_run{r, "k", ""};
+  };
+  {
+    auto db = open_in(dir);
+    const auto done = ok(db->commit({{push(R1, "r", 500)}, {push(R2, "s", 500)}}));
+    EXPECT_FALSE(done[0].duplicate_of);
+    ASSERT_TRUE(done[1].duplicate_of) << "in one transaction";
+    EXPECT_EQ(done[1].duplicate_of->id, R1);
+    ASSERT_EQ(done[1].differences.size(), 1u);
+    EXPECT_EQ(done[1].differences[0].member, "repo");
+    put(*db, {set_run{R1, run_state::queued, 0, 0, "", "", true}});  // A requeue.
+  }
+  auto db = open_in(dir);
+  EXPECT_TRUE(put(*db, {push(R2, "r", 500)}).differences.empty()) << "a requeue changes no push";
+  EXPECT_EQ(put(*db, {push(R2, "r", 501)}).differences.at(0).member, "deadline_ms");
+  EXPECT_EQ(put(*db, {push(R2, "s", 500)}).differences.at(0).then, "r");
+}
+
+/// As a journal of schema 5 has it: neither is known of its pushes.
+TEST(journal_sqlite, compares_with_pushes_of_an_older_journal_what_that_has) {
+  const test::scratch dir;
+  put(*open_in(dir), {insert_run{row(R1), "k", ""}});
+  test::change_by_hand(dir / "journal.sqlite",
+                       "alter table run drop column has_source;"
+                       "alter table run drop column asked_deadline_ms; pragma user_version=5");
+  auto db = open_in(dir);
+  auto again = insert_run{row(R2), "k", ""};
+  again.run.deadline_ms = 5;
+  EXPECT_TRUE(put(*db, {again}).differences.empty());
+  again.run.sha[0] = 'b';
+  EXPECT_EQ(put(*db, {again}).differences.at(0).member, "sha");
+}
+
 TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   const test::scratch dir;
   {

@@ -58,6 +58,31 @@ TEST(webhook_program, gives_each_delivery_one_run_however_often_it_comes) {
   EXPECT_EQ(uut.stop(), 0);
 }
 
+TEST(webhook_program, refuses_a_delivery_whose_id_was_used_for_another_push) {
+  const test::scratch dir;
+  const int port = test::free_port();
+  test::server uut{dir, {"dispatcher"}, {"--webhook", "127.0.0.1:" + std::to_string(port)}};
+  const std::vector<std::string> delivery{"X-GitHub-Delivery: d1"};
+  const auto of = [](const std::string& repo, const std::string& commit) {
+    return json{{"after", commit}, {"repository", {{"name", repo}, {"owner", {{"name", "o"}}}}}}
+        .dump();
+  };
+  ASSERT_EQ(post(port, "/github", of("r", sha), delivery), "OK 200");
+  const auto run = ok(uut.call("runs", json::array())).at(0).value("run", "");
+  for (const auto& other : {of("s", sha), of("r", std::string(40, 'b'))}) {
+    const auto said = post(port, "/github", other, delivery);
+    EXPECT_TRUE(said.ends_with(" 409")) << said;
+    EXPECT_NE(said.find("belongs to run " + run), std::string::npos) << said;
+  }
+  EXPECT_EQ(post(port, "/github", of("r", std::string(40, 'A')), delivery), "OK 200")
+      << "a commit in capitals is the same";
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 1u);
+  const auto gauges = ok(uut.call("status", json::array()))["gauges"];
+  EXPECT_EQ(gauges.value("webhook_refused", 0), 2);
+  EXPECT_NE(uut.log().find("webhook.refused"), std::string::npos) << uut.log();
+  EXPECT_EQ(uut.stop(), 0);
+}
+
 TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
   const test::scratch dir;
   dir.secret("secret", "Jefe\n");

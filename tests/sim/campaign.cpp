@@ -85,8 +85,8 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "result.journal_full", "result.journal_failed",
       // Consumers of the old protocol.
       "consumer.job", "consumer.done", "consumer.failed", "consumer.lost", "consumer.told_stale",
-      "consumer.duplicate", "consumer.died_unheard", "consumer.died_midway", "consumer.fell_silent",
-      "consumer.vanished", "consumer.half_closed", "consumer.came_back",
+      "client.key_conflict", "consumer.duplicate", "consumer.died_unheard", "consumer.died_midway",
+      "consumer.fell_silent", "consumer.vanished", "consumer.half_closed", "consumer.came_back",
       // Supervisors and façades.
       "dispatcher.kill_journal", "dispatcher.kill_dispatcher", "dispatcher.kill_rpc_server",
       "dispatcher.stop", "dispatcher.gave_up", "dispatcher.restart_after_stable",

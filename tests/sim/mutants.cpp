@@ -48,6 +48,7 @@ constexpr planted_bug bugs[] = {
     {mutation::retention_forgets_tokens, "retention forgets which tokens were given"},
     {mutation::handed_is_given_for_good, "a job that was handed out is given for good"},
     {mutation::dead_requests_are_kept, "requests of a connection that ended are kept"},
+    {mutation::key_conflict_ignored, "a push with another's key is taken for that one"},
 };
 
 /// Runs until the bug shows; what it broke, or nothing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "actors/journal/push_identity.hpp"
 #include "config/mutation.hpp"
 #include "config/overload.hpp"
 
@@ -68,77 +69,79 @@ std::uint64_t sim_disk::last_attempt(const image& in, const run_record& r) {
 committed sim_disk::apply(image& to, const batch& b) {
   committed out;
   for (const auto& op : b) {
-    std::visit(overload{[&](const insert_run& o) {
-                          const auto known = to.run_of_key.find(o.key);
-                          if (known != to.run_of_key.end()) {
-                            out.duplicate_of = to.runs.at(known->second).row;
-                            return;
-                          }
-                          if (!o.key.empty()) to.run_of_key[o.key] = o.run.id;
-                          ++to.seq;
-                          to.runs[o.run.id] = {o.run, o.key, "", "", {}};
-                        },
-                        [&](const set_run& o) {
-                          out.is_stale = to.runs.count(o.run) == 0;
-                          if (out.is_stale) return;
-                          auto& r = to.runs[o.run];
-                          r.row.state = o.state;
-                          r.row.attempts = o.attempts;
-                          if (o.drops_deadline) r.row.deadline_ms = 0;
-                          r.row.token = o.token;
-                          r.verdict = o.verdict;
-                          r.reason = o.reason;
-                        },
-                        [&](const put_attempt& o) {
-                          to.runs[o.run].tokens.push_back(o.token);
-                          to.attempts[o.token] = {o.number, false, ""};
-                        },
-                        [&](const end_attempt& o) {
-                          const auto at = to.attempts.find(o.token);
-                          if (at != to.attempts.end()) at->second.is_expired = o.is_expired;
-                        },
-                        [&](const revive& o) {
-                          const auto at = to.runs.find(o.run);
-                          out.is_stale = at == to.runs.end() ||
-                                         at->second.row.state != run_state::queued ||
-                                         !to.attempts[o.token].is_expired ||
-                                         o.token != last_attempt(to, at->second);
-                          if (out.is_stale) return;
-                          auto& r = at->second;
-                          auto& a = to.attempts[o.token];
-                          a.is_expired = false;
-                          r.row.state = run_state::leased;
-                          r.row.token = o.token;
-                          r.verdict.clear();
-                          r.reason.clear();
-                          out.last_seq = to.chunks[o.token];
-                        },
-                        [&](const append_chunk& o) {
-                          const bool is_live = has_live(to, o.run, o.token);
-                          if (!is_live && !mutated(mutation::chunk_without_token_check))
-                            out.is_stale = true;
-                          else if (to.chunks[o.token] + 1 != o.seq)
-                            out.is_gap = true;
-                          else
-                            to.chunks[o.token] = o.seq;
-                        },
-                        [&](const bind_run_id& o) {
-                          for (const auto& [token, a] : to.attempts)
-                            out.is_stale |= a.run_id == o.run_id && token != o.token;
-                          const auto at = to.attempts.find(o.token);
-                          if (!out.is_stale && at != to.attempts.end())
-                            at->second.run_id = o.run_id;
-                        },
-                        [&](const append_doc& o) {
-                          out.is_known = to.docs.count(o.doc) != 0;
-                          out.is_stale = !out.is_known && !has_live(to, o.run, o.token);
-                          if (out.is_known || out.is_stale) return;
-                          to.docs[o.doc] = o.token;
-                          out.last_seq = to.chunks[o.token] += o.pieces.size();
-                        },
-                        [&](const event&) { ++to.seq; },
-                        [&](const set_flag& o) { to.flags[o.name] = o.value; }},
-               op);
+    std::visit(
+        overload{
+            [&](const insert_run& o) {
+              const auto known = to.run_of_key.find(o.key);
+              if (known != to.run_of_key.end()) {
+                const auto& r = to.runs.at(known->second);
+                out.duplicate_of = r.row;
+                out.differences = push_differences({r.row, r.has_source, r.asked_deadline_ms}, o);
+                return;
+              }
+              if (!o.key.empty()) to.run_of_key[o.key] = o.run.id;
+              ++to.seq;
+              to.runs[o.run.id] = {o.run, o.key, "", "", {}, o.has_source, o.run.deadline_ms};
+            },
+            [&](const set_run& o) {
+              out.is_stale = to.runs.count(o.run) == 0;
+              if (out.is_stale) return;
+              auto& r = to.runs[o.run];
+              r.row.state = o.state;
+              r.row.attempts = o.attempts;
+              if (o.drops_deadline) r.row.deadline_ms = 0;
+              r.row.token = o.token;
+              r.verdict = o.verdict;
+              r.reason = o.reason;
+            },
+            [&](const put_attempt& o) {
+              to.runs[o.run].tokens.push_back(o.token);
+              to.attempts[o.token] = {o.number, false, ""};
+            },
+            [&](const end_attempt& o) {
+              const auto at = to.attempts.find(o.token);
+              if (at != to.attempts.end()) at->second.is_expired = o.is_expired;
+            },
+            [&](const revive& o) {
+              const auto at = to.runs.find(o.run);
+              out.is_stale = at == to.runs.end() || at->second.row.state != run_state::queued ||
+                             !to.attempts[o.token].is_expired ||
+                             o.token != last_attempt(to, at->second);
+              if (out.is_stale) return;
+              auto& r = at->second;
+              auto& a = to.attempts[o.token];
+              a.is_expired = false;
+              r.row.state = run_state::leased;
+              r.row.token = o.token;
+              r.verdict.clear();
+              r.reason.clear();
+              out.last_seq = to.chunks[o.token];
+            },
+            [&](const append_chunk& o) {
+              const bool is_live = has_live(to, o.run, o.token);
+              if (!is_live && !mutated(mutation::chunk_without_token_check))
+                out.is_stale = true;
+              else if (to.chunks[o.token] + 1 != o.seq)
+                out.is_gap = true;
+              else
+                to.chunks[o.token] = o.seq;
+            },
+            [&](const bind_run_id& o) {
+              for (const auto& [token, a] : to.attempts)
+                out.is_stale |= a.run_id == o.run_id && token != o.token;
+              const auto at = to.attempts.find(o.token);
+              if (!out.is_stale && at != to.attempts.end()) at->second.run_id = o.run_id;
+            },
+            [&](const append_doc& o) {
+              out.is_known = to.docs.count(o.doc) != 0;
+              out.is_stale = !out.is_known && !has_live(to, o.run, o.token);
+              if (out.is_known || out.is_stale) return;
+              to.docs[o.doc] = o.token;
+              out.last_seq = to.chunks[o.token] += o.pieces.size();
+            },
+            [&](const event&) { ++to.seq; },
+            [&](const set_flag& o) { to.flags[o.name] = o.value; }},
+        op);
     if (out.is_void()) return out;
   }
   out.seq = to.seq;

@@ -14,6 +14,8 @@ public:
     journal::run_row row;
     std::string key, verdict, reason;
     std::vector<std::uint64_t> tokens;
+    bool has_source = false;
+    std::int64_t asked_deadline_ms = 0;
   };
   struct image {
     std::map<std::string, run_record> runs;

@@ -44,6 +44,8 @@ void sim_dispatcher::perform(journal::group_effects todo) {
                                    {"known", e.outcome->is_known}};
                           if (const auto& old = e.outcome->duplicate_of)
                             out["duplicate"] = {old->id, static_cast<int>(old->state)};
+                          for (const auto& d : e.outcome->differences)
+                            out["differences"].push_back({d.member, d.then, d.now});
                           answer(out);
                         }},
                one);
@@ -141,6 +143,8 @@ result<journal::committed> sim_dispatcher::committed_from(const result<json>& sa
     done.duplicate_of->id = (*old)[0].get<std::string>();
     done.duplicate_of->state = static_cast<run_state>((*old)[1].get<int>());
   }
+  if (const auto all = said->find("differences"); all != said->end())
+    for (const auto& d : *all) done.differences.push_back({d[0], d[1], d[2]});
   return done;
 }
 

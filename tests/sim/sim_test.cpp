@@ -67,8 +67,15 @@ journal::batch draw_batch(random_source& random, given& g) {
   const auto token = 1 + random.below(std::max<std::uint64_t>(g.runs.size(), 1));
   switch (random.below(10)) {
     case 0: {
-      const auto id = "new" + std::to_string(g.next_run++);
-      return {insert_run{some_run(id), "key" + std::to_string(random.below(12)), {}}};
+      auto in = insert_run{some_run("new" + std::to_string(g.next_run++)),
+                           "key" + std::to_string(random.below(12)),
+                           {}};
+      in.run.sha = random.below(4) == 0 ? "t" : "s";
+      in.run.priority = random.below(4) == 0 ? 1 : 0;
+      in.run.deadline_ms = random.below(4) == 0 ? 1000 : 0;
+      in.has_source = random.below(4) == 0;
+      in.run.source = in.has_source && random.below(2) == 0 ? "named" : "template";
+      return {in};
     }
     case 1:
       g.runs.push_back(run);
@@ -109,6 +116,12 @@ std::string text_of(const std::vector<journal::run_row>& rows) {
   return out;
 }
 
+std::string text_of(const std::vector<journal::push_difference>& all) {
+  std::string out;
+  for (const auto& d : all) out += d.member + " " + d.then + " " + d.now + "\n";
+  return out;
+}
+
 /// Those that all else refers to; whichever is there already is a duplicate.
 std::vector<journal::batch> known_runs() {
   std::vector<journal::batch> out;
@@ -146,6 +159,7 @@ TEST(sim_disk, answers_as_the_real_journal_does) {
         ASSERT_EQ(seen[k].is_known, expected[k].is_known);
         ASSERT_EQ(seen[k].last_seq, expected[k].last_seq);
         ASSERT_EQ(seen[k].duplicate_of.has_value(), expected[k].duplicate_of.has_value());
+        ASSERT_EQ(text_of(seen[k].differences), text_of(expected[k].differences));
       }
     };
     const auto delete_in_both = [&] {

@@ -105,6 +105,7 @@ private:
       const bool twice = world_.random.below(5) == 0;
       const bool is_cancelled = world_.random.below(6) == 0;
       const bool is_requeued = world_.random.below(6) == 0;
+      const bool is_reused = world_.random.below(6) == 0;
       const auto wish = milliseconds{world_.random.below(8000)};
       if (world_.random.below(6) == 0)
         p.deadline_ms = 1000 + static_cast<std::int64_t>(world_.random.below(15'000));
@@ -115,6 +116,7 @@ private:
       if (is_cancelled) world_.after(at + wish, [this, p] { cancel(p.key); });
       if (is_cancelled && twice) world_.after(at + wish, [this, p] { cancel(p.key); });
       if (is_requeued) world_.after(at + wish * 2, [this, p] { requeue(p.key); });
+      if (is_reused) world_.after(at + wish, [this, p] { reuse_key(p); });
     }
     const auto at = milliseconds{world_.random.below(50'000)};
     const auto lasts = milliseconds{world_.random.below(10'000)};
@@ -192,14 +194,32 @@ private:
     if (p.deadline_ms != 0) wishes["deadline_ms"] = p.deadline_ms;
     const nlohmann::json args{p.owner, p.repo, p.sha, wishes};
     ask("push", args, is_nc(p.key), [this, p](const result<nlohmann::json>& a) {
+      // It was acknowledged and deleted since, and then another push took the key.
+      if (!a && a.error().code == ec::key_conflict && runs_.count(p.key) != 0) return;
       if (!a) return world_.after(milliseconds{500}, [this, p] { push(p); });
-      const auto run = a->value("run", "");
-      runs_[p.key] = run;
-      fact acked;
-      acked.kind = fact_kind::acked;
-      acked.run = run;
-      acked.text = p.key;
-      world_.note(std::move(acked));
+      runs_[p.key] = a->value("run", "");
+      note_acked(p, runs_[p.key]);
+    });
+  }
+
+  void note_acked(const dispatcher::push_request& p, const std::string& run) {
+    fact acked;
+    acked.kind = fact_kind::acked;
+    acked.run = run;
+    acked.text = p.key;
+    acked.who = p.sha;
+    world_.note(std::move(acked));
+  }
+
+  /// Pushes another commit with the key of one that was acknowledged. It may be taken only where
+  /// the journal keeps that one no longer.
+  void reuse_key(dispatcher::push_request p) {
+    if (runs_.count(p.key) == 0) return;
+    p.sha = std::string(40, 'b');
+    const nlohmann::json args{p.owner, p.repo, p.sha, {{"key", p.key}, {"priority", p.priority}}};
+    ask("push", args, is_nc(p.key), [this, p](const result<nlohmann::json>& a) {
+      if (a) return note_acked(p, a->value("run", ""));
+      if (a.error().code == ec::key_conflict) world_.met("client.key_conflict");
     });
   }
 

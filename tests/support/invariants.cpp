@@ -97,6 +97,10 @@ void invariant_checker::on(const fact& f) {
       if (const auto at = run_of_key_.find(f.text); at != run_of_key_.end())
         check("S3", at->second == f.run,
               "key " + f.text + " was answered with " + f.run + ", it belongs to " + at->second);
+      if (const auto at = runs_.find(f.run); !f.who.empty() && at != runs_.end())
+        check("S3", at->second.row.sha == f.who,
+              "a push of " + f.who + " was answered with " + f.run + ", which is of " +
+                  at->second.row.sha);
       acked_.insert(f.run);
       break;
     case fact_kind::committed:

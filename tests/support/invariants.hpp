@@ -15,7 +15,7 @@ namespace ntrace::test {
 
 enum class fact_kind {
   sent,           ///< A client sent the push of `text` (its key).
-  acked,          ///< A push was acknowledged: `run`, `text` its key.
+  acked,          ///< A push was acknowledged: `run`, `text` its key, `who` its commit if known.
   committed,      ///< `op` is durable.
   deleted,        ///< The journal keeps `run` no longer.
   recovered,      ///< The dispatcher came up; `runs` is what it goes on with.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "actors/dispatcher/queue_fsm.hpp"
+#include "actors/journal/push_identity.hpp"
 #include "config/overload.hpp"
 #include "tests/support/ok.hpp"
 
@@ -27,7 +28,7 @@ struct queue_world {
   std::vector<journal::operation> written;
   std::vector<commit> held;
   std::vector<write_pushes> held_pushes;
-  std::map<std::string, run_row> keys;
+  std::map<std::string, journal::keyed_push> keys;
   std::set<std::string> docs;
   std::uint64_t stored = 0;  ///< Chunks, of all documents together.
   error journal_error;
@@ -76,10 +77,12 @@ struct queue_world {
     journal::committed done;
     done.seq = ++seq;
     if (const auto* in = std::get_if<journal::insert_run>(&ops.front())) {
-      if (const auto known = keys.find(in->key); known != keys.end())
-        done.duplicate_of = known->second;
-      else if (!in->key.empty())
-        keys[in->key] = in->run;
+      if (const auto known = keys.find(in->key); known != keys.end()) {
+        done.duplicate_of = known->second.run;
+        done.differences = journal::push_differences(known->second, *in);
+      } else if (!in->key.empty()) {
+        keys[in->key] = {in->run, in->has_source, in->run.deadline_ms};
+      }
       if (!done.is_void()) gate.add({in->run});
     }
     if (!done.is_void()) written.insert(written.end(), ops.begin(), ops.end());

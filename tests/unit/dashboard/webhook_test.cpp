@@ -104,4 +104,7 @@ TEST(webhook, refuses_a_payload_that_is_nested_too_deep) {
 TEST(webhook, tells_apart_what_never_will_do_and_what_may_do_later) {
   EXPECT_EQ(refused_webhook({ec::bad_argument, "after must be", {}}).body, "payload:invalid");
   EXPECT_EQ(refused_webhook({ec::overloaded, "the queue is full", {}}).status, 503);
+  const auto other = refused_webhook({ec::key_conflict, "the key belongs to run R", {}});
+  EXPECT_EQ(other.status, 409) << "delivered again it would be refused again";
+  EXPECT_EQ(other.body, "key_conflict: the key belongs to run R");
 }

@@ -262,3 +262,58 @@ TEST(source_template, knows_what_it_gives) {
   for (const char* other : {"git:o/r#t", "git:o/r#s ", "git:o/r#", "git:o/rr#s", ""})
     EXPECT_FALSE(uut.gives(other, "o", "r", "s")) << other;
 }
+
+namespace {
+
+std::string fact_of(const error& e, const std::string& name) {
+  for (const auto& [key, value] : e.facts)
+    if (key == name) return value;
+  return "";
+}
+
+}  // namespace
+
+TEST(intake_fsm, refuses_a_push_whose_key_belongs_to_another_push) {
+  world uut;
+  ASSERT_TRUE(uut.answers.at(uut.push("R1", "k")));
+  const auto no = uut.answers.at(uut.push("R2", "k", "other", 7)).error();
+  EXPECT_EQ(no.code, ec::key_conflict);
+  EXPECT_NE(no.message.find("belongs to run R1"), std::string::npos) << no.message;
+  EXPECT_NE(no.message.find("owner is other, there it was o"), std::string::npos) << no.message;
+  EXPECT_EQ(fact_of(no, "belongs_to"), "R1");
+  EXPECT_EQ(fact_of(no, "differs"), "owner, priority");
+  EXPECT_EQ(fact_of(no, "run"), "R2") << "under which it is on record";
+  const auto& told = std::get<journal::event>(uut.written.back());
+  EXPECT_EQ(told.run, "R2");
+  EXPECT_EQ(told.what, journal::push_refused);
+  EXPECT_EQ(told.detail["code"], "key_conflict");
+  EXPECT_EQ(told.detail["owner"], "other");
+  EXPECT_EQ(told.detail["key"], "k");
+  EXPECT_EQ(uut.fsm.open_runs(), 1u);
+  EXPECT_EQ((*uut.answers.at(uut.push("R3", "k")))["run"], "R1") << "the same push is the same run";
+  EXPECT_EQ(uut.intake.unanswered(), 0u);
+}
+
+TEST(intake_fsm, refuses_it_also_when_both_are_written_together) {
+  world uut;
+  for (const auto* run : {"R1", "R2"}) {
+    auto push = push_of(run);
+    push->key = "k";
+    uut.perform(uut.intake.on_push(uut.now, uut.next++, push, run, 1));
+  }
+  uut.perform(uut.intake.on_round());
+  EXPECT_EQ((*uut.answers.at(1))["run"], "R1");
+  EXPECT_EQ(uut.answers.at(2).error().code, ec::key_conflict);
+  EXPECT_EQ(uut.intake.unanswered(), 0u);
+}
+
+TEST(intake_fsm, records_only_so_many_of_the_keys_that_it_refuses) {
+  world uut;
+  uut.push("R", "k");
+  uut.written.clear();
+  for (int i = 0; i < 200; ++i)
+    ASSERT_EQ(uut.answers.at(uut.push("R" + std::to_string(i), "k", "other")).error().code,
+              ec::key_conflict);
+  EXPECT_EQ(uut.written.size(), 120u);
+  EXPECT_EQ(uut.fsm.status(uut.now)["pushes_refused"], 200);
+}
