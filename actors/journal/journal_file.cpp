@@ -7,40 +7,15 @@
 #include <set>
 #include <sstream>
 
-#include "actors/journal/journal_kind.hpp"
+#include "actors/journal/journal_raw.hpp"
 #include "actors/journal/run_columns.hpp"
+#include "actors/journal/story_check.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::journal {
 namespace {
 
-constexpr std::size_t findings_max = 100;
-
-struct closer {
-  void operator()(sqlite3* db) const { sqlite3_close(db); }
-  void operator()(sqlite3_stmt* s) const { sqlite3_finalize(s); }
-};
-using database = std::unique_ptr<sqlite3, closer>;
-using query = std::unique_ptr<sqlite3_stmt, closer>;
-
-result<database> open(const std::string& path, int flags) {
-  sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
-  database db{raw};
-  if (code != SQLITE_OK) return fail(sqlite::failure(raw, journal_kind(), "open", path));
-  sqlite3_busy_timeout(raw, sqlite::busy_ms);
-  return db;
-}
-
-result<database> open_existing(const std::string& path) {
-  if (!std::filesystem::exists(path))
-    return fail(ec::not_found,
-                "there is no journal at " + path + "; name its file, or its folder with --data");
-  // A reader of a WAL may have to make its index; but nothing is moved into the file by us.
-  auto db = open(path, SQLITE_OPEN_READWRITE);
-  if (db) sqlite3_db_config(db->get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  return db;
-}
+using namespace raw;
 
 /// A file that is being made under another name: gone unless it was finished.
 class unfinished {
@@ -64,43 +39,6 @@ result<void> must_be_new(const std::string& to) {
   if (std::filesystem::exists(to))
     return fail(ec::bad_argument, to + " exists already; name a new file");
   return {};
-}
-
-query prepare(sqlite3* db, const std::string& sql) {
-  sqlite3_stmt* s = nullptr;
-  sqlite3_prepare_v2(db, sql.c_str(), -1, &s, nullptr);
-  return query{s};
-}
-
-std::string text_of(sqlite3_stmt* s, int column) {
-  const auto* p = reinterpret_cast<const char*>(sqlite3_column_text(s, column));
-  return p ? p : "";
-}
-
-/// Rules of the journal beyond SQLite's own, each as a query whose rows are sentences.
-constexpr const char* rules[] = {
-    "select 'run ' || id || ' is ' || state || ' with token ' || token || ', which no attempt has' "
-    "from run where state in ('leased','running') and token not in (select token from attempt)",
-    "select 'run ' || run || ': its chunks of token ' || token || ' have gaps' from chunk "
-    "group by token having max(seq) <> count(*) or min(seq) <> 1",
-    "select 'run ' || id || ' is ' || state || ' without a verdict' from run "
-    "where state in ('done','failed') and verdict = ''",
-    "select 'run ' || id || ' is queued and has the verdict ' || verdict from run "
-    "where state = 'queued' and verdict <> ''",
-    "select 'token ' || token || ' of run ' || run || ' is above a later one' from attempt a where "
-    "exists(select 1 from attempt b where b.run = a.run and b.offered_ms > a.offered_ms and "
-    "b.token < a.token)",
-    "select 'run ' || id || ' is ' || state || ' and nothing says how it came to be' from run "
-    "where (state <> 'queued' or token <> 0) and id not in (select run from event)"};
-
-/// Adds the first column of each row; false when the query broke off.
-bool collect(sqlite3* db, const std::string& sql, std::vector<std::string>& out) {
-  const auto s = prepare(db, sql);
-  if (!s) return false;
-  int code = SQLITE_ROW;
-  while (out.size() < findings_max && (code = sqlite3_step(s.get())) == SQLITE_ROW)
-    if (auto line = text_of(s.get(), 0); line != "ok") out.push_back(std::move(line));
-  return code == SQLITE_ROW || code == SQLITE_DONE;
 }
 
 /// Reads the rows of a table with a rowid, stepping over places that cannot be read: from behind
@@ -268,6 +206,16 @@ insert or ignore into attempt(token, run, number, runner, offered_ms)
     select max(token) as t from event union all select max(token) from chunk
     union all select max(token) from run)) where t > 0 and exists(select 1 from run);
 delete from chunk where run not in (select id from run);
+insert or ignore into attempt(token, run, number, runner, offered_ms)
+  select token, min(run), min(attempt), 'salvage', 0 from chunk group by token;
+delete from chunk where run<>(select run from attempt where attempt.token=chunk.token);
+update run set journal_seq=0 where journal_seq in (
+    select journal_seq from run where journal_seq<>0 group by journal_seq having count(*)>1)
+  or journal_seq in (select id from event);
+insert into sqlite_sequence(name, seq) select 'event', 0
+  where not exists(select 1 from sqlite_sequence where name='event');
+update sqlite_sequence set seq=max(seq, (select coalesce(max(journal_seq), 0) from run))
+  where name='event';
 delete from chunk where token in (select token from run where state in ('leased','running'));
 delete from chunk where id in (select id from (
   select id, seq, row_number() over (partition by token order by seq) as place from chunk)
@@ -276,7 +224,8 @@ delete from doc where token not in (select token from attempt)
   or token in (select token from run where state in ('leased','running'));
 delete from event where run not in (select id from run);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
-  select id, attempts, token, updated_ms, 'salvage', 'story_lost', '' from run
+  select id, attempts, token, updated_ms, 'salvage', 'story_lost', '{"state":"' || state || '"}'
+  from run
   where (state <> 'queued' or token <> 0) and id not in (select run from event);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'requeued',
@@ -301,7 +250,8 @@ result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salv
     if (s.has_failed()) return failed();
   }
   if (!run(make_whole) ||
-      !run("update run set state='queued', token=0 where state in ('leased','running')"))
+      !run(
+          "update run set state='queued', attempts=0, token=0 where state in ('leased','running')"))
     return failed();
   out.requeued = static_cast<std::size_t>(sqlite3_changes(target));
   if (!run("commit")) return failed();
@@ -315,28 +265,46 @@ result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salv
   return {};
 }
 
-}  // namespace
-
-result<std::vector<std::string>> check_file(const std::string& path) {
-  auto db = open_existing(path);
+/// Stories that break a rule begin anew: what was lost, or never was as it is told, is not known.
+result<std::size_t> forget_broken_stories(const std::string& path) {
+  constexpr std::size_t page = 1000;
+  auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
-  std::vector<std::string> out;
-  const bool reads = collect(db->get(), "pragma integrity_check(100)", out) &&
-                     collect(db->get(),
-                             "select 'a row of ' || \"table\" || ' refers to a run that is not "
-                             "there' from pragma_foreign_key_check",
-                             out);
-  if (!reads || !out.empty()) {
-    if (!reads) out.push_back(sqlite::failure(db->get(), journal_kind(), "read", path).message);
-    return out;  // What its rules say of damaged pages is no news.
+  std::set<std::string> broken;
+  const auto lost = (*db)->last_lost_story();
+  if (!lost) return fail(lost.error());
+  token_order order;
+  for (std::int64_t at = *lost;;) {
+    const auto lines = (*db)->news_after(at, page);
+    if (!lines) return fail(lines.error());
+    for (const auto& one : lines->offers)
+      if (order.on_offered(one.run, one.token)) broken.insert(one.run);
+    at = lines->last_event;
+    if (lines->lines < page) break;
   }
-  for (const auto* rule : rules)
-    if (!collect(db->get(), rule, out))
-      return fail(sqlite::failure(db->get(), journal_kind(), "check", path));
-  return out;
+  for (std::string last;;) {
+    const auto ids = (*db)->run_ids(last, page);
+    if (!ids) return fail(ids.error());
+    for (const auto& id : *ids) {
+      const auto judged = (*db)->judge_run(id, {}, SIZE_MAX);
+      if (!judged) return fail(judged.error());
+      if (judged->count != 0) broken.insert(id);
+    }
+    if (ids->size() < page) break;
+    last = ids->back();
+  }
+  for (const auto& id : broken) {
+    const auto shown = (*db)->show(id);
+    if (!shown) return fail(shown.error());
+    const event told{id, 0, 0, "salvage", "story_lost", {{"state", (*shown)["state"]}}};
+    if (auto done = (*db)->commit({{told}}); !done) return fail(done.error());
+  }
+  return broken.size();
 }
 
-result<void> backup_file(const std::string& path, const std::string& to) {
+}  // namespace
+
+result<void> backup_file(const std::string& path, const std::string& to, bool as_is) {
   if (auto fresh = must_be_new(to); !fresh) return fresh;
   auto from = open_existing(path);
   if (!from) return fail(from.error());
@@ -350,11 +318,13 @@ result<void> backup_file(const std::string& path, const std::string& to) {
       return fail(sqlite::failure(from->get(), journal_kind(), "copy", path));
   }
   // A copy that is not whole is no backup: the source may have been damaged for long.
-  const auto found = check_file(copy.path());
+  const auto found = as_is ? checked{} : check_file(copy.path());
   if (!found) return fail(found.error());
-  if (!found->empty())
-    return fail(ec::journal_corrupt, "the copy of " + path + " is not whole (" + found->front() +
-                                         "); `ntrace journal check` says more");
+  if (found->count != 0)
+    return fail(ec::journal_corrupt, "the copy of " + path + " is not whole (" +
+                                         found->findings.front() +
+                                         "); `ntrace journal check` says more, --as-is copies it "
+                                         "all the same");
   return copy.finish();
 }
 
@@ -386,6 +356,9 @@ result<salvaged> salvage_file(const std::string& path, const std::string& to) {
     if (!target) return fail(target.error());
     if (auto done = salvage(from->get(), target->get(), to, out); !done) return fail(done.error());
   }
+  const auto forgotten = forget_broken_stories(made.path());
+  if (!forgotten) return fail(forgotten.error());
+  out.stories_lost = *forgotten;
   if (auto placed = made.finish(); !placed) return fail(placed.error());
   return out;
 }

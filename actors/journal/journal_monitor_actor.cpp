@@ -19,16 +19,17 @@ namespace {
 constexpr milliseconds poll_every{500};
 constexpr backoff_policy failure_wait{poll_every, milliseconds{60'000}};
 constexpr std::size_t lines_per_poll = 1000;
-constexpr std::size_t list_max = 100;      // violations that are told in full
-constexpr std::size_t known_max = 10'000;  // runs and rules that are not told again
-constexpr int niceness = 10;               // pushes and results come first
+constexpr std::size_t list_max = 100;            // violations that are told in full
+constexpr std::size_t known_max = 10'000;        // runs and rules that are not told again
+constexpr std::size_t story_lines_max = 20'000;  // far more than a run of a sound fleet has
+constexpr int niceness = 10;                     // pushes and results come first
 
 struct monitor_state {
   const char* name = "journal_monitor";
   std::shared_ptr<journal_sqlite> db;
   story_rules rules;
   std::int64_t seen = 0;  ///< The last line that was judged.
-  std::uint64_t last_token = 0;
+  token_order tokens;
   std::int64_t runs_checked = 0, lines_behind = 0, violations = 0;
   nlohmann::json list = nlohmann::json::array();
   std::set<std::string> known;
@@ -55,22 +56,17 @@ void tell(monitor_state& state, const broken_rule& v) {
 result<bool> judge_news(monitor_state& state) {
   const auto fresh = state.db->news_after(state.seen, lines_per_poll);
   if (!fresh) return fail(fresh.error());
-  for (const auto token : fresh->tokens) {
-    if (token <= state.last_token)
-      tell(state, {"S5", "",
-                   "token " + std::to_string(token) + " was given after " +
-                       std::to_string(state.last_token)});
-    state.last_token = std::max(state.last_token, token);
-  }
+  for (const auto& one : fresh->offers)
+    if (const auto broken = state.tokens.on_offered(one.run, one.token)) tell(state, *broken);
   for (const auto& run : fresh->runs) {
-    const auto story = state.db->story_of(run);
-    if (!story) return fail(story.error());
-    if (story->events.empty()) continue;  // Its retention is over.
-    if (!story->is_whole) {               // A part of it would tell lies.
+    const auto judged = state.db->judge_run(run, state.rules, story_lines_max);
+    if (!judged) return fail(judged.error());
+    if (!judged->has_story) continue;  // Its retention is over.
+    if (!judged->is_whole) {           // A part of it would tell lies.
       ++gauges::value("invariant_stories_too_long");
       continue;
     }
-    for (const auto& broken : check_story(*story, state.rules)) tell(state, broken);
+    for (const auto& broken : judged->broken) tell(state, broken);
     ++state.runs_checked;
   }
   state.seen = state.rules.after = fresh->last_event;
@@ -115,7 +111,7 @@ journal_monitor::behavior_type monitor(monitor_self self, const std::shared_ptr<
   state.db = db;
   state.rules = {attempts_max, seen};
   state.seen = seen;
-  state.last_token = last_token;
+  state.tokens = token_order{last_token};
   // Of this thread only: setpriority(2), "C library/kernel differences".
   if (::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), niceness) != 0)
     log::debug("invariant.not_nice", {{"errno", errno}});

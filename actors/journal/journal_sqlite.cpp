@@ -17,6 +17,9 @@ result<std::unique_ptr<journal_sqlite>> journal_sqlite::open(const std::string& 
   auto db = sqlite::connection::open(journal_kind(), path, r, schema_steps);
   if (!db) return fail(db.error());
   std::unique_ptr<journal_sqlite> out{new journal_sqlite{std::move(*db)}};
+  const auto schema = out->pragma("pragma user_version");
+  if (!schema) return fail(schema.error());
+  out->schema_ = *schema;
   if (r == sqlite::role::reader) return out;
   auto last = out->last_seq();
   if (!last) return fail(last.error());

@@ -24,8 +24,14 @@ struct retained {
 struct news {
   std::int64_t last_event = 0;
   std::size_t lines = 0;
-  std::vector<std::uint64_t> tokens;  ///< Of offers, in their order.
-  std::set<std::string> runs;         ///< That more became of than that they were pushed.
+  struct offer {
+    std::int64_t line = 0;
+    std::string run;
+    std::uint64_t token = 0;
+  };
+  std::vector<offer> offers;        ///< In their order.
+  std::uint64_t highest_token = 0;  ///< Of all lines.
+  std::set<std::string> runs;       ///< That more became of than that they were pushed.
 };
 /// Of a run in the order of pushes; at first before all.
 struct queue_place {
@@ -33,6 +39,8 @@ struct queue_place {
   std::string id;
 };
 struct story;
+struct story_rules;
+struct judgement;
 
 /// One connection. Blocks; one thread at a time.
 class journal_sqlite {
@@ -82,8 +90,16 @@ public:
   /// The number of the last event ever written of any run.
   result<std::int64_t> last_event();
   result<news> news_after(std::int64_t event, std::size_t lines_max);
-  /// All that is kept of one run, in one snapshot.
-  result<story> story_of(const std::string& run);
+  /// Holds all that is kept of one run, in one snapshot, against the rules of story_check; not
+  /// whole when it has more than `lines_max` lines.
+  result<judgement> judge_run(const std::string& run, const story_rules& rules,
+                              std::size_t lines_max);
+  /// The last line by which a salvage says that what was before it is not known; 0: none.
+  result<std::int64_t> last_lost_story();
+  /// False for a journal that an older ntrace wrote.
+  bool numbers_pushes() const { return schema_ >= 5; }
+  /// In their order, behind `after`.
+  result<std::vector<std::string>> run_ids(const std::string& after, std::size_t limit);
   /// Runs by state.
   result<nlohmann::json> counts();
 
@@ -93,7 +109,8 @@ private:
   result<std::int64_t> last_seq();
   result<committed> apply(const batch& b, std::int64_t now_ms);
   result<std::int64_t> pragma(const char* sql);
-  result<void> read_story(story& out);
+  result<void> read_rows(story& out);
+  result<judgement> judge(const std::string& run, const story_rules& rules, std::size_t lines_max);
   result<nlohmann::json> refused(const std::string& run);
   result<std::size_t> delete_run(const std::string& run, std::size_t chunks_max, bool& is_gone);
   result<void> delete_ended(const retention& keep, std::int64_t now_ms, retained& out);
@@ -108,6 +125,7 @@ private:
 
   std::unique_ptr<sqlite::connection> db_;
   std::int64_t last_seq_ = 0, durable_seq_ = 0, bound_bytes_ = 0;
+  std::int64_t schema_ = 0;  ///< Of the file.
 };
 
 /// A run's id must look like one before it is looked up.

@@ -62,8 +62,16 @@ result<std::size_t> journal_sqlite::delete_run(const std::string& run, std::size
   if (!done) return fail(done.error());
   const auto chunks = static_cast<std::size_t>(sqlite3_changes(db_->handle()));
   is_gone = chunks < chunks_max;
-  if (!is_gone) return chunks;
-  for (const auto* sql : {"delete from doc where token in (select token from attempt where run=?)",
+  if (!is_gone) {
+    // So that nobody takes for lost what is being deleted.
+    auto told = statement{*db_, "insert or ignore into flag(name, value) values('deleting '||?, 1)"}
+                    .bind(run)
+                    .done();
+    if (!told) return fail(told.error());
+    return chunks;
+  }
+  for (const auto* sql : {"delete from flag where name='deleting '||?",
+                          "delete from doc where token in (select token from attempt where run=?)",
                           "delete from attempt where run=?", "delete from event where run=?",
                           "delete from run where id=?"})
     if (auto gone = statement{*db_, sql}.bind(run).done(); !gone) return fail(gone.error());

@@ -49,13 +49,20 @@ void fill(const std::string& path, int runs) {
     std::vector<batch> all{push_of(n)};
     all.push_back({put_attempt{id, 1, token, "runner"},
                    set_run{id, run_state::running, 1, token, "", ""},
+                   event{id, 0, token, "queue", "offered", {}},
+                   event{id, 1, token, "lease", "accepted", {{"attempts_max", 5}}},
                    event{id, 1, token, "attempt", "started", {}}});
     for (std::uint64_t seq = 1; seq <= 3; ++seq)
       all.push_back({append_chunk{id, 1, token, seq, "stdout", std::string(400, 'x')}});
     if (n < runs)
       all.push_back({end_attempt{id, token, "passed", "", {}},
                      set_run{id, run_state::done, 1, 0, "passed", ""},
-                     event{id, 1, token, "attempt", "ended", {{"state", "done"}}}});
+                     event{id,
+                           1,
+                           token,
+                           "attempt",
+                           "ended",
+                           {{"state", "done"}, {"verdict", "passed"}, {"chunks", 3}}}});
     ok(db->commit(all));
   }
 }
@@ -66,12 +73,18 @@ void damage(const std::string& path, std::uint64_t page) {
   file << std::string(page_bytes, '\x5a');
 }
 
+std::vector<std::string> findings_in(const std::string& path) {
+  auto found = ok(check_file(path));
+  EXPECT_EQ(found.count, found.findings.size());
+  return std::move(found.findings);
+}
+
 }  // namespace
 
 TEST(journal_file, is_whole_after_ordinary_work) {
   const test::scratch dir;
   fill(dir / "j", 20);
-  EXPECT_EQ(ok(check_file(dir / "j")), std::vector<std::string>{});
+  EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
   EXPECT_EQ(code_of(check_file(dir / "none")), ec::not_found);
 }
 
@@ -83,10 +96,174 @@ TEST(journal_file, is_told_of_what_its_rules_forbid) {
     ok(db->commit({{set_run{id_of(3), run_state::running, 1, 77, "", ""}}}));
     ok(db->commit({{set_run{id_of(2), run_state::done, 1, 0, "", ""}}}));
   }
+  const auto found = findings_in(dir / "j");
+  const auto is_told = [&](const char* words) {
+    return std::any_of(found.begin(), found.end(), [&](const std::string& line) {
+      return line.find(words) != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(is_told("token 77, which no attempt has")) << found[0];
+  EXPECT_TRUE(is_told("done without a verdict")) << found[0];
+}
+
+namespace {
+
+struct damage_by_hand {
+  const char *name, *sql, *rule, *run;  ///< The run that is named: its number's last digits.
+};
+void PrintTo(const damage_by_hand& d, std::ostream* out) { *out << d.name; }
+
+class journal_with_a_broken_rule : public ::testing::TestWithParam<damage_by_hand> {};
+
+// Run n has the token n and three lines and an end; of ten runs the last is being worked on.
+#define LINE(run, token, what, detail)                                         \
+  "insert into event(run, attempt, token, at_ms, actor, what, detail) values(" \
+  "'01M876B6J4KZP9X4YQ000000" run "', 1, " token ", 1, 'queue', '" what "', '" detail "');"
+#define OF(run) "'01M876B6J4KZP9X4YQ000000" run "'"
+
+INSTANTIATE_TEST_SUITE_P(
+    each, journal_with_a_broken_rule,
+    ::testing::Values(
+        damage_by_hand{"a_token_given_to_two_runs", LINE("10", "3", "offered", "{}"), "S5", "10"},
+        damage_by_hand{"tokens_that_do_not_rise", "update event set token=99 where run=" OF("02"),
+                       "S5", "03"},
+        damage_by_hand{"a_number_given_to_two_pushes",
+                       "update run set journal_seq=(select journal_seq from run where id=" OF(
+                           "04") ") where id=" OF("05"),
+                       "S21", "05"},
+        damage_by_hand{"a_number_given_to_a_push_and_a_line",
+                       "update run set journal_seq=(select min(id) from event where run=" OF(
+                           "07") ") where id=" OF("06"),
+                       "S21", "06"},
+        damage_by_hand{"a_count_of_numbers_that_is_behind",
+                       "update sqlite_sequence set seq=3 where name='event'", "S21", ""},
+        damage_by_hand{"a_count_of_tokens_that_is_behind",
+                       "update run set token=500 where id=" OF("01"), "S5", "01"},
+        damage_by_hand{"two_verdicts", LINE("03", "3", "ended", R"({"state":"failed"})"), "S7",
+                       "03"},
+        damage_by_hand{"another_verdict_of_the_attempt",
+                       "update attempt set verdict='script_failed' where token=3", "S7", "03"},
+        damage_by_hand{"overlapping_leases",
+                       LINE("10", "11", "offered", "{}") LINE("10", "11", "accepted", "{}"), "S4",
+                       "10"},
+        damage_by_hand{"a_gap_in_the_chunks", "delete from chunk where token=2 and seq=2", "S8",
+                       "02"},
+        damage_by_hand{"a_verdict_without_its_chunks", "delete from chunk where token=2", "S9",
+                       "02"},
+        damage_by_hand{"chunks_of_a_token_that_is_another_runs",
+                       "update chunk set run=" OF("02") " where token=3", "S6", "02"},
+        damage_by_hand{"more_attempts_than_are_told",
+                       "update run set attempts=6 where id=" OF("02"), "S2", "02"},
+        damage_by_hand{"an_attempt_that_was_never_offered",
+                       "insert into attempt(token, run, number, runner, offered_ms) values(77, " OF(
+                           "02") ", 2, 'r', 1)",
+                       "S5", "02"},
+        damage_by_hand{"another_state_than_the_story",
+                       "update run set state='failed' where id=" OF("02"), "S2", "02"},
+        damage_by_hand{"a_state_that_nothing_tells_of", "delete from event where run=" OF("02"),
+                       "S18", "02"},
+        damage_by_hand{"a_story_without_its_run",
+                       "delete from chunk where token=2; delete from attempt where token=2;"
+                       "delete from run where id=" OF("02"),
+                       "S1", "02"},
+        damage_by_hand{"two_runs_with_one_key",
+                       "drop index run_key; update run set key='key1' where id=" OF("02"), "S3",
+                       "02"},
+        damage_by_hand{"a_document_of_no_attempt", "insert into doc(id, token) values('d', 1234)",
+                       "S8", ""}),
+    [](const ::testing::TestParamInfo<damage_by_hand>& d) { return std::string{d.param.name}; });
+
+}  // namespace
+
+TEST_P(journal_with_a_broken_rule, is_found) {
+  const auto& d = GetParam();
+  const test::scratch dir;
+  fill(dir / "j", 10);
+  ASSERT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
+  test::change_by_hand(dir / "j", d.sql);
+
+  const auto found = findings_in(dir / "j");
+
+  const auto run = d.run[0] == '\0' ? "" : "run 01M876B6J4KZP9X4YQ000000" + std::string{d.run};
+  EXPECT_TRUE(std::any_of(found.begin(), found.end(), [&](const std::string& line) {
+    return line.find("(" + std::string{d.rule} + ")") != std::string::npos &&
+           line.find(run) != std::string::npos;
+  })) << (found.empty() ? "nothing was found" : found.front());
+  EXPECT_EQ(code_of(backup_file(dir / "j", dir / "copy")), ec::journal_corrupt);
+  ok(backup_file(dir / "j", dir / "evidence", true));
+  EXPECT_EQ(findings_in(dir / "evidence"), found);
+  ok(salvage_file(dir / "j", dir / "new"));
+  EXPECT_EQ(findings_in(dir / "new"), std::vector<std::string>{}) << "a salvage keeps every rule";
+}
+
+TEST(journal_file, tells_the_first_hundred_faults_and_counts_all) {
+  const test::scratch dir;
+  fill(dir / "j", 300);
+  test::change_by_hand(dir / "j", "update run set attempts=9");
   const auto found = ok(check_file(dir / "j"));
-  ASSERT_EQ(found.size(), 2u);
-  EXPECT_NE(found[0].find("token 77, which no attempt has"), std::string::npos) << found[0];
-  EXPECT_NE(found[1].find("done without a verdict"), std::string::npos) << found[1];
+  EXPECT_EQ(found.findings.size(), 100u);
+  EXPECT_EQ(found.count, 300u);
+  EXPECT_EQ(found.runs, 300u);
+}
+
+/// Retention deletes a run of many chunks in several steps, between which others may look.
+TEST(journal_file, is_whole_while_a_run_is_being_deleted) {
+  const test::scratch dir;
+  fill(dir / "j", 2);
+  auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
+  const auto id = id_of(1);
+  std::vector<batch> more{
+      {set_run{id, run_state::queued, 0, 0, "", "", true},
+       event{id, 0, 0, "queue", "requeued", {}}},
+      {put_attempt{id, 1, 7, "runner"}, set_run{id, run_state::running, 1, 7, "", ""},
+       event{id, 0, 7, "queue", "offered", {}}, event{id, 1, 7, "lease", "accepted", {}}}};
+  for (std::uint64_t seq = 1; seq <= 100; ++seq)
+    more.push_back({append_chunk{id, 1, 7, seq, "stdout", "x"}});
+  more.push_back({end_attempt{id, 7, "passed", "", {}},
+                  set_run{id, run_state::done, 1, 0, "passed", ""},
+                  event{id,
+                        1,
+                        7,
+                        "attempt",
+                        "ended",
+                        {{"state", "done"}, {"verdict", "passed"}, {"chunks", 100}}}});
+  ok(db->commit(more));
+  // The run of the highest token is never deleted.
+  test::change_by_hand(dir / "j",
+                       "insert into attempt(token, run, number, runner, offered_ms) values(9, " OF(
+                           "02") ", 0, 'salvage', 1)");
+  ASSERT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
+  ASSERT_EQ(ok(db->retain({std::chrono::milliseconds{0}, 1}, 0)).runs, 0u) << "a first step";
+  EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
+  while (ok(db->retain({std::chrono::milliseconds{0}, 1}, 0)).is_more) {
+  }
+  EXPECT_EQ(code_of(db->show(id)), ec::not_found);
+  EXPECT_FALSE(ok(db->flag("deleting " + id)));
+  EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
+}
+
+/// One snapshot for each run: the writer is not held up, and what it writes is no fault.
+TEST(journal_file, is_checked_while_it_is_written) {
+  const test::scratch dir;
+  fill(dir / "j", 200);
+  std::atomic<bool> stop{false};
+  std::atomic<int> written{0};
+  std::thread writer{[&] {
+    auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
+    for (int n = 1000; !stop; ++n, ++written) {
+      const auto token = static_cast<std::uint64_t>(n);
+      ok(db->commit({push_of(n)}));
+      ok(db->commit({{put_attempt{id_of(n), 1, token, "runner"},
+                      set_run{id_of(n), run_state::queued, 0, token, "", ""},
+                      event{id_of(n), 0, token, "queue", "offered", {}}}}));
+    }
+  }};
+  while (written < 5) std::this_thread::yield();
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
+  const int before = written;
+  while (written < before + 5) std::this_thread::yield();
+  stop = true;
+  writer.join();
 }
 
 TEST(journal_file, is_copied_whole_while_it_is_written) {
@@ -104,7 +281,7 @@ TEST(journal_file, is_copied_whole_while_it_is_written) {
   stop = true;
   writer.join();
   ok(copied);
-  EXPECT_EQ(ok(check_file(dir / "copy")), std::vector<std::string>{});
+  EXPECT_EQ(findings_in(dir / "copy"), std::vector<std::string>{});
   auto copy = ok(journal_sqlite::open(dir / "copy", sqlite::role::writer));
   EXPECT_TRUE(copy->show(id_of(before))) << "what was committed before it began is in it";
   EXPECT_EQ(code_of(backup_file(dir / "j", dir / "copy")), ec::bad_argument);
@@ -127,7 +304,7 @@ TEST(journal_file, is_left_as_it_was_by_a_check_and_by_a_salvage) {
   for (const auto* side : {"", "-wal"})
     std::filesystem::copy_file(dir / "live" + side, dir / "j" + side);
   const auto before = std::pair{ok(read_file(dir / "j")), ok(read_file(dir / "j-wal"))};
-  EXPECT_EQ(ok(check_file(dir / "j")), std::vector<std::string>{});
+  EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{});
   EXPECT_EQ(ok(salvage_file(dir / "j", dir / "new")).runs, 5u);
   EXPECT_EQ((std::pair{ok(read_file(dir / "j")), ok(read_file(dir / "j-wal"))}), before);
 }
@@ -151,7 +328,7 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(got.chunks, 147u) << "the last run begins anew";
   EXPECT_EQ(got.unreadable, 0u);
   EXPECT_EQ(got.requeued, 1u);
-  EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{});
+  EXPECT_EQ(findings_in(dir / "new"), std::vector<std::string>{});
   auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
   const auto open = test::open_runs(*db);
   ASSERT_EQ(open.size(), 2u);
@@ -185,7 +362,7 @@ TEST(journal_file, is_salvaged_to_a_whole_one_whatever_pages_are_damaged) {
       EXPECT_EQ(got.error().code, ec::journal_corrupt);
       continue;
     }
-    EXPECT_EQ(ok(check_file(dir / "new")), std::vector<std::string>{}) << round;
+    EXPECT_EQ(findings_in(dir / "new"), std::vector<std::string>{}) << round;
     EXPECT_GE(got->runs, 150u) << round;
     auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
     for (const auto& run : test::open_runs(*db)) EXPECT_EQ(run.state, run_state::queued);
