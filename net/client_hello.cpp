@@ -7,8 +7,10 @@ namespace ntrace::net {
 namespace {
 
 constexpr std::size_t record_bytes_max = 16384;  // RFC 8446, section 5.1
-constexpr std::size_t hello_bytes_max = 32768;   // a large one with post-quantum keys has 2 KiB
-constexpr std::size_t server_name = 0;           // RFC 6066, section 3
+constexpr std::size_t hello_bytes_max = 16384;   // a large one with post-quantum keys has 2 KiB
+// With its records' heads. What has come is read again with each more byte: this bounds the work.
+constexpr std::size_t wire_bytes_max = 20480;
+constexpr std::size_t server_name = 0;  // RFC 6066, section 3
 // draft-ietf-tls-esni: the final number, and the one of the first drafts (ESNI).
 constexpr std::size_t encrypted_hello = 0xfe0d, encrypted_name = 0xffce;
 
@@ -47,21 +49,26 @@ private:
 /// is missing.
 result<std::optional<std::string>> take_handshake(std::string_view bytes) {
   std::string message;
+  const bool is_long = bytes.size() > wire_bytes_max;
+  const auto need_more = [&]() -> result<std::optional<std::string>> {
+    if (is_long) return bad("a ClientHello above 20 KiB with its records");
+    return std::optional<std::string>{};
+  };
   for (;;) {
     // A wrong byte is told of at once: a peer that speaks another protocol may send no more.
     if (!bytes.empty() && bytes[0] != 0x16) return bad("not a TLS ClientHello");
     if (bytes.size() > 1 && bytes[1] != 0x03) return bad("not a TLS ClientHello");
-    if (bytes.size() < 5) return std::optional<std::string>{};
+    if (bytes.size() < 5) return need_more();
     const auto size = reader{bytes.substr(3)}.number(2);
     if (size == 0 || size > record_bytes_max) return bad("not a TLS ClientHello");
     if (bytes.size() > 5 && message.empty() && bytes[5] != 0x01)
       return bad("not a TLS ClientHello");
-    if (bytes.size() < 5 + size) return std::optional<std::string>{};
+    if (bytes.size() < 5 + size) return need_more();
     message.append(bytes.substr(5, size));
     bytes.remove_prefix(5 + size);
     if (message.size() < 4) continue;
     const auto whole = 4 + reader{std::string_view{message}.substr(1)}.number(3);
-    if (whole > hello_bytes_max) return bad("a ClientHello above 32 KiB");
+    if (whole > hello_bytes_max) return bad("a ClientHello above 16 KiB");
     if (message.size() > whole) return bad("bytes behind the ClientHello in its record");
     if (message.size() == whole) return message;
   }

@@ -60,7 +60,7 @@ static std::size_t end_for_a_lenient_reader(const std::string& bytes) {
   const auto body = bytes.find("\r\n\r\n") + 4;
   std::string head = bytes.substr(0, body);
   for (auto& c : head) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  const auto coding = head.find("\ntransfer-encoding"), length = head.find("\ncontent-length");
+  const auto coding = head.find("\ntransfer-encoding:"), length = head.find("\ncontent-length:");
   if (coding == std::string::npos)
     return length == std::string::npos
                ? body

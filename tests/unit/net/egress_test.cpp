@@ -384,6 +384,14 @@ TEST(client_hello_name, reads_a_hello_that_lies_in_several_records) {
   }
 }
 
+TEST(client_hello_name, asks_for_no_more_of_one_that_is_sent_in_crumbs) {
+  const auto hello = test::tls_hello({{0x0015, std::string(8000, '\0')}});
+  std::string records;
+  for (const char c : hello) records += test::tls_record({&c, 1});
+  EXPECT_EQ(name_of(records.substr(0, 10'000)), "more");
+  EXPECT_TRUE(name_of(records.substr(0, 30'000)).starts_with("refused: "));
+}
+
 TEST(client_hello_name, passes_over_extensions_that_it_does_not_know) {
   const std::pair<std::size_t, std::string> grease{0x0a0a, ""}, other{0x002b, "\x02\x03\x04"};
   EXPECT_EQ(
