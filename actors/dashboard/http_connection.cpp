@@ -153,7 +153,7 @@ void http_connection::answer(const http_response& response) {
   asio::async_write(socket_, asio::buffer(out_),
                     [self = shared_from_this()](boost::system::error_code e, std::size_t) {
                       if (self->state_ != state::answering) return;
-                      if (e) return self->drop();
+                      if (e || self->owner_.is_ending()) return self->drop();
                       self->state_ = state::answered;
                       boost::system::error_code gone;
                       self->socket_.shutdown(tcp::socket::shutdown_send, gone);

@@ -51,6 +51,8 @@ public:
     /// Is answered by answer().
     virtual void on_request(std::uint64_t id, http_request request) = 0;
     virtual void on_end(std::uint64_t id) = 0;
+    /// No peer's close is waited for any more.
+    virtual bool is_ending() const = 0;
   };
 
   http_connection(tcp::socket socket, std::uint64_t id, const http_limits& limits, owner& to);

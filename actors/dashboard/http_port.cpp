@@ -129,6 +129,7 @@ private:
   void on_request(std::uint64_t id, http_request request) override {
     asio::post(workers_, [this, id, request = std::move(request)] { work_on(id, request); });
   }
+  bool is_ending() const override { return is_ending_; }
   void on_end(std::uint64_t id) override {
     if (connections_.erase(id) != 0) --gauges::value("webhook_connections");
   }
