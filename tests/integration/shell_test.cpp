@@ -191,3 +191,23 @@ TEST_F(remote_shell, does_not_start_without_what_it_needs) {
                   *files / "operators.pem"}),
             2);
 }
+
+TEST_F(remote_shell, closes_connections_that_speak_http_and_goes_on) {
+  server uut{dir, {"up"}, listening()};
+  for (const int port : {view_port, act_port}) {
+    const auto at = ok(parse_host_port("127.0.0.1:" + std::to_string(port)));
+    const auto fd = ok(net::connect_tcp(at, 5s));
+    ASSERT_TRUE(net::send_all(fd.get(),
+                              "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 14\r\n\r\n"
+                              "[\"drain\",[],1]\n",
+                              5s));
+    char block[4096];
+    EXPECT_TRUE(eventually(10s, [&] {
+      const auto n = ::recv(fd.get(), block, sizeof block, MSG_DONTWAIT);
+      return n == 0 || (n < 0 && errno != EAGAIN);
+    }));
+  }
+  EXPECT_EQ(as_viewer({"--json", "tree"}).exit_code, 0);
+  EXPECT_EQ(ok(uut.call("status", json::array()))["draining"], false);
+  EXPECT_EQ(uut.stop(), 0);
+}

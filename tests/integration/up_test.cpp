@@ -80,7 +80,7 @@ TEST(up, answers_nc_on_the_same_line_discipline) {
   server uut{dir, {"up"}, {"--workers", "0"}};
   const auto to = ok(parse_host_port(uut.dispatcher));
   const auto fd = ok(net::connect_tcp(to, 5s));
-  const std::string big(5u << 20, 'x');
+  const std::string big = "[" + std::string(5u << 20, 'x');
   ASSERT_TRUE(net::send_all(
       fd.get(),
       "[\"push\", [\"O\",\"R\",\"" + sha +
