@@ -223,9 +223,11 @@ private:
       return "a zone's ids are the user's own: P3 proves nothing → run as root";
     if (feature == "limits")
       return "no limits of memory, processes and CPU → run as root, with cgroups mounted";
-    if (feature == "idmap")
-      return "files below /usr belong to nobody in zones; they can be read all the same → a kernel "
-             "or file system with idmapped mounts";
+    if (feature == "usr")
+      return "zones have the host's own files below /usr, read-only: locks and watches on them are "
+             "shared → a /usr on ext4, xfs, btrfs or one overlay, and the data folder elsewhere";
+    if (feature == "devices")
+      return "zones have the host's own /dev/null and its like → run as root, with CAP_MKNOD";
     return "the zone does without it";
   }
 

@@ -64,7 +64,7 @@ constexpr const char* whole_table =
     "2 1 0:2 / /usr ro,nosuid,nodev,relatime - ext4 /dev/x rw\n"
     "3 1 0:3 / /proc rw,nosuid,nodev,noexec - proc proc rw\n"
     "4 1 0:4 / /proc/sys ro,nosuid - proc proc rw\n"
-    "5 1 0:5 / /dev rw,nosuid,noexec - tmpfs tmpfs rw\n"
+    "5 1 0:5 / /dev ro,nosuid,noexec - tmpfs tmpfs rw\n"
     "6 1 0:6 / /dev/pts rw,nosuid,noexec - devpts devpts rw\n"
     "7 1 0:7 / /dev/shm rw,nosuid,nodev - tmpfs tmpfs rw\n"
     "8 1 0:8 / /tmp rw,nosuid,nodev - tmpfs tmpfs rw\n"

@@ -21,7 +21,8 @@ namespace ntrace::zone {
 namespace {
 
 constexpr std::string_view parent = "/ntrace/";
-constexpr int hold_tries_max = 16;  // each lost to a helper that ended in that very moment
+constexpr std::uint64_t socket_share = 8;  // of its memory, as much again for a zone's sockets
+constexpr int hold_tries_max = 16;         // each lost to a helper that ended in that very moment
 constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 
 std::string read_text(const std::string& path) { return read_file(path, 1u << 20).value_or(""); }
@@ -97,6 +98,9 @@ result<void> limit_memory(const cgroup_layout& layout, const std::string& name,
   if (auto set = set_limit(memory_path + "/memory.limit_in_bytes", bytes, held); !set) return set;
   if (!write_text(memory_path + "/memory.memsw.limit_in_bytes", std::to_string(bytes)))
     write_text(memory_path + "/memory.swappiness", "0");
+  // Of a machine's buffers for TCP and UDP, net.ipv4.tcp_mem, v1 charges nobody unless it is told.
+  const auto sockets = memory_path + "/memory.kmem.tcp.limit_in_bytes";
+  if (::access(sockets.c_str(), F_OK) == 0) return set_limit(sockets, bytes / socket_share, held);
   return {};
 }
 

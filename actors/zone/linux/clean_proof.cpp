@@ -5,7 +5,7 @@
 #include <linux/nsfs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 #include "actors/zone/linux/namespaces.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
-#include "config/digest.hpp"
+#include "actors/zone/linux/zone_rlimits.hpp"
 
 namespace ntrace::zone {
 namespace fs = std::filesystem;
@@ -41,7 +41,8 @@ std::string_view field(std::string_view status, std::string_view name) {
   return {};
 }
 
-constexpr std::array namespace_names{"ns/mnt", "ns/pid", "ns/net", "ns/ipc", "ns/user", "ns/uts"};
+constexpr std::array namespace_names{"ns/mnt",  "ns/pid", "ns/net",   "ns/ipc",
+                                     "ns/user", "ns/uts", "ns/cgroup"};
 constexpr std::size_t pid_at = 1, user_at = 4;
 
 /// Of the folder `process` below /proc.
@@ -103,7 +104,7 @@ std::map<std::string, wanted_mount, std::less<>> wanted_mounts() {
   std::map<std::string, wanted_mount, std::less<>> out{{"/", {"overlay", root_flags}},
                                                        {"/usr", {"", usr_flags}}};
   for (const auto& one : zone_mounts) out[std::string{one.at}] = {one.type, one.flags};
-  for (const auto at : zone_devices) out["/dev/" + std::string{at}] = {"", "", false};
+  for (const auto& one : zone_devices) out["/dev/" + std::string{one.name}] = {"", "", false};
   for (const auto at : masked_files) out[std::string{at}] = {"", "", false};
   for (const auto at : masked_folders) out[std::string{at}] = {"tmpfs", "ro", false};
   for (const auto at : readonly_folders) out[std::string{at}] = {"proc", "ro", false};
@@ -130,6 +131,39 @@ bool has_options(std::string_view all, std::string_view wanted) {
   return true;
 }
 
+/// Where a mount is, its own options and the type of its file system, of a line of
+/// /proc/PID/mountinfo: number parent device root mount-point options … - type source options.
+struct seen_mount {
+  std::string at, options, type;
+};
+seen_mount take_mount(std::string_view& mountinfo) {
+  auto line = take(mountinfo, '\n');
+  for (int skipped = 0; skipped < 4; ++skipped) take(line, ' ');
+  seen_mount out;
+  out.at = take(line, ' ');
+  out.options = take(line, ' ');
+  while (!line.empty() && take(line, ' ') != "-") {
+  }
+  out.type = take(line, ' ');
+  return out;
+}
+
+/// ioctl_ns(2): what the kernel counts in a user namespace is charged to its maker, too.
+std::string wrong_maker(int pid, const zone_ids& ids) {
+  const auto user = open_user_namespace(pid);
+  uid_t maker = 0;
+  if (!user || ::ioctl(user->get(), NS_GET_OWNER_UID, &maker) != 0)
+    return "who made its user namespace cannot be seen";
+  if (maker == (ids.is_shared ? ::geteuid() : ids.root)) return {};
+  return "its user namespace was made by id " + std::to_string(maker);
+}
+
+bool is_null_device(const fs::path& path) {
+  struct stat facts {};
+  return ::stat(path.c_str(), &facts) == 0 && S_ISCHR(facts.st_mode) &&
+         facts.st_rdev == makedev(zone_devices[0].major, zone_devices[0].minor);
+}
+
 std::string wrong_descriptor(int pid) {
   std::error_code gone;
   for (const auto& entry : fs::directory_iterator{"/proc/" + std::to_string(pid) + "/fd", gone}) {
@@ -137,53 +171,11 @@ std::string wrong_descriptor(int pid) {
     const auto number = entry.path().filename().string();
     const auto leads = fs::read_symlink(entry.path(), unread).string();
     const bool is_right = (number <= "2" && number.size() == 1)
-                              ? leads == "/dev/null"
+                              ? is_null_device(entry.path())
                               : leads.starts_with("socket:") || leads == "anon_inode:[signalfd]";
     if (!is_right) return "init holds descriptor " + number + ", " + leads;
   }
   return gone ? "init's descriptors cannot be seen: " + gone.message() : "";
-}
-
-/// Names and values of the extended attributes: overlayfs keeps its marks there.
-std::string attributes_of(const fs::path& path) {
-  std::string names(4096, '\0'), out;
-  const auto size = ::llistxattr(path.c_str(), names.data(), names.size());
-  for (std::size_t at = 0; size > 0 && at < static_cast<std::size_t>(size);) {
-    const std::string name{names.c_str() + at};
-    std::string value(4096, '\0');
-    const auto n = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());
-    value.resize(static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
-    out += name + "=" + value + ";";
-    at += name.size() + 1;
-  }
-  return out;
-}
-
-/// The entries below `layer`, by path.
-result<std::vector<fs::path>> entries_of(const std::string& layer) {
-  std::vector<fs::path> out{layer};
-  std::error_code broken;
-  for (fs::recursive_directory_iterator at{layer, broken}, end; !broken && at != end;
-       at.increment(broken))
-    out.push_back(at->path());
-  if (broken) return fail(ec::io, "read " + layer + ": " + broken.message());
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
-template <class Add>
-result<std::string> seal(const std::string& layer, const Add& add) {
-  const auto entries = entries_of(layer);
-  if (!entries) return fail(entries.error());
-  sha256 digest;
-  for (const auto& path : *entries) {
-    struct stat facts {};
-    if (::lstat(path.c_str(), &facts) != 0) return fail(io_error("lstat", path.string(), errno));
-    digest.add(path.string().substr(layer.size()));
-    digest.add(std::string_view{"\0", 1});
-    if (auto added = add(digest, path, facts); !added) return fail(added.error());
-  }
-  return digest.hex();
 }
 
 }  // namespace
@@ -237,13 +229,7 @@ std::string wrong_mount(std::string_view mountinfo) {
   for (const auto& [at, one] : table)
     if (one.is_needed) missing.insert(at);
   while (!mountinfo.empty()) {
-    // number parent device root mount-point options … - type source options
-    auto line = take(mountinfo, '\n');
-    for (int skipped = 0; skipped < 4; ++skipped) take(line, ' ');
-    const std::string at{take(line, ' ')}, options{take(line, ' ')};
-    while (!line.empty() && take(line, ' ') != "-") {
-    }
-    const std::string type{take(line, ' ')};
+    const auto [at, options, type] = take_mount(mountinfo);
     const auto known = table.find(at);
     if (known == table.end() && !at.starts_with("/usr/")) return "there is a mount at " + at;
     const auto& wanted = known == table.end() ? below_usr : known->second;
@@ -257,7 +243,38 @@ std::string wrong_mount(std::string_view mountinfo) {
   return missing.empty() ? "" : "there is no mount at " + std::string{*missing.begin()};
 }
 
-std::string open_box(int init_pid, const zone_ids& ids) {
+std::vector<std::string> shared_with_host(std::string_view mountinfo) {
+  bool has_files = false, has_devices = false;
+  while (!mountinfo.empty()) {
+    const auto [at, options, type] = take_mount(mountinfo);
+    has_files = has_files || ((at == "/usr" || at.starts_with("/usr/")) && type != "overlay");
+    has_devices = has_devices || at == "/dev/null";
+  }
+  std::vector<std::string> out;
+  if (has_files) out.emplace_back("usr");
+  if (has_devices) out.emplace_back("devices");
+  return out;
+}
+
+std::string wrong_rlimit(std::string_view limits, std::uint64_t pids) {
+  const auto is_held = [&](std::string_view name, std::uint64_t most) {
+    for (auto rest = limits; !rest.empty();) {
+      const auto line = take(rest, '\n');
+      if (!line.starts_with(name)) continue;
+      std::istringstream numbers{std::string{line.substr(name.size())}};
+      std::uint64_t soft = 0, hard = 0;
+      return static_cast<bool>(numbers >> soft >> hard) && soft <= most && hard <= most;
+    }
+    return false;
+  };
+  for (const auto& one : zone_rlimits)
+    if (!is_held(one.name, one.most)) return "init's limit is not set: " + std::string{one.name};
+  if (!is_held(processes_rlimit, pids))
+    return "init's limit is not set: " + std::string{processes_rlimit};
+  return {};
+}
+
+std::string open_box(int init_pid, const zone_ids& ids, std::uint64_t pids) {
   const auto folder = "/proc/" + std::to_string(init_pid) + "/";
   const auto status = read_file(folder + "status", status_bytes_max);
   if (!status) return "init is gone";
@@ -283,50 +300,13 @@ std::string open_box(int init_pid, const zone_ids& ids) {
         numbers >> more)
       return std::string{"its "} + map + " is not the one that was written";
   }
+  if (auto wrong = wrong_maker(init_pid, ids); !wrong.empty()) return wrong;
   if (auto wrong = wrong_descriptor(init_pid); !wrong.empty()) return wrong;
+  if (auto wrong = wrong_rlimit(read_file(folder + "limits", status_bytes_max).value_or(""), pids);
+      !wrong.empty())
+    return wrong;
   const auto mounts = read_file(folder + "mountinfo");
   return mounts ? wrong_mount(*mounts) : "its mounts cannot be seen";
-}
-
-result<std::string> fast_seal(const std::string& layer) {
-  return seal(layer, [](sha256& digest, const fs::path&, const struct stat& s) -> result<void> {
-    const std::array<std::uint64_t, 9> facts{s.st_ino,
-                                             static_cast<std::uint64_t>(s.st_size),
-                                             s.st_mode,
-                                             s.st_uid,
-                                             s.st_gid,
-                                             static_cast<std::uint64_t>(s.st_mtim.tv_sec),
-                                             static_cast<std::uint64_t>(s.st_mtim.tv_nsec),
-                                             static_cast<std::uint64_t>(s.st_ctim.tv_sec),
-                                             static_cast<std::uint64_t>(s.st_ctim.tv_nsec)};
-    digest.add({reinterpret_cast<const char*>(facts.data()), sizeof facts});
-    return {};
-  });
-}
-
-result<std::string> full_seal(const std::string& layer) {
-  return seal(layer,
-              [](sha256& digest, const fs::path& path, const struct stat& s) -> result<void> {
-                const std::array<std::uint64_t, 4> facts{
-                    s.st_mode, s.st_uid, s.st_gid,
-                    S_ISREG(s.st_mode) ? static_cast<std::uint64_t>(s.st_size) : 0};
-                digest.add({reinterpret_cast<const char*>(facts.data()), sizeof facts});
-                digest.add(attributes_of(path));
-                if (S_ISLNK(s.st_mode)) {
-                  std::error_code unread;
-                  digest.add(fs::read_symlink(path, unread).string());
-                  if (unread)
-                    return fail(ec::io, "read " + path.string() + ": " + unread.message());
-                } else if (S_ISREG(s.st_mode)) {
-                  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
-                  std::string block(256u << 10, '\0');
-                  ssize_t n = fd ? 1 : -1;
-                  while (n > 0 && (n = ::read(fd.get(), block.data(), block.size())) > 0)
-                    digest.add({block.data(), static_cast<std::size_t>(n)});
-                  if (n < 0) return fail(io_error("read", path.string(), errno));
-                }
-                return {};
-              });
 }
 
 std::string machine_boot_id() {

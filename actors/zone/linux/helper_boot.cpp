@@ -140,7 +140,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                   init_image_.get(),
                   &filter_,
                   limits.memory_bytes / 2,
-                  root->overlay.get()},
+                  {root->overlay.get(), root->usr.get(), root->devices.get()}},
                  zone);
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();
@@ -157,7 +157,6 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   zone.left = find_leftovers((*store)->ids(), zone.self.namespaces, ended_[uuid]);
   auto broken = (*store)->broken_layer(receipt);
   zone.broken_layer = broken ? std::move(*broken) : broken.error().message;
-  receipt.degraded.insert(receipt.degraded.end(), up->degraded.begin(), up->degraded.end());
   crash_point("zone.step");
   nlohmann::json answer{{"pid", zone.pid},
                         {"id_job", (*store)->ids().job},

@@ -1,6 +1,8 @@
 // The helper's proof that a zone which is up is clean: docs/zones.md, "Proof of clean".
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "actors/zone/linux/helper_server.hpp"
 #include "config/crash_point.hpp"
 
@@ -50,7 +52,11 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   auto unlimited = zone.cgroup ? zone.cgroup->changed_limit() : no_limits;
   if (unlimited.empty() && zone.cgroup) unlimited = zone.cgroup->escaped(layout_, zone.pid);
   check("P9", unlimited);
-  check("P10", open_box(zone.pid, ids));
+  check("P10", open_box(zone.pid, ids, receipt.limits.pids));
+  for (auto& one :
+       shared_with_host(read_file("/proc/" + std::to_string(zone.pid) + "/mountinfo").value_or("")))
+    if (std::find(receipt.degraded.begin(), receipt.degraded.end(), one) == receipt.degraded.end())
+      receipt.degraded.push_back(std::move(one));
   check("P11", unless(boot_ids_[uuid] == machine_boot_id(), "the machine was booted meanwhile"));
   check("P12", unless(zone.store.trash_entries() <= trash_max, "the trash is beyond its bound"));
   if (auto kept = zone.store.keep_receipt(receipt); !kept) return fail(kept.error());

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "actors/zone/linux/helper_server.hpp"
+#include "actors/zone/linux/host_files.hpp"
 #include "actors/zone/linux/mounts.hpp"
 #include "config/crash_point.hpp"
 
@@ -33,6 +34,12 @@ result<helper_server::prepared_root> helper_server::prepare(const zone_store& st
       make_detached_overlay({out.plan.layers, out.plan.upper, out.plan.work, is_volatile});
   if (!overlay) return fail(overlay.error());
   out.overlay = std::move(*overlay);
+  auto usr = make_usr(out.plan.layers.back());
+  if (!usr) return fail(usr.error());
+  out.usr = std::move(*usr);
+  auto devices = make_devices();
+  if (!devices) return fail(devices.error());
+  out.devices = std::move(*devices);
   return out;
 }
 

@@ -42,8 +42,9 @@ private:
   struct prepared_root {
     zone_store::root_plan plan;
     std::uint64_t tmpfs_bytes = 0;
-    unique_fd upper{};    ///< Its writable layer, wherever that is.
-    unique_fd overlay{};  ///< Detached; none when ids are shared: the zone mounts it itself.
+    unique_fd upper{};  ///< Its writable layer, wherever that is.
+    /// Detached; none when ids are shared: the zone mounts them itself.
+    unique_fd overlay{}, usr{}, devices{};
   };
   using fds = std::vector<int>;
 

@@ -1,7 +1,6 @@
 #include "actors/zone/linux/mounts.hpp"
 
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "actors/zone/linux/host_files.hpp"
+#include "actors/zone/linux/mount_calls.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 
 // <sys/mount.h> and <linux/mount.h> contradict each other in glibc 2.36; the old calls are named
@@ -24,13 +25,6 @@ namespace {
 constexpr unsigned long ms_rdonly = 1, ms_nosuid = 2, ms_nodev = 4, ms_noexec = 8, ms_remount = 32,
                         ms_bind = 4096, ms_rec = 16384, ms_private = 1 << 18;
 constexpr int mnt_detach = 2;
-
-int fsopen(const char* type) {
-  return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC));
-}
-bool fsconfig(int fd, unsigned command, const char* key, const char* value) {
-  return ::syscall(SYS_fsconfig, fd, command, key, value, 0) == 0;
-}
 
 [[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
 
@@ -64,46 +58,66 @@ void restrict(const std::string& path, std::string_view flags) {
   mount_or_fail(nullptr, path, nullptr, ms_bind | ms_remount | flags_of(flags));
 }
 
-void bind_devices(const std::string& dev) {
-  for (const auto name : zone_devices) {
-    const auto to = dev + "/" + std::string{name};
+/// What the helper would have made. These nodes are the host's.
+void build_devices(const std::string& dev) {
+  for (const auto& one : zone_devices) {
+    const auto to = dev + "/" + one.name;
     const unique_fd file{::open(to.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666)};
     if (!file) fail_step("create " + to);
-    mount_or_fail(("/dev/" + std::string{name}).c_str(), to, nullptr, ms_bind);
+    mount_or_fail((std::string{"/dev/"} + one.name).c_str(), to, nullptr, ms_bind);
   }
-  constexpr std::pair<const char*, const char*> links[] = {{"/proc/self/fd", "/fd"},
-                                                           {"/proc/self/fd/0", "/stdin"},
-                                                           {"/proc/self/fd/1", "/stdout"},
-                                                           {"/proc/self/fd/2", "/stderr"},
-                                                           {"pts/ptmx", "/ptmx"}};
-  for (const auto& [target, name] : links)
-    if (::symlink(target, (dev + name).c_str()) != 0) fail_step("link " + dev + name);
+  for (const auto& [target, name] : device_links)
+    if (::symlink(target, (dev + "/" + name).c_str()) != 0) fail_step("link " + dev + "/" + name);
+  for (const char* folder : {"/pts", "/shm"})
+    if (::mkdir((dev + folder).c_str(), 0755) != 0) fail_step("mkdir " + dev + folder);
 }
 
-void mount_table(const std::string& root, std::uint64_t tmp_bytes) {
+void mount_table(const std::string& root, int devices, std::uint64_t tmp_bytes) {
   for (const auto& one : zone_mounts) {
     const auto to = root + std::string{one.at};
+    const bool is_dev = one.at == "/dev";
+    if (is_dev && devices >= 0) {
+      if (!attach(devices, to)) fail_step("attach /dev");
+      continue;
+    }
     std::string data{one.data};
     if (one.is_sized) data += "," + size_options(tmp_bytes);
-    if (one.at.starts_with("/dev/") && ::mkdir(to.c_str(), 0755) != 0) fail_step("mkdir " + to);
-    mount_or_fail(one.type.data(), to, one.type.data(), flags_of(one.flags), data);
-    if (one.at == "/dev") bind_devices(to);
+    const auto flags = flags_of(one.flags);
+    mount_or_fail(one.type.data(), to, one.type.data(), flags & ~ms_rdonly, data);
+    if (is_dev) build_devices(to);
+    if ((flags & ms_rdonly) != 0) restrict(to, one.flags);
   }
 }
 
 void hide_kernel_files(const std::string& root) {
-  for (const auto name : masked_files)
-    if (const auto path = root + std::string{name}; exists(path))
-      mount_or_fail("/dev/null", path, nullptr, ms_bind);
-  for (const auto name : masked_folders)
-    if (const auto path = root + std::string{name}; exists(path))
-      mount_or_fail("tmpfs", path, "tmpfs", ms_rdonly);
   for (const auto name : readonly_folders) {
     const auto path = root + std::string{name};
     if (!exists(path)) continue;
     mount_or_fail(path.c_str(), path, nullptr, ms_bind);
     restrict(path, "ro,nosuid,nodev,noexec");
   }
+  const auto null = root + "/dev/null";
+  for (const auto name : masked_files)
+    if (const auto path = root + std::string{name}; exists(path))
+      mount_or_fail(null.c_str(), path, nullptr, ms_bind);
+  std::string empty;  // One serves them all: a mount costs less than a file system.
+  for (const auto name : masked_folders) {
+    const auto path = root + std::string{name};
+    if (!exists(path)) continue;
+    if (empty.empty())
+      mount_or_fail("tmpfs", empty = path, "tmpfs", ms_rdonly);
+    else
+      mount_or_fail(empty.c_str(), path, nullptr, ms_bind);
+  }
+}
+
+/// As make_usr() in the helper, by one who has rights in the zone only. Where the host has mounts
+/// below /usr the kernel lets it bind them all, or nothing: mount_namespaces(7).
+void mount_usr(const std::string& to, const overlay_plan& plan) {
+  const auto options = "lowerdir=" + usr_layers(plan.layers.back()) + ",userxattr";
+  if (::mount("overlay", to.c_str(), "overlay", flags_of(usr_flags), options.c_str()) == 0) return;
+  mount_or_fail("/usr", to, nullptr, ms_bind | ms_rec);
+  restrict(to, usr_flags);
 }
 
 }  // namespace
@@ -140,72 +154,55 @@ result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
   };
   std::string lower;
   for (const auto& layer : plan.layers) lower += (lower.empty() ? "" : ":") + by_fd(layer);
-  const auto upper = by_fd(plan.upper), work = by_fd(plan.work);
+  const bool is_writable = !plan.upper.empty();
+  std::string upper, work;
+  if (is_writable) {
+    upper = by_fd(plan.upper);
+    work = by_fd(plan.work);
+  }
   const unique_fd here{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)};
   if (!here || ::chdir("/proc/self/fd") != 0)
     return fail(io_error("enter", "/proc/self/fd", errno));
-  const unique_fd context{fsopen("overlay")};
-  const bool ready =
-      context && fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir", lower.c_str()) &&
-      fsconfig(context.get(), FSCONFIG_SET_STRING, "upperdir", upper.c_str()) &&
-      fsconfig(context.get(), FSCONFIG_SET_STRING, "workdir", work.c_str()) &&
-      (!plan.is_volatile || fsconfig(context.get(), FSCONFIG_SET_FLAG, "volatile", nullptr)) &&
-      fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr);
+  const auto context = detail::fsopen("overlay");
+  const auto set = [&](const char* key, const std::string& value) {
+    return detail::fsconfig(context, FSCONFIG_SET_STRING, key, value.c_str());
+  };
+  const bool ready = context && set("lowerdir", lower) &&
+                     (!is_writable || (set("upperdir", upper) && set("workdir", work))) &&
+                     (!is_writable || !plan.is_volatile ||
+                      detail::fsconfig(context, FSCONFIG_SET_FLAG, "volatile", nullptr)) &&
+                     detail::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr);
   const int why = errno;
   if (::fchdir(here.get()) != 0) return fail(io_error("return from", "/proc/self/fd", errno));
+  const auto& place = is_writable ? plan.upper : plan.layers.front();
   if (!ready) {
-    auto why_not = io_error("make an overlay on", plan.upper, why);
-    if (why == EINVAL)  // overlayfs(5): what cannot be an upper layer
+    auto why_not = io_error("make an overlay on", place, why);
+    if (why == EINVAL && is_writable)  // overlayfs(5): what cannot be an upper layer
       why_not.message +=
           "; the data folder must lie on ext4, xfs, btrfs or tmpfs, and not on another overlay, as "
           "the root of a container is";
     return fail(std::move(why_not));
   }
-  unique_fd out{static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
-                                           MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))};
-  if (!out) return fail(io_error("mount an overlay on", plan.upper, errno));
+  auto out = detail::fsmount(
+      context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (is_writable ? 0u : MOUNT_ATTR_RDONLY));
+  if (!out) return fail(io_error("mount an overlay on", place, errno));
   return out;
 }
 
-result<unique_fd> make_readonly_clone(const std::string& path, int userns, bool& was_shifted) {
-  unique_fd out{static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, path.c_str(),
-                                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE))};
-  if (!out) return fail(io_error("clone the mount", path, errno));
-  mount_attr wanted{};
-  wanted.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-  wanted.propagation = ms_private;
-  const auto set = [&] {
-    return ::syscall(SYS_mount_setattr, out.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &wanted,
-                     sizeof wanted) == 0;
-  };
-  if (userns >= 0) {
-    wanted.attr_set |= MOUNT_ATTR_IDMAP;
-    wanted.userns_fd = static_cast<std::uint64_t>(userns);
-    was_shifted = set();
-    if (was_shifted) return out;
-    // The file system cannot shift ids: its files appear as nobody's, but can be read all the same.
-    wanted.attr_set &= ~static_cast<std::uint64_t>(MOUNT_ATTR_IDMAP);
-    wanted.userns_fd = 0;
-  }
-  if (!set()) return fail(io_error("make read-only", path, errno));
-  return out;
-}
-
-void enter_root(int overlay_fd, int usr_fd, const overlay_plan& plan, std::uint64_t tmp_bytes) {
+void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes) {
   const std::string root = "/tmp";  // Exists on every host; covered in this namespace only.
   mount_or_fail(nullptr, "/", nullptr, ms_rec | ms_private);
-  if (overlay_fd >= 0) {
-    if (!attach(overlay_fd, root)) fail_step("attach the root");
+  if (made.root >= 0) {
+    if (!attach(made.root, root)) fail_step("attach the root");
   } else {
     mount_or_fail("overlay", root, "overlay", flags_of(root_flags), overlay_options(plan));
   }
-  if (usr_fd >= 0) {
-    if (!attach(usr_fd, root + "/usr")) fail_step("attach /usr");
+  if (made.usr >= 0) {
+    if (!attach(made.usr, root + "/usr")) fail_step("attach /usr");
   } else {
-    mount_or_fail("/usr", root + "/usr", nullptr, ms_bind | ms_rec);
-    restrict(root + "/usr", usr_flags);
+    mount_usr(root + "/usr", plan);
   }
-  mount_table(root, tmp_bytes);
+  mount_table(root, made.devices, tmp_bytes);
   hide_kernel_files(root);
   if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0)
     fail_step("pivot_root");

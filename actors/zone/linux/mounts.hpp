@@ -12,8 +12,13 @@ namespace ntrace::zone {
 
 struct overlay_plan {
   std::vector<std::string> layers;  ///< Topmost first.
-  std::string upper, work;
+  std::string upper, work;          ///< Empty: for reading only, of two layers at least.
   bool is_volatile = true;
+};
+
+/// Detached mounts that the helper made with its rights; -1: the child makes them itself.
+struct made_mounts {
+  int root = -1, usr = -1, devices = -1;
 };
 
 /// A tmpfs of bounded size over a folder, seen by this process's namespace only, until this goes
@@ -34,18 +39,14 @@ private:
 /// A detached overlay: no mount table shows it, and it dies with its descriptor.
 result<unique_fd> make_detached_overlay(const overlay_plan& plan);
 
-/// A detached read-only clone of `path`; its ids are shifted into the user namespace `userns` when
-/// that is ≥ 0 and the file system can (`was_shifted` tells).
-result<unique_fd> make_readonly_clone(const std::string& path, int userns, bool& was_shifted);
-
 /// Mounts the detached `fd` at `to`; false with errno set.
 bool attach(int fd, const std::string& to);
 
 /// The options that bound a tmpfs of a zone.
 std::string size_options(std::uint64_t tmp_bytes);
 
-/// In the child: builds the whole tree at `root` (an overlay is mounted there from `overlay_fd`, or
-/// from `plan` when that is -1) and makes it `/`. Throws std::string with the failing step.
-void enter_root(int overlay_fd, int usr_fd, const overlay_plan& plan, std::uint64_t tmp_bytes);
+/// In the child: builds the whole tree of the `made` mounts and, for a root that is not among them,
+/// of `plan`, and makes it `/`. Throws std::string with the failing step.
+void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes);
 
 }  // namespace ntrace::zone

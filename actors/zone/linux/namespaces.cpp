@@ -1,6 +1,7 @@
 #include "actors/zone/linux/namespaces.hpp"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "actors/zone/linux/init_wire.hpp"
@@ -28,7 +30,7 @@ extern "C" const char ntrace_zone_init_end[];
 namespace ntrace::zone {
 namespace {
 
-constexpr int mounts_max = 2;
+constexpr int mounts_max = 3;  // root, /usr, /dev
 
 [[noreturn]] void fail_step(const std::string& step) { throw step + ": " + std::strerror(errno); }
 
@@ -75,8 +77,8 @@ void drop_bounding_set() {
 }
 
 /// Waits for the helper's word, and the detached mounts that come with it.
-std::array<int, mounts_max> await_go(int control) {
-  std::array<int, mounts_max> mounts{-1, -1};
+made_mounts await_go(int control, bool with_devices) {
+  std::array<int, mounts_max> mounts{-1, -1, -1};
   char word = 0;
   iovec part{&word, 1};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(mounts_max * sizeof(int))> ancillary{};
@@ -91,24 +93,48 @@ std::array<int, mounts_max> await_go(int control) {
     std::memcpy(mounts.data(), CMSG_DATA(c),
                 std::min<std::size_t>(count, mounts_max) * sizeof(int));
   }
-  return mounts;
+  return {mounts[0], mounts[1], with_devices ? mounts[2] : -1};
 }
 
-/// Before anything else, so that nothing of the zone is ever outside.
+/// Before anything else, so that nothing of the zone is ever outside. The namespace comes last: its
+/// root is where its maker is, so the host's names stay out of /proc/PID/cgroup.
 void join_groups(const std::vector<unique_fd>& joins) {
   for (const auto& file : joins)
     if (::write(file.get(), "0", 1) != 1) fail_step("join the zone's cgroup");
+  if (::unshare(CLONE_NEWCGROUP) != 0) fail_step("make a cgroup namespace");
+}
+
+/// Sets the effective ids, and keeps the rights that the change takes away. False with errno set.
+bool act_as(std::uint32_t id) {
+  __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct rights[2]{};
+  return ::syscall(SYS_capget, &head, rights) == 0 && ::setresgid(-1u, id, -1u) == 0 &&
+         ::setresuid(-1u, id, -1u) == 0 && ::syscall(SYS_capset, &head, rights) == 0;
+}
+
+/// clone3(2) with its flags for new namespaces, as the zone's root: what the kernel counts in a
+/// user namespace it also charges to the user that made it (user_namespaces(7)), so nothing of a
+/// zone is charged to root or to another zone. -1 with errno set.
+int clone_as_zone(clone_args& args, const zone_ids& ids) {
+  const bool is_ready = ids.is_shared || act_as(ids.root);
+  const auto pid = is_ready ? static_cast<int>(::syscall(SYS_clone3, &args, sizeof args)) : -1;
+  if (pid == 0 || ids.is_shared) return pid;
+  const int why = errno;
+  // A helper that is not root any more serves nobody: it ends, and another one is started.
+  if (!act_as(0)) ::abort();
+  ::prctl(PR_SET_DUMPABLE, 0);  // Each change of the effective user resets it.
+  errno = why;
+  return pid;
 }
 
 [[noreturn]] void run_child(const boot_plan& plan, const std::vector<unique_fd>& joins, int go,
                             int control) {
   try {
     join_groups(joins);
-    const auto mounts = await_go(go);
+    const auto mounts = await_go(go, plan.mounts.devices >= 0);
     if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
       fail_step("become root of the zone");
-    enter_root(mounts[0], mounts[1],
-               {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
+    enter_root(mounts, {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
                plan.tmp_bytes);
     if (::sethostname("zone", 4) != 0) fail_step("sethostname");
     bring_loopback_up();
@@ -120,10 +146,10 @@ void join_groups(const std::vector<unique_fd>& joins) {
     const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     for (int fd = 0; fd < 3; ++fd)
       if (::dup2(null.get(), fd) < 0) fail_step("set up stdio");
-    char name[] = "zone-init", shared[] = "shared", network[] = "network";
-    std::vector<char*> argv{name};
-    if (plan.ids.is_shared) argv.push_back(shared);
-    if (plan.with_network) argv.push_back(network);
+    auto words = init_words(plan);
+    words.insert(words.begin(), "zone-init");
+    std::vector<char*> argv;
+    for (auto& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     char* env[] = {nullptr};
     sigset_t none;
@@ -157,7 +183,11 @@ result<void> map_ids(int pid, const zone_ids& ids) {
   return write_proc(pid, "gid_map", "0 " + std::to_string(::getegid()) + " 1");
 }
 
-result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
+result<void> send_go(int control, const made_mounts& made) {
+  // One that is not there is left out, and they are in order: none follows it.
+  const std::array<int, mounts_max> mounts{made.root, made.usr, made.devices};
+  const auto bytes =
+      static_cast<std::size_t>(made.devices >= 0 ? mounts_max : mounts_max - 1) * sizeof(int);
   char word = 1;
   iovec part{&word, 1};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(mounts_max * sizeof(int))> ancillary{};
@@ -166,12 +196,12 @@ result<void> send_go(int control, const std::array<int, mounts_max>& mounts) {
   message.msg_iovlen = 1;
   if (mounts[0] >= 0) {
     message.msg_control = ancillary.data();
-    message.msg_controllen = ancillary.size();
+    message.msg_controllen = CMSG_SPACE(bytes);
     auto* c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof mounts);
-    std::memcpy(CMSG_DATA(c), mounts.data(), sizeof mounts);
+    c->cmsg_len = CMSG_LEN(bytes);
+    std::memcpy(CMSG_DATA(c), mounts.data(), bytes);
   }
   if (::sendmsg(control, &message, MSG_NOSIGNAL) != 1)
     return fail(io_error("release", "zone init", errno));
@@ -187,18 +217,18 @@ result<unique_fd> open_user_namespace(int pid) {
   return out;
 }
 
-result<unique_fd> clone_usr(int user, std::vector<std::string>& degraded) {
-  bool was_shifted = false;
-  auto usr = make_readonly_clone("/usr", user, was_shifted);
-  if (usr && !was_shifted) degraded.emplace_back("idmap");
-  return usr;
+std::vector<std::string> init_words(const boot_plan& plan) {
+  std::vector<std::string> out{"pids=" + std::to_string(plan.limits.pids)};
+  if (plan.ids.is_shared) out.emplace_back("shared");
+  if (plan.with_network) out.emplace_back("network");
+  return out;
 }
 
 result<unique_fd> make_user_namespace(const zone_ids& ids) {
   clone_args args{};
   args.flags = CLONE_NEWUSER;
   args.exit_signal = SIGCHLD;
-  const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
+  const auto pid = clone_as_zone(args, ids);
   if (pid == 0)
     for (;;) ::pause();
   if (pid < 0) return fail(clone_error(errno));
@@ -234,7 +264,7 @@ result<booted> boot_zone(const boot_plan& plan) {
   int pidfd = -1;
   clone_args args{};
   args.flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
-               CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+               CLONE_NEWIPC | CLONE_NEWUTS;
   args.exit_signal = SIGCHLD;
   args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   if (plan.cgroup != nullptr && !plan.cgroup->v2_path().empty()) {
@@ -242,7 +272,7 @@ result<booted> boot_zone(const boot_plan& plan) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<std::uint64_t>(group.get());
   }
-  const auto pid = static_cast<int>(::syscall(SYS_clone3, &args, sizeof args));
+  const auto pid = clone_as_zone(args, plan.ids);
   if (pid < 0) return fail(clone_error(errno));
   if (pid == 0) {
     go_ours.reset();
@@ -260,11 +290,7 @@ result<booted> boot_zone(const boot_plan& plan) {
   if (!user) return undo(user.error());
   out.user = std::move(*user);
   if (auto mapped = map_ids(pid, plan.ids); !mapped) return undo(mapped.error());
-  // Only root can shift ids into the zone; the child binds /usr itself otherwise.
-  const auto usr = plan.overlay >= 0 ? clone_usr(out.user.get(), out.degraded) : unique_fd{};
-  if (!usr) return undo(usr.error());
-  if (auto sent = send_go(go_ours.get(), {plan.overlay, usr->get()}); !sent)
-    return undo(sent.error());
+  if (auto sent = send_go(go_ours.get(), plan.mounts); !sent) return undo(sent.error());
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/zone/linux/cgroup.hpp"
+#include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/zone_store.hpp"
 
 namespace ntrace::zone {
@@ -23,15 +24,14 @@ struct boot_plan {
   int init_image = -1;                  ///< Sealed memfd of zone init.
   const std::string* filter = nullptr;  ///< Of system calls: make_syscall_filter().
   std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
-  int overlay = -1;                     ///< Detached, of `root`; -1: the child mounts it.
+  made_mounts mounts{};                 ///< Of `root` and the host.
 };
 
 struct booted {
   int pid = -1;
   unique_fd pidfd;
-  unique_fd user;                     ///< Its user namespace.
-  unique_fd control;                  ///< The runner's end; EOF at either end ends the zone.
-  std::vector<std::string> degraded;  ///< Features done without.
+  unique_fd user;     ///< Its user namespace.
+  unique_fd control;  ///< The runner's end; EOF at either end ends the zone.
 };
 
 /// Starts the zone's init. That it came up is told on `control` (init_op::ready, or refused with
@@ -41,14 +41,13 @@ result<booted> boot_zone(const boot_plan& plan);
 /// The sealed memfd that holds the static zone init.
 result<unique_fd> make_init_image();
 
-/// A detached, read-only clone of the host's /usr, its ids shifted into the namespace `user`;
-/// where the file system cannot, `degraded` is told so.
-result<unique_fd> clone_usr(int user, std::vector<std::string>& degraded);
+/// The command line of zone init, without its name.
+std::vector<std::string> init_words(const boot_plan& plan);
 
 /// The one that `pid` lives in.
 result<unique_fd> open_user_namespace(int pid);
 
-/// A user namespace that nobody lives in, with the ids of the zone.
+/// A user namespace that nobody lives in, with the ids of the zone and made by its root.
 result<unique_fd> make_user_namespace(const zone_ids& ids);
 
 }  // namespace ntrace::zone

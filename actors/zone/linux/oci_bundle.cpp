@@ -21,12 +21,20 @@ json words(std::string_view text) {
   return out;
 }
 
-json mounts_of(std::uint64_t tmp_bytes) {
+json mounts_of(const boot_plan& plan) {
   auto out = json::array();
   for (const auto& one : zone_mounts) {
+    if (one.at == "/dev" && plan.mounts.devices >= 0) {
+      // It lies there already; a runtime makes devices of its own unless it is told of a bind.
+      out.push_back({{"destination", one.at},
+                     {"type", "bind"},
+                     {"source", oci_root + std::string{one.at}},
+                     {"options", words("bind," + std::string{one.flags})}});
+      continue;
+    }
     auto options = std::string{one.flags};
     if (!one.data.empty()) options.append(",").append(one.data);
-    if (one.is_sized) options += "," + size_options(tmp_bytes);
+    if (one.is_sized) options += "," + size_options(plan.tmp_bytes);
     out.push_back({{"destination", one.at},
                    {"type", one.type},
                    {"source", one.type},
@@ -75,7 +83,7 @@ json process_of(const boot_plan& plan) {
   // init_capabilities, by name.
   const json rights{"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP"};
   json arguments{"/proc/self/fd/" + std::to_string(oci_init_fd)};
-  if (plan.with_network) arguments.push_back("network");
+  for (auto& word : init_words(plan)) arguments.push_back(std::move(word));
   return {{"terminal", false},
           {"user", {{"uid", 0}, {"gid", 0}}},
           {"cwd", "/"},
@@ -87,10 +95,10 @@ json process_of(const boot_plan& plan) {
 
 }  // namespace
 
-json oci_bundle(const boot_plan& plan, const std::string& name) {
+json oci_bundle(const boot_plan& plan, const std::string& name, const std::string& user_path) {
   const json ids{{{"containerID", 0}, {"hostID", plan.ids.root}, {"size", ids_per_zone}}};
-  auto namespaces = json::array();
-  for (const char* type : {"user", "pid", "network", "ipc", "uts", "mount", "cgroup"})
+  auto namespaces = json::array({{{"type", "user"}, {"path", user_path}}});
+  for (const char* type : {"pid", "network", "ipc", "uts", "mount", "cgroup"})
     namespaces.push_back({{"type", type}});
   auto masked = json::array();
   for (const auto path : masked_files) masked.push_back(path);
@@ -105,7 +113,7 @@ json oci_bundle(const boot_plan& plan, const std::string& name) {
           {"hostname", "zone"},
           {"root", {{"path", oci_root}}},
           {"process", process_of(plan)},
-          {"mounts", mounts_of(plan.tmp_bytes)},
+          {"mounts", mounts_of(plan)},
           {"linux",
            {{"namespaces", std::move(namespaces)},
             {"uidMappings", ids},

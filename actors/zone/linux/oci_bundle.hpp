@@ -14,7 +14,9 @@ inline constexpr const char* oci_root = "/mnt";
 /// Where it finds the program of zone init, left open by --preserve-fds.
 inline constexpr int oci_init_fd = 4;
 
-/// Of the zone that is called `name` for the runtime and in the cgroups. Pure.
-nlohmann::json oci_bundle(const boot_plan& plan, const std::string& name);
+/// Of the zone that is called `name` for the runtime and in the cgroups, in the user namespace at
+/// `user_path`. Pure.
+nlohmann::json oci_bundle(const boot_plan& plan, const std::string& name,
+                          const std::string& user_path);
 
 }  // namespace ntrace::zone

@@ -28,7 +28,8 @@ constexpr std::size_t log_bytes_max = 64u << 10;
 
 /// What `create` is started with, beside its command line.
 struct surroundings {
-  int overlay, usr, control, image, log;
+  made_mounts mounts;
+  int control, image, log;
 };
 
 /// The files of one container in its generation's folder.
@@ -44,12 +45,14 @@ struct bundle_files {
 /// In a child: what the runtime shall find, in a mount namespace that ends with it. Returns what
 /// cannot be done.
 const char* become_create(const surroundings& with, char* const* argv) {
-  const auto usr_at = std::string{oci_root} + "/usr";
+  const std::string root{oci_root};
   if (::unshare(CLONE_NEWNS) != 0) return "unshare the mounts";
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
     return "make mounts private";
-  if (!attach(with.overlay, oci_root)) return "attach the zone's root at /mnt";
-  if (!attach(with.usr, usr_at)) return "attach /usr below /mnt";
+  if (!attach(with.mounts.root, root)) return "attach the zone's root at /mnt";
+  if (!attach(with.mounts.usr, root + "/usr")) return "attach /usr below /mnt";
+  if (with.mounts.devices >= 0 && !attach(with.mounts.devices, root + "/dev"))
+    return "attach /dev below /mnt";
   // Out of the way first: each may have the other's number.
   const int control = ::fcntl(with.control, F_DUPFD, 10), image = ::fcntl(with.image, F_DUPFD, 10);
   const int null = ::open("/dev/null", O_RDWR), log = ::fcntl(with.log, F_DUPFD_CLOEXEC, 10);
@@ -133,16 +136,17 @@ result<booted> oci_runtime::boot(const boot_plan& plan, const std::string& name,
   const bundle_files files{plan.root.folder};
   for (const auto& folder : {files.folder, state})
     if (auto made = make_folders(folder); !made) return fail(made.error());
-  if (auto put = write_config(files.config, oci_bundle(plan, name).dump()); !put)
+  // The runtime would make one as root, who would then be charged for all that the zone does.
+  auto user = make_user_namespace(plan.ids);
+  if (!user) return fail(user.error());
+  out.user = std::move(*user);
+  const auto user_path =
+      "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(out.user.get());
+  if (auto put = write_config(files.config, oci_bundle(plan, name, user_path).dump()); !put)
     return fail(put.error());
   const unique_fd log{
       ::open(files.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!log) return fail(io_error("open", files.log, errno));
-  // A namespace with the same ids is as good as the container's, which does not exist yet.
-  const auto shift = make_user_namespace(plan.ids);
-  if (!shift) return fail(shift.error());
-  const auto usr = clone_usr(shift->get(), out.degraded);
-  if (!usr) return fail(usr.error());
   std::array<std::string, 14> words{
       program_, "--root",   state,        "--log",      files.log, "--log-format",     "json",
       "create", "--bundle", files.folder, "--pid-file", files.pid, "--preserve-fds=2", name};
@@ -156,8 +160,8 @@ result<booted> oci_runtime::boot(const boot_plan& plan, const std::string& name,
   const int runtime = ::fork();
   if (runtime < 0) return fail(io_error("fork", program_, errno));
   if (runtime == 0) {
-    const char* step = become_create(
-        {plan.overlay, usr->get(), control.get(), plan.init_image, log.get()}, argv.data());
+    const char* step =
+        become_create({plan.mounts, control.get(), plan.init_image, log.get()}, argv.data());
     const auto why = io_error(step, "for zone " + name, errno).message;
     [[maybe_unused]] const bool told =
         write_all(log.get(), nlohmann::json{{"level", "error"}, {"msg", why}}.dump() + "\n");
@@ -171,9 +175,6 @@ result<booted> oci_runtime::boot(const boot_plan& plan, const std::string& name,
   // It was left to us as the nearest subreaper, so the number stays its own until we reap it.
   out.pidfd = unique_fd{static_cast<int>(::syscall(SYS_pidfd_open, out.pid, 0))};
   if (!out.pidfd) return undo(io_error("open the pidfd of", "zone " + name, errno));
-  auto user = open_user_namespace(out.pid);
-  if (!user) return undo(user.error());
-  out.user = std::move(*user);
   subprocess_spec start;
   start.argv = {program_, "--root", state, "start", name};
   start.deadline = step_deadline;

@@ -1,8 +1,10 @@
 #include "actors/zone/linux/syscall_filter.hpp"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -19,7 +21,10 @@
 namespace ntrace::zone {
 namespace {
 
-constexpr int domains_end = 64;                          // above the largest AF_… of today
+constexpr int domains_end = 64;  // above the largest AF_… of today
+constexpr std::uint64_t low_half = 0xffffffffu;
+constexpr std::uint64_t flow_labels =
+    32;  // IPV6_FLOWLABEL_MGR: <linux/in6.h>, which glibc's denies
 constexpr std::uint32_t terminal_line_command = 0x541c;  // TIOCLINUX: ioctl_console(2)
 
 bool is_allowed_domain(int domain) {
@@ -63,7 +68,14 @@ std::vector<denied_use> denied_uses() {
                  {{0, test::equal, std::uint64_t{AF_NETLINK}}, {2, test::not_equal, 0}}});
   // The kernel looks at the low half only.
   for (const std::uint64_t request : {std::uint64_t{TIOCSTI}, std::uint64_t{terminal_line_command}})
-    out.push_back({"ioctl", EPERM, {{1, test::masked_equal, request, 0xffffffffu}}});
+    out.push_back({"ioctl", EPERM, {{1, test::masked_equal, request, low_half}}});
+  for (const std::uint64_t command :
+       {std::uint64_t{F_SETLEASE}, std::uint64_t{F_NOTIFY}, std::uint64_t{F_SETPIPE_SZ}})
+    out.push_back({"fcntl", EPERM, {{1, test::masked_equal, command, low_half}}});
+  out.push_back({"setsockopt",
+                 EPERM,
+                 {{1, test::masked_equal, std::uint64_t{IPPROTO_IPV6}, low_half},
+                  {2, test::masked_equal, flow_labels, low_half}}});
   return out;
 }
 

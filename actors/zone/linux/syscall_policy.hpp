@@ -34,7 +34,10 @@ inline constexpr std::array denied_calls{
     denied_call{"bpf", EPERM}, denied_call{"perf_event_open", EPERM},
     denied_call{"userfaultfd", EPERM}, denied_call{"io_uring_setup", ENOSYS},
     denied_call{"io_uring_enter", ENOSYS}, denied_call{"io_uring_register", ENOSYS},
-    denied_call{"keyctl", EPERM}, denied_call{"add_key", EPERM}, denied_call{"request_key", EPERM},
+    denied_call{"memfd_secret", ENOSYS},
+    // Counted for the whole machine.
+    denied_call{"io_setup", ENOSYS}, denied_call{"ustat", ENOSYS}, denied_call{"keyctl", EPERM},
+    denied_call{"add_key", EPERM}, denied_call{"request_key", EPERM},
     denied_call{"fanotify_init", EPERM}, denied_call{"lookup_dcookie", EPERM},
     denied_call{"modify_ldt", EPERM}, denied_call{"vhangup", EPERM}, denied_call{"acct", EPERM},
     // The machine.
@@ -64,7 +67,9 @@ struct denied_use {
 };
 
 /// Calls that are denied by their arguments: clone with any CLONE_NEW… flag; sockets other than
-/// unix, inet, inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal.
+/// unix, inet, inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal;
+/// fcntl F_SETLEASE and F_NOTIFY, and F_SETPIPE_SZ, which charges the pipe's maker; flow labels of
+/// IPv6, of which the machine has 4096.
 /// Calls of another architecture, x32 too, kill the caller beside that.
 std::vector<denied_use> denied_uses();
 

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@
 
 #include "actors/zone/linux/bundle_format.hpp"
 #include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/zone_mounts.hpp"
+#include "actors/zone/linux/zone_rlimits.hpp"
 
 namespace {
 
@@ -167,10 +170,6 @@ void put(const bundle_header& head, const char* path) {
 }
 
 void drop_rights(std::uint32_t uid, std::uint32_t file_mib_max) {
-  const rlimit files{4096, 4096}, core{0, 0}, locked{65536, 65536};
-  ::setrlimit(RLIMIT_NOFILE, &files);
-  ::setrlimit(RLIMIT_CORE, &core);
-  ::setrlimit(RLIMIT_MEMLOCK, &locked);
   if (file_mib_max > 0) {
     const rlimit file{rlim_t{file_mib_max} << 20, rlim_t{file_mib_max} << 20};
     ::setrlimit(RLIMIT_FSIZE, &file);
@@ -191,10 +190,24 @@ void drop_rights(std::uint32_t uid, std::uint32_t file_mib_max) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) die("set", "no_new_privs");
 }
 
+/// One from outside is the host's: the zone has its own, to lock and to watch.
+bool is_null_device(int fd) {
+  struct stat facts {};
+  return ::fstat(fd, &facts) == 0 && S_ISCHR(facts.st_mode) &&
+         facts.st_rdev == makedev(zone_devices[0].major, zone_devices[0].minor);
+}
+
+/// For init and all that it will start. False with errno set.
+bool lower_rlimits(std::uint64_t processes) {
+  for (const auto& one : zone_rlimits)
+    if (!lower_rlimit(one.resource, one.most)) return false;
+  return lower_rlimit(RLIMIT_NPROC, processes);
+}
+
 [[noreturn]] void run_child(const init_record& r, const int* fds, int count) {
   ::setsid();
   for (int i = 0; i < 3; ++i) {
-    const int fd = i < count ? fds[i] : ::open("/dev/null", O_RDWR);
+    const int fd = i < count && !is_null_device(fds[i]) ? fds[i] : ::open("/dev/null", O_RDWR);
     // The descriptors passed are above 2, for init keeps 0, 1 and 2 open on /dev/null.
     if (fd < 0 || ::dup2(fd, i) < 0) die("set up", "stdio");
   }
@@ -299,12 +312,14 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
 
 }  // namespace
 
-/// zone-init [shared] [network], its socket at 3.
+/// zone-init pids=NUMBER [shared] [network], its socket at 3.
 int main(int argc, char** argv) {
   bool is_shared = false, with_network = false;
+  std::uint64_t pids = 0;
   for (int i = 1; i < argc; ++i) {
     is_shared = is_shared || std::strcmp(argv[i], "shared") == 0;
     with_network = with_network || std::strcmp(argv[i], "network") == 0;
+    if (std::strncmp(argv[i], "pids=", 5) == 0) pids = std::strtoull(argv[i] + 5, nullptr, 10);
   }
   // An OCI runtime leaves the program itself open.
   ::syscall(SYS_close_range, control_fd + 1, ~0u, 0);
@@ -320,6 +335,10 @@ int main(int argc, char** argv) {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   std::map<pid_t, std::uint32_t> running;
+  if (!lower_rlimits(pids)) {
+    reply(init_op::refused, 0, errno, -1, "lower the limits");
+    _exit(1);
+  }
   if (with_network) pass_listener();
   reply(init_op::ready, 0, 0);
   for (;;) {

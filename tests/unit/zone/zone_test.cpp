@@ -290,7 +290,7 @@ TEST(oci_bundle, tells_the_runtime_what_our_own_engine_does) {
   plan.limits = {96u << 20, 64, 150};
   plan.tmp_bytes = 1u << 20;
   plan.with_network = true;
-  const auto uut = oci_bundle(plan, "z.7");
+  const auto uut = oci_bundle(plan, "z.7", "/proc/7/fd/8");
   const auto& linux_part = uut["linux"];
   EXPECT_EQ(linux_part["cgroupsPath"], "/ntrace/z.7");
   EXPECT_EQ(linux_part["resources"]["memory"]["limit"], 96u << 20);
@@ -299,7 +299,9 @@ TEST(oci_bundle, tells_the_runtime_what_our_own_engine_does) {
   EXPECT_EQ(linux_part["uidMappings"][0]["hostID"], 655360000);
   EXPECT_EQ(linux_part["uidMappings"], linux_part["gidMappings"]);
   EXPECT_EQ(linux_part["namespaces"].size(), 7u);
-  EXPECT_EQ(uut["process"]["args"], nlohmann::json({"/proc/self/fd/4", "network"}));
+  EXPECT_EQ(linux_part["namespaces"][0],
+            nlohmann::json({{"type", "user"}, {"path", "/proc/7/fd/8"}}));
+  EXPECT_EQ(uut["process"]["args"], nlohmann::json({"/proc/self/fd/4", "pids=64", "network"}));
   EXPECT_EQ(uut["process"]["noNewPrivileges"], true);
   const std::map<std::string, int> rights{{"CAP_KILL", CAP_KILL},
                                           {"CAP_SETGID", CAP_SETGID},
@@ -320,7 +322,7 @@ TEST(oci_bundle, tells_the_runtime_what_our_own_engine_does) {
 }
 
 TEST(oci_bundle, compares_the_masked_bits_of_an_argument) {
-  const auto uut = oci_bundle({}, "z.1");
+  const auto uut = oci_bundle({}, "z.1", "/proc/7/fd/8");
   // runtime-spec: value is the mask, valueTwo what the masked argument has to be.
   bool has_terminal_rule = false;
   for (const auto& rule : uut["linux"]["seccomp"]["syscalls"])
