@@ -30,15 +30,28 @@ result<std::string> read_to_end(int fd, const std::string& path, std::size_t byt
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail(io_error("read", path, errno));
     if (n == 0) return out;
-    out.append(block, static_cast<std::size_t>(n));
-    if (out.size() > bytes_max)
+    // Before they are kept: a device has no end.
+    if (out.size() + static_cast<std::size_t>(n) > bytes_max)
       return fail(ec::io, "read " + path + ": longer than " + std::to_string(bytes_max) + " bytes");
+    out.append(block, static_cast<std::size_t>(n));
   }
 }
 
 }  // namespace
 
 result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
+  // A named pipe or a terminal would keep the open, or the read, waiting for somebody.
+  const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  if (!fd) return fail(io_error("open", path, errno));
+  struct stat s {};
+  if (::fstat(fd.get(), &s) != 0) return fail(io_error("fstat", path, errno));
+  if (S_ISFIFO(s.st_mode) || S_ISBLK(s.st_mode))
+    return fail(ec::io, "read " + path + ": it is a " +
+                            (S_ISFIFO(s.st_mode) ? "pipe" : "block device") + "; use a file");
+  return read_to_end(fd.get(), path, bytes_max);
+}
+
+result<std::string> read_stream(const std::string& path, std::size_t bytes_max) {
   const unique_fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!fd) return fail(io_error("open", path, errno));
   return read_to_end(fd.get(), path, bytes_max);

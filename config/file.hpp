@@ -25,8 +25,12 @@ private:
   int fd_ = -1;
 };
 
-/// The file's bytes; ec::io when it cannot be read or is longer than `bytes_max`.
+/// The file's bytes. Never waits: ec::io for a pipe, a folder or a block device, when it cannot be
+/// read, or when it is longer than `bytes_max`.
 result<std::string> read_file(const std::string& path, std::size_t bytes_max = 64u << 20);
+
+/// As read_file, and waits for what a pipe or a terminal gives, until its end.
+result<std::string> read_stream(const std::string& path, std::size_t bytes_max);
 
 /// The bytes of a file with a secret: a regular one, of root or of this process's user, without any
 /// of the `forbidden` bits in its mode (chmod(2)). ec::bad_config says what to do about it, ec::io

@@ -7,12 +7,16 @@
 #include <charconv>
 #include <sstream>
 
+#include "config/file.hpp"
 #include "config/limits.hpp"
 
 namespace ntrace {
 namespace {
 
 using enum setting_type;
+
+constexpr std::size_t file_bytes_max = 1u << 20;
+constexpr std::ptrdiff_t file_dots_max = 4096;  // Some 300 bytes of stack each.
 
 constexpr std::array table{
     setting_spec{"data", text, "", "folder of the journal and the zones"},
@@ -172,6 +176,36 @@ result<std::string> toml_text(const std::string& key, const toml::node& node) {
   return fail(ec::bad_config, "setting " + key + ": use a text, a number, true/false or a list");
 }
 
+using value_map = std::map<std::string, setting_value, std::less<>>;
+
+result<void> read_toml(const std::string& file, value_map& values) {
+  const auto text = read_file(file, file_bytes_max);
+  if (!text) return fail(ec::bad_config, "the configuration: " + text.error().message);
+  // Each dot of a key is a table in a table, and to take those apart recurses.
+  if (std::count(text->begin(), text->end(), '.') > file_dots_max)
+    return fail(ec::bad_config, file + ": more than " + std::to_string(file_dots_max) +
+                                    " dots; is this a configuration of ntrace?");
+  try {
+    const auto parsed = toml::parse(*text, file);
+    for (const auto& [key, node] : parsed) {
+      const std::string name{key.str()};
+      const auto where = "file " + file + ":" + std::to_string(node.source().begin.line);
+      if (!find_spec(name))
+        return fail(ec::bad_config, "unknown setting " + name + " (" + where +
+                                        "); `ntrace config` lists the settings there are");
+      const auto text_of = toml_text(name, node);
+      if (!text_of) return fail(text_of.error());
+      values[name] = {*text_of, where};
+    }
+  } catch (const toml::parse_error& e) {
+    return fail(ec::bad_config, file + ":" + std::to_string(e.source().begin.line) + ": " +
+                                    std::string{e.description()});
+  } catch (const std::exception& e) {
+    return fail(ec::bad_config, file + " cannot be read: " + e.what());
+  }
+  return {};
+}
+
 }  // namespace
 
 std::span<const setting_spec> setting_table() { return table; }
@@ -222,24 +256,8 @@ result<settings> settings::load(
   settings out;
   for (const auto& spec : table)
     out.values_[std::string{spec.key}] = {std::string{spec.fallback}, "default"};
-  if (!file.empty()) {
-    try {
-      const auto parsed = toml::parse_file(file);
-      for (const auto& [key, node] : parsed) {
-        const std::string name{key.str()};
-        const auto where = "file " + file + ":" + std::to_string(node.source().begin.line);
-        if (!find_spec(name))
-          return fail(ec::bad_config, "unknown setting " + name + " (" + where +
-                                          "); `ntrace config` lists the settings there are");
-        const auto text_of = toml_text(name, node);
-        if (!text_of) return fail(text_of.error());
-        out.values_[name] = {*text_of, where};
-      }
-    } catch (const toml::parse_error& e) {
-      return fail(ec::bad_config, file + ":" + std::to_string(e.source().begin.line) + ": " +
-                                      std::string{e.description()});
-    }
-  }
+  if (!file.empty())
+    if (auto read = read_toml(file, out.values_); !read) return fail(read.error());
   for (const auto& spec : table)
     if (const auto value = env(setting_variable(spec.key)))
       out.values_[std::string{spec.key}] = {*value, "env " + setting_variable(spec.key)};

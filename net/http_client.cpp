@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 
+#include "config/tls_files.hpp"
+
 namespace ntrace::net {
 namespace {
 
@@ -39,6 +41,13 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
                                                                    &curl_easy_cleanup};
   if (!handle) return fail(ec::source_failed, "libcurl cannot start");
   auto* curl = handle.get();
+  // libcurl would open the file itself, and wait for ever when it is a pipe.
+  std::string authorities;
+  if (!request.ca_file.empty()) {
+    auto read = read_authorities(request.ca_file);
+    if (!read) return fail(read.error());
+    authorities = std::move(*read);
+  }
   sink into{{}, request.bytes_max, false};
   std::array<char, CURL_ERROR_SIZE> words{};
   const bool local = request.url.starts_with("http://127.0.0.1");
@@ -57,7 +66,10 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, stop);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words.data());
-  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
+  if (!authorities.empty()) {
+    curl_blob pem{authorities.data(), authorities.size(), CURL_BLOB_NOCOPY};
+    curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &pem);
+  }
   const auto code = curl_easy_perform(curl);
   if (into.too_long)
     return fail(ec::source_limit,

@@ -2,34 +2,13 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
 #include <optional>
 
+#include "config/json_parse.hpp"
 #include "config/limits.hpp"
 
 namespace ntrace::net {
 namespace {
-
-/// Depth of the brackets outside strings; counting needs no parse and so no recursion.
-int depth_of(std::string_view line) {
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
 
 template <class T>
 T as(simdjson::dom::element at) {
@@ -95,7 +74,7 @@ std::optional<json> parse_fast(std::string_view text) {
 
 result<json> parse_json(std::string_view text) {
   if (auto value = parse_fast(text)) return std::move(*value);
-  if (const auto depth = depth_of(text); depth > limits::json_depth_max)
+  if (const auto depth = json_depth(text); depth > limits::json_depth_max)
     return fail(ec::bad_argument, "nesting of " + std::to_string(depth) + " is deeper than " +
                                       std::to_string(limits::json_depth_max));
   try {

@@ -104,8 +104,10 @@ std::optional<public_key> parse_key_blob(std::string_view blob) {
   if (blob.size() > blob_bytes_max) return {};
   ssh_reader in{blob};
   const auto type = in.string();
+  // RFC 4251, section 6: printable, and names of others than the IETF have an @.
+  const auto is_of_name = [](char c) { return c == '@' || is_plain(c); };
   if (!type || type->empty() || type->size() > 64 || in.rest().empty() ||
-      !std::all_of(type->begin(), type->end(), is_plain))
+      !std::all_of(type->begin(), type->end(), is_of_name))
     return {};
   return public_key{std::string{*type}, std::string{blob}};
 }

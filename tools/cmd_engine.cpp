@@ -18,7 +18,7 @@ struct engine_args {
 };
 
 result<std::string> read_input(const std::string& path) {
-  auto text = read_file(path.empty() || path == "-" ? "/dev/stdin" : path, input_bytes_max);
+  auto text = read_stream(path.empty() || path == "-" ? "/dev/stdin" : path, input_bytes_max);
   if (!text) return text;
   return profiler::unpack_input(std::move(*text));
 }

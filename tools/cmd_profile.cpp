@@ -13,6 +13,7 @@
 #include "actors/runner/solo_actor.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
 #include "tools/render.hpp"
@@ -42,7 +43,7 @@ struct collected {
     if (stream == "stdout" || stream == "stderr") output += data;
     if (stream == "result") packed += data;
     if (stream != "events") return;
-    auto event = json::parse(data, nullptr, false);
+    auto event = parse_or_discard(data);
     if (!event.is_object()) return;
     const bool says_something =
         event.value("code", "") == "start" || event.value("level", "") == "error";

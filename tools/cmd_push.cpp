@@ -1,6 +1,7 @@
 // push: one durable push, and with --wait its run to the end.
 #include <iostream>
 
+#include "config/json_parse.hpp"
 #include "tools/command.hpp"
 
 namespace ntrace::tools {
@@ -32,7 +33,7 @@ result<json> follow(const push_args& a, const std::string& run) {
     }
     after = got->value("next", after);
     for (const auto& chunk : (*got)["chunks"]) {
-      const auto event = json::parse(chunk_text(chunk), nullptr, false);
+      const auto event = parse_or_discard(chunk_text(chunk));
       if (event.is_object()) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
     }
     const auto state = got->value("state", "");

@@ -3,6 +3,7 @@
 
 #include <iostream>
 
+#include "config/json_parse.hpp"
 #include "tools/command.hpp"
 
 namespace ntrace::tools {
@@ -131,7 +132,7 @@ int logs(const run_args& a) {
       } else if (stream == "result" && a.stream.empty()) {
         continue;  // Binary; `ntrace flame` shows it.
       } else if (stream == "events") {
-        const auto event = json::parse(chunk_text(chunk), nullptr, false);
+        const auto event = parse_or_discard(chunk_text(chunk));
         std::cout << "· " << (event.is_object() ? for_terminal(event.value("message", "")) : "")
                   << "\n";
       } else {

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "actors/shell/shell_commands.hpp"
+#include "config/json_parse.hpp"
 #include "supervision/caf_types.hpp"
 #include "tools/command.hpp"
 #include "tools/serve.hpp"
@@ -154,7 +155,7 @@ result<json> shell_client::call(const std::string& command, const std::vector<st
   self->request(server_, answer_max, request.dump(-1, ' ', false, json::error_handler_t::replace))
       .receive(
           [&](const std::string& text) {
-            const auto answer = json::parse(text, nullptr, false);
+            const auto answer = parse_or_discard(text);
             if (!answer.is_object())
               out = fail(ec::version_mismatch, "the server's answer is no object");
             else if (const auto problem = answer.value("error", json::object()); !problem.empty())

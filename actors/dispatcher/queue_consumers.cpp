@@ -7,6 +7,7 @@
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "actors/dispatcher/result_doc.hpp"
 #include "actors/dispatcher/stream_data.hpp"
+#include "config/json_parse.hpp"
 #include "config/limits.hpp"
 #include "config/mutation.hpp"
 
@@ -26,12 +27,9 @@ answer closed_its_side(request_id request) {
 nlohmann::json job_of(const run_row& row, const std::string& payload) {
   const nlohmann::json plain{
       {"after", row.sha}, {"repository", {{"name", row.repo}, {"owner", {{"name", row.owner}}}}}};
-  return {{"commit", row.sha},
-          {"owner", row.owner},
-          {"repo", row.repo},
-          {"uuid", row.id},
-          {"id", row.id},
-          {"payload", payload.empty() ? plain : nlohmann::json::parse(payload, nullptr, false)}};
+  return {{"commit", row.sha}, {"owner", row.owner},
+          {"repo", row.repo},  {"uuid", row.id},
+          {"id", row.id},      {"payload", payload.empty() ? plain : parse_or_discard(payload)}};
 }
 
 journal::append_doc stored_form(const result_doc& doc, const run_row& row) {
@@ -163,7 +161,7 @@ effects queue_fsm::on_result(time_point now, session_id session, const std::stri
   e->deadline = now + options_.consumer_silence;
   out.push_back(wake{e->deadline});
   if (doc->stream == "events")
-    ops.push_back(story(*e, "attempt", "step", nlohmann::json::parse(doc->data, nullptr, false)));
+    ops.push_back(story(*e, "attempt", "step", parse_or_discard(doc->data)));
   ops.push_back(stored_form(*doc, e->row));
   if (mutated(mutation::late_answer_completes_twice))
     std::get<journal::append_doc>(ops.back()).doc += std::to_string(request);

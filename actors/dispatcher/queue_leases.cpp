@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/dispatcher/queue_fsm.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -218,7 +219,7 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
   const auto id = e->row.id;
   journal::batch ops;
   if (text(args, "stream") == "events") {
-    auto detail = nlohmann::json::parse(data, nullptr, false);
+    auto detail = parse_or_discard(data);
     if (detail.is_object()) ops.push_back(story(*e, "attempt", "step", std::move(detail)));
   }
   ops.insert(ops.begin(), journal::append_chunk{id, e->row.attempts, token, seq,

@@ -3,6 +3,7 @@
 
 #include "actors/journal/run_columns.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::journal {
 namespace {
@@ -123,7 +124,7 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
                      {"ended_ms", row.number(4)}, {"verdict", row.text(5)},
                      {"reason", row.text(6)}};
     if (auto run_id = row.text(8); !run_id.empty()) a["run_id"] = std::move(run_id);
-    if (auto receipt = nlohmann::json::parse(row.text(7), nullptr, false); receipt.is_object())
+    if (auto receipt = parse_or_discard(row.text(7)); receipt.is_object())
       a["receipt"] = std::move(receipt);
     out["attempts"].push_back(std::move(a));
   });
@@ -173,7 +174,7 @@ result<nlohmann::json> journal_sqlite::refused(const std::string& run) {
   auto row = s.bind(run).step();
   if (!row) return fail(row.error());
   if (!*row) return fail(ec::not_found, "");
-  const auto detail = nlohmann::json::parse(s.text(1), nullptr, false);
+  const auto detail = parse_or_discard(s.text(1));
   const auto text = [&](const char* name) { return detail.value(name, ""); };
   return nlohmann::json{{"run", run},
                         {"state", "refused"},
@@ -206,7 +207,7 @@ result<nlohmann::json> journal_sqlite::why(const std::string& run) {
                      {"token", row.count(2)},
                      {"actor", row.text(3)},
                      {"event", row.text(4)}};
-    if (auto detail = nlohmann::json::parse(row.text(5), nullptr, false); !detail.is_discarded())
+    if (auto detail = parse_or_discard(row.text(5)); !detail.is_discarded())
       e["detail"] = std::move(detail);
     (*out)["events"].push_back(std::move(e));
   });

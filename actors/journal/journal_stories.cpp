@@ -3,6 +3,7 @@
 
 #include "actors/journal/run_columns.hpp"
 #include "actors/journal/story_check.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::journal {
 
@@ -99,8 +100,7 @@ result<judgement> journal_sqlite::judge(const std::string& run, const story_rule
       return out;
     }
     checker.on({s.number(0),
-                {run, s.count(1), s.count(2), s.text(3), s.text(4),
-                 nlohmann::json::parse(s.text(5), nullptr, false)}});
+                {run, s.count(1), s.count(2), s.text(3), s.text(4), parse_or_discard(s.text(5))}});
   }
 }
 

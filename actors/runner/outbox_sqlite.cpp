@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "config/json_parse.hpp"
 #include "config/overload.hpp"
 
 namespace ntrace::runner {
@@ -107,10 +108,9 @@ result<std::vector<kept_attempt>> outbox_sqlite::attempts() {
             kept_attempt a;
             a.token = s.count(0);
             a.run = s.text(1);
-            a.started = json::parse(s.text(2), nullptr, false);
+            a.started = parse_or_discard(s.text(2));
             if (a.started.is_discarded()) a.started = nullptr;
-            if (auto f = json::parse(s.text(3), nullptr, false); f.is_object())
-              a.finish = std::move(f);
+            if (auto f = parse_or_discard(s.text(3)); f.is_object()) a.finish = std::move(f);
             a.acked = s.count(4);
             out.push_back(std::move(a));
           });

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "config/json_parse.hpp"
 #include "config/limits.hpp"
 #include "config/subprocess.hpp"
 #include "config/temporary_folder.hpp"
@@ -65,7 +66,7 @@ result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
   if (!base.ends_with('/')) base += '/';
   const auto text = download(base + name + "/" + spec.revision, metadata_bytes_max, options, stop);
   if (!text) return fail(text.error());
-  const auto meta = nlohmann::json::parse(*text, nullptr, false);
+  const auto meta = parse_or_discard(*text);
   const auto dist =
       meta.is_object() ? meta.value("dist", nlohmann::json::object()) : nlohmann::json::object();
   const auto url = dist.is_object() ? dist.value("tarball", "") : "";

@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "config/json_parse.hpp"
 #include "config/limits.hpp"
 
 namespace ntrace::runner {
@@ -172,7 +173,7 @@ result<void> check_link(std::string_view path, std::string_view target) {
 }
 
 result<std::string> choose_script(std::string_view package_json) {
-  const auto value = nlohmann::json::parse(package_json, nullptr, false);
+  const auto value = parse_or_discard(package_json);
   if (!value.is_object()) return fail(ec::source_failed, "package.json is not a JSON object");
   const auto scripts = value.find("scripts");
   for (const char* name : {"benchmark", "benchmarks", "test"})
@@ -184,7 +185,7 @@ result<std::string> choose_script(std::string_view package_json) {
 }
 
 bool needs_install(std::string_view package_json) {
-  const auto value = nlohmann::json::parse(package_json, nullptr, false);
+  const auto value = parse_or_discard(package_json);
   if (!value.is_object()) return false;
   for (const char* key : {"dependencies", "devDependencies", "optionalDependencies",
                           "peerDependencies", "workspaces"})

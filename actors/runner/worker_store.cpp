@@ -6,9 +6,11 @@
 
 #include "config/file.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::runner {
 namespace {
+using nlohmann::json;
 std::string path_in(const std::string& data) { return data + "/workers.json"; }
 }  // namespace
 
@@ -18,14 +20,19 @@ result<std::vector<worker>> load_workers(const std::string& data) {
   if (::access(path.c_str(), F_OK) != 0) return out;
   const auto text = read_file(path);
   if (!text) return fail(text.error());
-  const auto list = nlohmann::json::parse(*text, nullptr, false);
+  const auto list = parse_or_discard(*text);
   if (!list.is_array())
     return fail(ec::io, path + " is not a list of workers; repair it or remove it and enrol again");
   for (const auto& one : list) {
     worker w;
-    w.uuid = one.is_object() ? one.value("uuid", "") : "";
-    if (!is_uuid(w.uuid)) return fail(ec::io, path + " names no uuid in " + one.dump());
-    w.enrolled_ms = one.value("enrolled_ms", std::int64_t{0});
+    const auto uuid = one.is_object() ? one.find("uuid") : one.end();
+    if (uuid != one.end() && uuid->is_string()) w.uuid = *uuid;
+    if (!is_uuid(w.uuid))
+      return fail(ec::io,
+                  path + " names no uuid in " +
+                      one.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 80));
+    const auto since = one.find("enrolled_ms");
+    if (since != one.end() && since->is_number()) w.enrolled_ms = *since;
     out.push_back(std::move(w));
   }
   return out;

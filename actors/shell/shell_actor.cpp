@@ -14,9 +14,9 @@
 #include "actors/rpc/rpc_types.hpp"
 #include "actors/shell/shell_audit.hpp"
 #include "actors/shell/shell_commands.hpp"
-#include "config/file.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
+#include "config/tls_files.hpp"
 #include "supervision/caf_config.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_actor.hpp"
@@ -29,7 +29,6 @@ using nlohmann::json;
 constexpr std::chrono::seconds answer_max{5};  // so that the process's end need not wait for it
 constexpr std::chrono::seconds act_max{15};    // a stop waits for the child's own deadline
 constexpr std::size_t requests_waiting_max = 256;
-constexpr std::size_t key_bytes_max = 65'536;
 
 /// To the process's actor: a listener's has ended.
 using lost_atom = caf::atom_constant<caf::atom("lost")>;
@@ -210,7 +209,10 @@ result<shell_options> shell_options_from(const settings& s) {
     if (::access(path->c_str(), R_OK) != 0)
       return fail(ec::bad_config, std::string{key} + ": " + *path + " cannot be read");
   }
-  if (const auto key = read_secret(out.key_file, key_bytes_max); !key) return fail(key.error());
+  if (auto fits = check_certificate(out.cert_file, out.key_file); !fits) return fail(fits.error());
+  for (const auto* path : {&out.ca_file, &out.viewer_ca_file})
+    if (!path->empty())
+      if (const auto held = read_authorities(*path); !held) return fail(held.error());
   return out;
 }
 

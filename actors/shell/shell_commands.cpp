@@ -4,6 +4,7 @@
 #include <map>
 
 #include "config/gauges.hpp"
+#include "config/json_parse.hpp"
 #include "config/log.hpp"
 
 namespace ntrace::shell {
@@ -279,8 +280,7 @@ result<json> commands::run(const json& request) const {
 json commands::answer(const std::string& request) const {
   result<json> value = fail(ec::bad_argument, "the request is no JSON");
   try {
-    if (const auto read = json::parse(request, nullptr, false); !read.is_discarded())
-      value = run(read);
+    if (const auto read = parse_or_discard(request); !read.is_discarded()) value = run(read);
   } catch (const json::exception& e) {
     value = fail(ec::bad_argument, e.what());
   }

@@ -22,6 +22,7 @@
 #include "actors/zone/linux/syscall_filter.hpp"
 #include "config/crash_point.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::zone {
 namespace {
@@ -233,7 +234,7 @@ void helper_server::run(int socket) {
     const auto n = ::recv(socket, packet.data(), packet.size(), 0);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
-    const auto asked = nlohmann::json::parse(packet.begin(), packet.begin() + n, nullptr, false);
+    const auto asked = parse_or_discard({packet.data(), static_cast<std::size_t>(n)});
     fds pass;
     auto answer = asked.is_object() ? serve(asked, pass) : fail(ec::defect, "not a request");
     nlohmann::json reply = answer ? nlohmann::json{{"ok", *answer}}

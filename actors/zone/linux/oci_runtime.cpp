@@ -18,6 +18,7 @@
 #include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/oci_bundle.hpp"
 #include "config/crash_point.hpp"
+#include "config/json_parse.hpp"
 #include "config/subprocess.hpp"
 
 namespace ntrace::zone {
@@ -74,7 +75,7 @@ std::string words_of(const std::string& log) {
   std::string out = "it said nothing";
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find('\n', at), text.size());
-    const auto line = nlohmann::json::parse(text.substr(at, end - at), nullptr, false);
+    const auto line = parse_or_discard(text.substr(at, end - at));
     if (line.is_object() && line.value("level", "") == "error") out = line.value("msg", out);
     at = end + 1;
   }

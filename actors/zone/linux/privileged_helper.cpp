@@ -14,6 +14,7 @@
 
 #include "actors/zone/linux/sealed_program.hpp"
 #include "config/gauges.hpp"
+#include "config/json_parse.hpp"
 #include "config/log.hpp"
 
 // The helper's program, put into this one by the assembler (see CMakeLists.txt).
@@ -132,7 +133,7 @@ result<helper_answer> privileged_helper::call(const nlohmann::json& request) {
     std::memcpy(fds.data(), CMSG_DATA(c), count * sizeof(int));
     for (std::size_t i = 0; i < count; ++i) out.fds.emplace_back(fds[i]);
   }
-  auto answer = nlohmann::json::parse(packet.begin(), packet.begin() + n, nullptr, false);
+  auto answer = parse_or_discard({packet.data(), static_cast<std::size_t>(n)});
   if (!answer.is_object()) return lost();
   if (!answer.contains("ok"))
     return fail(ec_from_string(answer.value("code", "defect")), answer.value("message", ""));

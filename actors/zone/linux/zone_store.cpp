@@ -12,13 +12,14 @@
 #include "actors/zone/linux/clean_proof.hpp"
 #include "config/crash_point.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 
 namespace ntrace::zone {
 namespace fs = std::filesystem;
 namespace {
 
 nlohmann::json parse(const std::string& text) {
-  auto value = nlohmann::json::parse(text, nullptr, false);
+  auto value = parse_or_discard(text);
   return value.is_object() ? value : nlohmann::json::object();
 }
 

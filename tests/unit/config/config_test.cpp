@@ -7,9 +7,11 @@
 #include "config/digest.hpp"
 #include "config/file.hpp"
 #include "config/ids.hpp"
+#include "config/json_parse.hpp"
 #include "config/log.hpp"
 #include "config/settings.hpp"
 #include "config/subprocess.hpp"
+#include "config/tls_files.hpp"
 #include "config/wake_timer.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
@@ -75,6 +77,84 @@ TEST(settings, name_key_origin_and_remedy_when_a_value_is_wrong) {
   EXPECT_EQ(code_of(settings::load(dir.file("b.toml", "workers = [\n"), no_env, {})),
             ec::bad_config);
   EXPECT_EQ(code_of(settings::load(dir / "absent.toml", no_env, {})), ec::bad_config);
+}
+
+TEST(settings, refuse_what_is_no_configuration_without_waiting_for_it) {
+  const test::scratch dir;
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  for (const auto& path : {dir / "pipe", dir.path(), std::string{"/dev/zero"}}) {
+    const auto got = settings::load(path, no_env, {});
+    ASSERT_EQ(code_of(got), ec::bad_config) << path;
+    EXPECT_NE(got.error().message.find(path), std::string::npos) << got.error().message;
+  }
+  EXPECT_TRUE(settings::load("/dev/null", no_env, {}));
+  EXPECT_EQ(code_of(settings::load(dir.file("long.toml", std::string(2u << 20, '#')), no_env, {})),
+            ec::bad_config);
+  std::string dots = "a";
+  for (int i = 0; i < 4097; ++i) dots += ".a";
+  const auto deep = settings::load(dir.file("deep.toml", dots + " = 1\n"), no_env, {});
+  EXPECT_NE(deep.error().message.find("dots"), std::string::npos) << deep.error().message;
+}
+
+TEST(json_parse, refuses_nesting_that_its_readers_would_not_bear) {
+  const auto nested = [](int depth) {
+    return std::string(static_cast<std::size_t>(depth), '[') +
+           std::string(static_cast<std::size_t>(depth), ']');
+  };
+  EXPECT_TRUE(parse_or_discard(nested(64)).is_array());
+  EXPECT_TRUE(parse_or_discard(nested(65)).is_discarded());
+  EXPECT_TRUE(parse_or_discard("[\"[[[\\\"[[[\"]").is_array()) << "brackets in a text";
+  EXPECT_EQ(json_depth("\"[\\"), 0) << "a text without an end";
+  EXPECT_TRUE(parse_or_discard("").is_discarded());
+}
+
+TEST(tls_files, are_refused_by_name_when_they_cannot_serve) {
+  const test::scratch dir;
+  const auto make = [&](const std::string& name) {
+    subprocess_spec spec;
+    spec.argv = {"openssl",
+                 "req",
+                 "-x509",
+                 "-newkey",
+                 "ec",
+                 "-pkeyopt",
+                 "ec_paramgen_curve:P-256",
+                 "-nodes",
+                 "-keyout",
+                 dir / (name + ".key"),
+                 "-out",
+                 dir / (name + ".pem"),
+                 "-days",
+                 "2",
+                 "-subj",
+                 "/CN=" + name};
+    ASSERT_TRUE(test::ok(run_subprocess(spec)).ok());
+    ::chmod((dir / (name + ".key")).c_str(), 0600);
+  };
+  make("a");
+  make("b");
+  test::ok(check_certificate(dir / "a.pem", dir / "a.key"));
+  test::ok(read_authorities(dir / "a.pem"));
+  const auto other = check_certificate(dir / "a.pem", dir / "b.key");
+  EXPECT_NE(other.error().message.find("does not belong"), std::string::npos);
+  EXPECT_EQ(code_of(check_certificate(dir / "a.key", dir / "a.key")), ec::bad_config);
+  EXPECT_EQ(code_of(check_certificate(dir / "a.pem", dir / "absent")), ec::bad_config);
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(code_of(read_authorities(dir / "pipe")), ec::bad_config);
+  EXPECT_EQ(code_of(read_authorities(dir.path())), ec::bad_config);
+  EXPECT_EQ(code_of(check_certificate(dir / "a.pem", dir / "pipe")), ec::bad_config);
+  const auto text = test::ok(read_file(dir / "a.pem"));
+  for (const auto& damaged :
+       {std::string{}, std::string{"\0\0", 2}, text.substr(0, text.size() / 2),
+        text + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"})
+    EXPECT_EQ(code_of(read_authorities(dir.file("damaged.pem", damaged))), ec::bad_config);
+  subprocess_spec encrypt;
+  encrypt.argv = {"openssl",  "pkey",        "-in",  dir / "a.key",     "-aes256",
+                  "-passout", "pass:secret", "-out", dir / "locked.key"};
+  ASSERT_TRUE(test::ok(run_subprocess(encrypt)).ok());
+  ::chmod((dir / "locked.key").c_str(), 0600);
+  const auto locked = check_certificate(dir / "a.pem", dir / "locked.key");
+  EXPECT_NE(locked.error().message.find("passphrase"), std::string::npos) << "and does not ask";
 }
 
 TEST(settings, read_a_list_from_toml_and_from_a_flag) {

@@ -1,7 +1,6 @@
 // What of SSH is ours: addresses, keys, pinned host keys, the banner, and what hostile servers say.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "net/known_hosts.hpp"
 #include "net/ssh_dial_fsm.hpp"
@@ -114,41 +113,6 @@ TEST(known_hosts, pins_a_key_once_and_keeps_what_was_there) {
   ok(trust_host_key(path, {"other", 22}, key));
   EXPECT_EQ(ok(read_file(path)),
             known_hosts_line(server, key) + known_hosts_line({"other", 22}, key));
-}
-
-TEST(ssh_key, makes_keys_that_it_reads_again) {
-  test::scratch dir;
-  const auto made = ok(write_new_key(dir / "key", "a runner"));
-  const auto read = ok(read_private_key(dir / "key"));
-  EXPECT_EQ(read.shown, made);
-  EXPECT_FALSE(read.is_encrypted);
-  EXPECT_EQ(ok(read_file(dir / "key.pub")), key_text(made) + " a runner\n");
-  EXPECT_EQ(code_of(write_new_key(dir / "key", "again")), ec::bad_key) << "never over an old one";
-}
-
-TEST(ssh_key, refuses_files_that_are_not_safe_or_not_usable_and_names_the_mend) {
-  test::scratch dir;
-  ok(write_new_key(dir / "key", "x"));
-  ::chmod((dir / "key").c_str(), 0640);
-  const auto open = read_private_key(dir / "key");
-  EXPECT_NE(open.error().message.find("chmod 600"), std::string::npos);
-  EXPECT_NE(read_private_key(dir / "none").error().message.find("keygen"), std::string::npos);
-  ::mkdir((dir / "folder").c_str(), 0700);
-  EXPECT_EQ(code_of(read_private_key(dir / "folder")), ec::bad_key);
-  EXPECT_EQ(code_of(parse_private_key("-----BEGIN RSA PRIVATE KEY-----", "key")), ec::bad_key);
-  // The head of an RSA key in the same format.
-  std::string rsa{"openssh-key-v1\0", 15};
-  for (const auto* part : {"none", "none", ""}) put_string(rsa, part);
-  put_number(rsa, 1);
-  std::string blob;
-  put_string(blob, "ssh-rsa");
-  put_string(blob, "n");
-  put_string(rsa, blob);
-  const auto refused = parse_private_key("-----BEGIN OPENSSH PRIVATE KEY-----\n" + to_base64(rsa) +
-                                             "\n-----END OPENSSH PRIVATE KEY-----\n",
-                                         "key");
-  ASSERT_EQ(code_of(refused), ec::bad_key);
-  EXPECT_NE(refused.error().message.find("ssh-rsa"), std::string::npos);
 }
 
 TEST(ssh_dial_fsm, takes_the_banner_after_other_lines_and_in_pieces) {
