@@ -70,6 +70,7 @@ constexpr std::array rows{
     row{ec::key_refused, "key_refused", 4},
     row{ec::bad_key, "bad_key", 2},
     row{ec::ssh_failed, "ssh_failed", 3},
+    row{ec::no_common_method, "no_common_method", 4},
     row{ec::child_failed, "child_failed", 70},
     row{ec::no_such_child, "no_such_child", 70},
     row{ec::bad_spec, "bad_spec", 70},

@@ -75,7 +75,8 @@ enum class ec : std::uint8_t {
   host_key_changed,  ///< The server shows another key than the pinned one, or a revoked one.
   key_refused,       ///< The server does not accept our key.
   bad_key,           ///< A key or known_hosts file that cannot be used as it is.
-  ssh_failed,        ///< The SSH protocol could not be spoken, or nothing is in common.
+  ssh_failed,        ///< The SSH protocol could not be spoken.
+  no_common_method,  ///< Our offer and the SSH server's have no method in common.
   // supervision
   child_failed,      ///< A supervised child did not start, or ended abnormally.
   no_such_child,     ///< The child behind an address is gone for good.

@@ -1,3 +1,7 @@
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -14,6 +18,24 @@ constexpr std::size_t turn_bytes_max = 64u << 10;       // of one channel, for f
 constexpr std::size_t unread_total_bytes = 128u << 20;  // what stalled readers make us hold
 constexpr std::size_t channels_max = 1024;              // with those that the server brings
 constexpr milliseconds listen_retry_min{1000}, listen_retry_max{30'000};
+
+/// What must be said on the server's side: sshd_config(5), and sshd(8) for authorized_keys.
+std::string forward_advice(const std::string& target) {
+  return "our line of its authorized_keys needs permitopen=\"" + target +
+         "\" (and port-forwarding after restrict), and its sshd_config must allow it for our user: "
+         "AllowTcpForwarding yes or local, DisableForwarding no, PermitOpen any or " +
+         target + "; `sshd -T -C user=USER` shows what counts";
+}
+
+std::string listen_advice(const host_port& where) {
+  const bool is_loopback =
+      where.host.starts_with("127.") || where.host == "localhost" || where.host == "::1";
+  return "our line of its authorized_keys needs permitlisten=\"" + where.text() +
+         "\" (and port-forwarding after restrict), and its sshd_config must allow it for our user: "
+         "AllowTcpForwarding yes or remote, DisableForwarding no, PermitListen any or " +
+         where.text() + (is_loopback ? "" : ", GatewayPorts clientspecified") +
+         "; `sshd -T -C user=USER` shows what counts";
+}
 
 }  // namespace
 
@@ -56,6 +78,19 @@ bool ssh_session::impl::has_probe_advanced() {
   const auto before =
       std::exchange(probe_acknowledged_, std::min(acknowledged_bytes(), probe_end_));
   return probe_acknowledged_ > before;
+}
+
+retransmissions ssh_session::impl::look_at_retransmissions(time_point now) const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  ::getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &size);
+  retransmissions out{info.tcpi_total_retrans, {}};
+  if (info.tcpi_unacked == 0) return out;
+  // The time-out as it was last lengthened, counted from what was sent last.
+  const auto timeout = std::chrono::microseconds{info.tcpi_rto};
+  out.next = now + std::chrono::duration_cast<milliseconds>(timeout) -
+             milliseconds{info.tcpi_last_data_sent};
+  return out;
 }
 
 std::optional<error> ssh_session::impl::serve(time_point now) {
@@ -131,8 +166,7 @@ std::optional<error> ssh_session::impl::refused_open(const channel& c) {
   if (!c.line.empty())
     why = "the SSH server runs no command for us now (" + printable(said) + ")";
   else if (is_forbidden)
-    why = "the SSH server does not let us reach " + target +
-          ": our line of its authorized_keys needs permitopen=\"" + target + "\"";
+    why = "the SSH server does not let us reach " + target + ": " + forward_advice(target);
   else
     why = "nobody serves " + target + " behind the SSH server (" + printable(said) + ")";
   events_.push_back(ssh_open_refused{c.id, std::move(why), is_forbidden && c.line.empty()});
@@ -300,10 +334,8 @@ std::optional<error> ssh_session::impl::serve_listeners(time_point now) {
     l.retry_at =
         now + std::min(listen_retry_max, listen_retry_min * (1 << std::min(l.refusals, 5u)));
     ++l.refusals;
-    events_.push_back(ssh_listen_refused{
-        i, "the server does not let us listen on " + where.text() +
-               ": it is taken, or our line of its authorized_keys needs permitlisten=\"" +
-               where.text() + "\""});
+    events_.push_back(ssh_listen_refused{i, "the server does not let us listen on " + where.text() +
+                                                ": it is taken, or " + listen_advice(where)});
   }
   return {};
 }

@@ -1,8 +1,14 @@
 #include "net/ssh_dial_fsm.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace ntrace::net {
+namespace {
+
+constexpr std::size_t shown_bytes_max = 80;
+
+}  // namespace
 
 std::string_view to_string(ssh_stage s) {
   static constexpr std::array<std::string_view, 5> names{"banner", "key_exchange", "authenticating",
@@ -17,12 +23,44 @@ std::string printable(std::string_view bytes) {
   return out;
 }
 
+std::string escaped(std::string_view bytes) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  for (const char c : bytes) {
+    const auto number = static_cast<unsigned char>(c);
+    if (c == '\r')
+      out += "\\r";
+    else if (c == '\n')
+      out += "\\n";
+    else if (c >= ' ' && c <= '~')
+      out += c;
+    else
+      out += std::string{"\\x"} + digits[number >> 4] + digits[number & 15];
+  }
+  return out;
+}
+
+std::string ssh_dial_fsm::what_was_sent(const std::string& server) const {
+  if (first_.empty()) return server + " sent nothing: it is no SSH server, or a busy one";
+  const bool is_cut = first_.size() > shown_bytes_max;
+  const auto said = "it sent \"" + escaped(std::string_view{first_}.substr(0, shown_bytes_max)) +
+                    (is_cut ? "\" and more" : "\"");
+  if (first_.starts_with("SSH-")) return said;
+  // RFC 8446, section 5.1: an alert or a handshake, and the version's first byte.
+  const bool is_tls = first_.starts_with("\x15\x03") || first_.starts_with("\x16\x03");
+  return said + ", which is " +
+         (is_tls                        ? "TLS"
+          : first_.starts_with("HTTP/") ? "HTTP"
+                                        : "no banner of SSH") +
+         ": " + server + " is no SSH server";
+}
+
 result<bool> ssh_dial_fsm::on_bytes(time_point now, std::string_view bytes) {
   if (stage_ != ssh_stage::banner) return false;
+  first_ += bytes.substr(0, shown_bytes_max + 1 - std::min(first_.size(), shown_bytes_max + 1));
   for (const char c : bytes) {
     if (++bytes_ > bytes_before_banner_max || lines_ > lines_before_banner_max)
-      return fail(ec::ssh_failed, "the server sends much and no SSH banner: \"" + printable(line_) +
-                                      "\"; is this the port of an SSH server?");
+      return fail(ec::ssh_failed, "the server sends much and no SSH banner");
     if (c != '\n') {
       line_ += c;
       continue;
@@ -38,7 +76,6 @@ result<bool> ssh_dial_fsm::on_bytes(time_point now, std::string_view bytes) {
       return true;
     }
     ++lines_;
-    last_line_ = printable(line_);
     line_.clear();
   }
   return false;

@@ -36,8 +36,9 @@ public:
 
   ssh_stage stage() const { return stage_; }
   const std::string& server() const { return server_; }  ///< "SSH-2.0-…", once it is known.
-  /// The last line before a banner; servers say there why they close.
-  const std::string& last_line() const { return last_line_; }
+  /// For the error of a dial that ends before a banner: what came instead, escaped and cut, and
+  /// what that says of `server`. Servers say so, too, why they close.
+  std::string what_was_sent(const std::string& server) const;
   /// When the step must be done; none once up or ended.
   std::optional<time_point> until() const;
   /// The step that took too long.
@@ -47,11 +48,15 @@ private:
   ssh_deadlines deadlines_;
   ssh_stage stage_ = ssh_stage::banner;
   time_point until_;
-  std::string line_, last_line_, server_;
+  std::string line_, server_;
+  std::string first_;  ///< The first bytes, as they came.
   std::size_t lines_ = 0, bytes_ = 0;
 };
 
 /// The first 80 bytes of what a peer sent, with what cannot be printed as dots.
 std::string printable(std::string_view bytes);
+
+/// All bytes, with what cannot be printed as \\r, \\n or \\x and its number.
+std::string escaped(std::string_view bytes);
 
 }  // namespace ntrace::net

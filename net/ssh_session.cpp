@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "config/log.hpp"
+#include "net/ssh_offer.hpp"
 #include "net/ssh_session_impl.hpp"
 
 // The steps up to a session that is up. What it carries then is in ssh_channels.cpp.
@@ -35,24 +36,6 @@ constexpr std::size_t first_bytes_max = 4096;
 
 }  // namespace
 
-std::string describe_offer(std::string_view packet) {
-  // RFC 4253, section 6: length, padding length, then the message; 7.1: type 20, a cookie, lists.
-  constexpr std::size_t before_lists = 4 + 1 + 1 + 16;
-  if (packet.size() < before_lists || packet[5] != 20) return {};
-  ssh_reader in{packet.substr(before_lists)};
-  std::string out;
-  for (const auto* what : {"key exchange", "host key", "cipher", "", "MAC"}) {
-    const auto list = in.string();
-    if (!list) return out;
-    if (*what == '\0') continue;
-    std::string text{list->substr(0, 300)};
-    for (auto& c : text)
-      if (c < ' ' || c > '~') c = '.';
-    out += (out.empty() ? "" : "; ") + std::string{what} + " " + text;
-  }
-  return out;
-}
-
 std::string authorized_line(const public_key& key, const host_port& target,
                             const std::vector<reverse_forward>& reverse) {
   auto out = "restrict,port-forwarding,permitopen=\"" + target.text() + "\"";
@@ -73,6 +56,9 @@ std::vector<ssh_event> ssh_session::pump(time_point now, bool is_ready) {
 }
 void ssh_session::probe() { impl_->probe(); }
 bool ssh_session::has_probe_advanced() { return impl_->has_probe_advanced(); }
+retransmissions ssh_session::look_at_retransmissions(time_point now) const {
+  return impl_->look_at_retransmissions(now);
+}
 void ssh_session::listen_reverse() { impl_->listen_reverse(); }
 void ssh_session::open(channel_id id) { impl_->open(id, {}); }
 void ssh_session::exec(channel_id id, std::string line) { impl_->open(id, std::move(line)); }
@@ -103,9 +89,9 @@ void ssh_session::impl::set_options() {
   const auto set = [s](ssh_options_e what, const void* value) {
     ::ssh_options_set(s, what, value);
   };
-  std::string types;
   for (const auto& t : options_.pinned.types_of(options_.to.at))
-    types += (types.empty() ? "" : ",") + t;
+    host_keys_ += (host_keys_.empty() ? "" : ",") + t;
+  if (host_keys_.empty()) host_keys_ = host_key_types;
   set(SSH_OPTIONS_PROCESS_CONFIG, &no);  // No file of any user is read.
   set(SSH_OPTIONS_SSH_DIR, "/nonexistent");
   set(SSH_OPTIONS_HOST, options_.to.at.host.c_str());
@@ -116,7 +102,7 @@ void ssh_session::impl::set_options() {
   set(SSH_OPTIONS_HMAC_C_S, macs);
   set(SSH_OPTIONS_HMAC_S_C, macs);
   set(SSH_OPTIONS_COMPRESSION, "none");
-  set(SSH_OPTIONS_HOSTKEYS, types.empty() ? host_key_types : types.c_str());
+  set(SSH_OPTIONS_HOSTKEYS, host_keys_.c_str());
   ::ssh_set_blocking(s, 0);
   ::ssh_set_counters(s, &sent_, &packets_);
   ::ssh_set_message_callback(
@@ -181,8 +167,8 @@ std::vector<ssh_event> ssh_session::impl::pump(time_point now, bool is_ready) {
   is_heard_ = has_heard();
   has_leftover_ = has_leftover_ || is_heard_;
   if (!problem) problem = dial_.on_tick(now);
-  if (problem && stage() == ssh_stage::banner && !dial_.last_line().empty())
-    problem->message += "; before that it said \"" + dial_.last_line() + "\"";
+  if (problem && stage() == ssh_stage::banner)
+    problem->message += "; " + dial_.what_was_sent(options_.to.at.text());
   if (problem) end(std::move(*problem));
   return std::exchange(events_, {});
 }
@@ -210,6 +196,9 @@ bool ssh_session::impl::has_ended() const {
 
 /// What ended the session: docs/tunnel.md, "How a session ends".
 error ssh_session::impl::failure() const {
+  // First of all: a server that finds nothing in common closes the line, too.
+  if (stage() == ssh_stage::key_exchange)
+    if (auto found = mismatch_with_server()) return std::move(*found);
   const std::string said = ::ssh_get_error(raw_.get());
   if (const auto* reason = ::ssh_get_disconnect_message(raw_.get()))
     return {ec::connection_lost, "the server ended the session: " + printable(reason), {}};
@@ -221,21 +210,31 @@ error ssh_session::impl::failure() const {
                 ? said
                 : "the server closed the connection",
             {}};
-  if (stage() == ssh_stage::key_exchange) {
-    // Behind the banner's line stands the server's first packet.
-    const auto packet = first_bytes_.find('\n');
-    const auto offer = describe_offer(
-        packet == std::string::npos ? "" : std::string_view{first_bytes_}.substr(packet + 1));
-    return {ec::bad_config,
-            "no method in common with the server, or its key exchange is broken. We offer " +
-                std::string{key_exchanges} + "; " + host_key_types + "; " + ciphers + "; " + macs +
-                ". The server offers " + (offer.empty() ? "nothing that can be read" : offer),
-            {}};
-  }
   return {ec::ssh_failed,
-          "the SSH session broke in the step " + std::string{to_string(stage())} + ": " +
+          "the SSH session broke in the step " + std::string{to_string(stage())} +
+              (stage() == ssh_stage::key_exchange ? ", most likely by damage on the way: " : ": ") +
               said.substr(0, 300),
           {}};
+}
+
+/// Only a whole offer that shares nothing with ours; anything else is damage on the way.
+std::optional<error> ssh_session::impl::mismatch_with_server() const {
+  // Behind the banner's line stands the server's first packet.
+  const auto line = first_bytes_.find('\n');
+  if (line == first_bytes_.npos) return {};
+  const auto theirs = parse_offer(std::string_view{first_bytes_}.substr(line + 1));
+  if (!theirs) return {};
+  const auto found = mismatches({key_exchanges, host_keys_, ciphers, macs}, *theirs);
+  if (found.empty()) return {};
+  const auto is_pinned = !options_.pinned.types_of(options_.to.at).empty();
+  error out{ec::no_common_method, "", {}};
+  for (const auto& m : found) {
+    const auto text = m.sentence(is_pinned);
+    out.message += (out.message.empty() ? "" : "; ") + m.what + ": " + text;
+    out.facts.emplace_back(m.what, text);
+  }
+  out.message += ". So nothing is in common with " + options_.to.at.text();
+  return out;
 }
 
 std::optional<error> ssh_session::impl::check_host_key() {

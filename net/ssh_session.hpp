@@ -104,6 +104,12 @@ using ssh_event =
                  ssh_open_refused, ssh_bytes, ssh_error_bytes, ssh_exit, ssh_took, ssh_end_of_file,
                  ssh_closed, ssh_listening, ssh_listen_refused, ssh_accepted, ssh_ended>;
 
+/// Of a connection: tcp(7), TCP_INFO.
+struct retransmissions {
+  std::uint64_t count = 0;         ///< Segments, in all.
+  std::optional<time_point> next;  ///< Nothing when all is acknowledged.
+};
+
 class ssh_session {
 public:
   /// `socket`: connected, non-blocking. The handshake begins with the first pump().
@@ -131,6 +137,8 @@ public:
   /// True when, since the last call, the server's kernel took more of what stands before a probe
   /// that is asked for or out. Such a probe is not unanswered: it has not arrived.
   bool has_probe_advanced();
+  /// What TCP has sent again over this connection, and when it will next.
+  retransmissions look_at_retransmissions(time_point now) const;
   /// Asks the server to listen for options.reverse, from now on and again when it refuses.
   void listen_reverse();
   void open(channel_id id);
@@ -150,9 +158,5 @@ private:
   class impl;
   std::unique_ptr<impl> impl_;
 };
-
-/// What the server offers in its SSH_MSG_KEXINIT (RFC 4253, section 7.1), for an error's sentence;
-/// empty when the bytes are none. Pure.
-std::string describe_offer(std::string_view packet);
 
 }  // namespace ntrace::net

@@ -26,6 +26,7 @@ public:
   std::vector<ssh_event> pump(time_point now, bool is_ready);
   void probe();
   bool has_probe_advanced();
+  retransmissions look_at_retransmissions(time_point now) const;
   void listen_reverse() { is_listening_wanted_ = true; }
   /// `line`: of a command; else the channel leads to the target.
   void open(channel_id id, std::string line);
@@ -87,9 +88,11 @@ private:
   std::uint64_t acknowledged_bytes() const;
   bool has_ended() const;
   error failure() const;
+  std::optional<error> mismatch_with_server() const;
   void end(error why);
 
   ssh_session_options options_;
+  std::string host_keys_;  ///< The types that we ask for.
   ssh_dial_fsm dial_;
   unique_fd socket_;  ///< A second name of libssh's own, which it closes when it likes.
   ssh_counter_struct sent_{}, packets_{};

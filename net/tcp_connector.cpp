@@ -31,7 +31,7 @@ int resolve(const host_port& to, int flags, std::vector<Address>& out) {
   const int code = ::getaddrinfo(to.host.c_str(), std::to_string(to.port).c_str(), &hints, &found);
   if (code != 0) return code;
   for (const auto* at = found; at != nullptr && out.size() < addresses_max; at = at->ai_next) {
-    Address one{{}, at->ai_addrlen};
+    Address one{{}, at->ai_addrlen, 0};
     std::memcpy(&one.at, at->ai_addr, at->ai_addrlen);
     out.push_back(one);
   }
@@ -54,8 +54,13 @@ struct tcp_connector::resolution {
   std::vector<address> found;
 };
 
-tcp_connector::tcp_connector(const host_port& to, time_point now, milliseconds deadline)
-    : to_{to}, until_{now + deadline}, next_attempt_{now}, poll_{::epoll_create1(EPOLL_CLOEXEC)} {
+tcp_connector::tcp_connector(const host_port& to, time_point now, milliseconds deadline,
+                             unsigned first)
+    : to_{to},
+      first_{first},
+      until_{now + deadline},
+      next_attempt_{now},
+      poll_{::epoll_create1(EPOLL_CLOEXEC)} {
   if (std::vector<address> found; resolve(to_, AI_NUMERICHOST, found) == 0) {
     take_addresses(found);
     return;
@@ -82,17 +87,31 @@ tcp_connector::tcp_connector(const host_port& to, time_point now, milliseconds d
 
 tcp_connector::~tcp_connector() = default;
 
-/// Families in turn, as they came within each.
-void tcp_connector::take_addresses(const std::vector<address>& found) {
-  std::deque<address> first, second;
-  for (const auto& a : found)
-    (a.at.ss_family == found.front().at.ss_family ? first : second).push_back(a);
-  while (!first.empty() || !second.empty())
-    for (auto* from : {&first, &second})
+std::vector<std::size_t> order_of_addresses(const std::vector<int>& families, unsigned first) {
+  std::deque<std::size_t> one, other;
+  for (std::size_t i = 0; i < families.size(); ++i)
+    (families[i] == families.front() ? one : other).push_back(i);
+  std::vector<std::size_t> out;
+  while (!one.empty() || !other.empty())
+    for (auto* from : {&one, &other})
       if (!from->empty()) {
-        addresses_.push_back(from->front());
+        out.push_back(from->front());
         from->pop_front();
       }
+  if (!out.empty())
+    std::rotate(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(first % out.size()),
+                out.end());
+  return out;
+}
+
+void tcp_connector::take_addresses(const std::vector<address>& found) {
+  std::vector<int> families;
+  for (const auto& a : found) families.push_back(a.at.ss_family);
+  auto place = first_;
+  for (const auto i : order_of_addresses(families, first_)) {
+    addresses_.push_back(found[i]);
+    addresses_.back().place = place++ % static_cast<unsigned>(found.size());
+  }
 }
 
 time_point tcp_connector::next() const {
@@ -119,7 +138,7 @@ bool tcp_connector::begin(time_point now) {
     return false;
   }
   watch(poll_.get(), fd.get(), EPOLLOUT);
-  attempts_.push_back({std::move(fd), now});
+  attempts_.push_back({std::move(fd), now, to.place});
   return at_once;
 }
 
@@ -145,7 +164,8 @@ std::optional<result<tcp_connection>> tcp_connector::pump(time_point now) {
       ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, at->fd.get(), nullptr);
       return tcp_connection{
           std::move(at->fd),
-          std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - at->since)};
+          std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - at->since),
+          at->place};
     }
     int problem = 0;
     socklen_t problem_size = sizeof problem;

@@ -17,11 +17,17 @@ namespace ntrace::net {
 struct tcp_connection {
   unique_fd fd;  ///< Non-blocking, TCP_NODELAY.
   std::chrono::microseconds round_trip;
+  unsigned address = 0;  ///< Its place in the order of the name's addresses.
 };
+
+/// The order in which addresses of these families are tried: families in turn, as they came within
+/// each (RFC 8305, section 4), turned so that number `first` is the first, counted on over the end.
+std::vector<std::size_t> order_of_addresses(const std::vector<int>& families, unsigned first);
 
 class tcp_connector {
 public:
-  tcp_connector(const host_port& to, time_point now, milliseconds deadline);
+  /// `first`: the address that is tried first, counted on over their end; the others follow it.
+  tcp_connector(const host_port& to, time_point now, milliseconds deadline, unsigned first = 0);
   ~tcp_connector();
   tcp_connector(const tcp_connector&) = delete;
   tcp_connector& operator=(const tcp_connector&) = delete;
@@ -37,10 +43,12 @@ private:
   struct address {
     sockaddr_storage at;
     socklen_t size;
+    unsigned place = 0;
   };
   struct attempt {
     unique_fd fd;
     time_point since;
+    unsigned place;
   };
   struct resolution;  ///< Shared with the thread that may outlive us.
 
@@ -48,6 +56,7 @@ private:
   bool begin(time_point now);
 
   host_port to_;
+  unsigned first_;
   time_point until_, next_attempt_;
   unique_fd poll_;
   std::shared_ptr<resolution> resolving_;

@@ -16,6 +16,8 @@ dial_failure kind_of(ec code) {
   switch (code) {
     case ec::key_refused:
       return dial_failure::refused;
+    case ec::no_common_method:
+      return dial_failure::mismatch;
     case ec::host_key_unknown:
     case ec::host_key_changed:
     case ec::bad_key:
@@ -29,6 +31,21 @@ dial_failure kind_of(ec code) {
 /// The first, second, fourth, eighth … of a repeated fact is logged.
 bool is_worth_a_line(std::uint64_t n) { return (n & (n - 1)) == 0; }
 
+/// A log's value is cut at 256 bytes, and a list of methods is often longer: a line for each part.
+void log_mismatches(const error& why) {
+  constexpr std::size_t part_bytes_max = 240;
+  for (const auto& [what, text] : why.facts) {
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      auto end = std::min(rest.size(), part_bytes_max);
+      if (end < rest.size())
+        if (const auto space = rest.rfind(' ', end); space != rest.npos && space > 0) end = space;
+      log::error("tunnel.mismatch", {{"what", what}, {"offers", std::string{rest.substr(0, end)}}});
+      rest.remove_prefix(std::min(rest.size(), end + (end < rest.size() ? 1 : 0)));
+    }
+  }
+}
+
 }  // namespace
 
 net::ssh_session* tunnel_engine::loop::live_session() {
@@ -38,10 +55,10 @@ net::ssh_session* tunnel_engine::loop::live_session() {
   return at->second.session.get();
 }
 
-void tunnel_engine::loop::perform_dial(generation of) {
+void tunnel_engine::loop::perform_dial(const dial& e) {
   ++gauges::value("tunnel_dials");
-  lines_[of].connector =
-      std::make_unique<net::tcp_connector>(settings_.to.at, now_, tunnel_.connect_deadline());
+  lines_[e.of].connector = std::make_unique<net::tcp_connector>(
+      settings_.to.at, now_, tunnel_.connect_deadline(), e.first_address);
 }
 
 void tunnel_engine::loop::begin_session(generation of, line& l, net::tcp_connection connected) {
@@ -56,7 +73,7 @@ void tunnel_engine::loop::begin_session(generation of, line& l, net::tcp_connect
       std::make_unique<net::ssh_session>(std::move(connected.fd), std::move(*options), now_);
   l.connector.reset();
   l.is_due = true;
-  perform(tunnel_.on_connected(now_, of, connected.round_trip));
+  perform(tunnel_.on_connected(now_, of, connected.round_trip, connected.address));
 }
 
 void tunnel_engine::loop::on_line_failed(generation of, const error& why) {
@@ -71,6 +88,7 @@ void tunnel_engine::loop::on_line_failed(generation of, const error& why) {
     return;
   }
   ++gauges::value("tunnel_dials_failed");
+  if (why.code == ec::no_common_method) log_mismatches(why);
   if (is_worth_a_line(++repeated_))
     log::warn("tunnel.dial_failed",
               {{"to", settings_.to.text()}, {"reason", to_string(why)}, {"failures", repeated_}});
@@ -192,7 +210,7 @@ void tunnel_engine::loop::note(const report& r) {
 
 void tunnel_engine::loop::perform(const tunnel_effects& todo) {
   for (const auto& one : todo)
-    std::visit(overload{[&](const dial& e) { perform_dial(e.of); },
+    std::visit(overload{[&](const dial& e) { perform_dial(e); },
                         [&](const abandon& e) {
                           const auto at = lines_.find(e.of);
                           if (at == lines_.end()) return;

@@ -51,7 +51,7 @@ private:
   void perform(exec_effects todo);
   bool take_exec_event(net::ssh_event& event);
   void end_exec_session();
-  void perform_dial(generation of);
+  void perform_dial(const dial& e);
   void note(const report& r);
   void on_session_event(generation of, net::ssh_event&& event);
   net::ssh_session* live_session();

@@ -8,13 +8,14 @@ namespace ntrace::tunnel {
 namespace {
 
 constexpr milliseconds damage_wait{30'000};
+constexpr unsigned mismatches_max = 2;
 
 }  // namespace
 
 void tunnel_fsm::begin_dial(time_point now, tunnel_effects& out) {
   retry_at_.reset();
   dials_[next_] = {phase::connecting, now, now};
-  out.push_back(dial{next_++});
+  out.push_back(dial{next_++, address_});
 }
 
 void tunnel_fsm::abandon_dials(tunnel_effects& out) {
@@ -31,10 +32,11 @@ void tunnel_fsm::fall_back(time_point now, const std::string& reason, tunnel_eff
 }
 
 tunnel_effects tunnel_fsm::on_connected(time_point now, generation of,
-                                        std::chrono::microseconds round_trip) {
+                                        std::chrono::microseconds round_trip, unsigned address) {
   tunnel_effects out;
   auto* a = find(of);
   if (!a) return out;
+  address_ = address;
   if (!srtt_ms_) measure(round_trip);
   *a = {phase::silent, now, a->began};
   wake_at(now + silent_before_next, out);
@@ -69,21 +71,17 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
   if (!failed) return out;
   const auto began = failed->began;
   dials_.erase(of);
+  ++address_;
+  mismatches_ = how == dial_failure::mismatch ? mismatches_ + 1 : 0;
+  // A single one may be a byte that was damaged on its way.
+  const bool is_settled = how == dial_failure::mismatch ? mismatches_ >= mismatches_max
+                                                        : how != dial_failure::transient;
   if (state_ == tunnel_state::up) {  // It would have been the standby.
     dial_standby_after(now, standby_later, out);
     return out;
   }
-  if (how != dial_failure::transient && live_ == 0) {
-    abandon_dials(out);
-    ++failures_;
-    retry_at_.reset();
-    enter(now, tunnel_state::parked, reason, out);
-    if (how == dial_failure::refused) {
-      const auto part = options_.parked_retry.count() / 5;
-      const auto spread = random_.below(static_cast<std::uint64_t>(2 * part) + 1);
-      retry_at_ = now + options_.parked_retry - milliseconds{part} + milliseconds{spread};
-      wake_at(*retry_at_, out);
-    }
+  if (is_settled && live_ == 0) {
+    park(now, how != dial_failure::needs_operator, reason, out);
     return out;
   }
   if (!dials_.empty()) return out;  // One beside it goes on.
@@ -101,6 +99,53 @@ tunnel_effects tunnel_fsm::on_dial_failed(time_point now, generation of, dial_fa
   return out;
 }
 
+/// Dialling again cannot help, or only after a while.
+void tunnel_fsm::park(time_point now, bool is_retried, const std::string& reason,
+                      tunnel_effects& out) {
+  abandon_dials(out);
+  ++failures_;
+  retry_at_.reset();
+  enter(now, tunnel_state::parked, reason, out);
+  if (!is_retried) return;
+  const auto part = options_.parked_retry.count() / 5;
+  const auto spread = random_.below(static_cast<std::uint64_t>(2 * part) + 1);
+  retry_at_ = now + options_.parked_retry - milliseconds{part} + milliseconds{spread};
+  wake_at(*retry_at_, out);
+}
+
+generation tunnel_fsm::ready() const {
+  const auto at = std::find_if(dials_.begin(), dials_.end(),
+                               [](const auto& d) { return d.second.at == phase::ready; });
+  return at == dials_.end() ? 0 : at->first;
+}
+
+/// Until then a suspect session may heal though another could take over.
+time_point tunnel_fsm::heals_until() const {
+  const auto latest = last_inbound_ + options_.heal_patience;
+  if (retransmits_at_ && *retransmits_at_ > latest) return last_inbound_;  // Too late to wait for.
+  return retransmitted_at_ ? std::min(latest, *retransmitted_at_ + answer_wait()) : latest;
+}
+
+/// The session `of` is proved to work, and the suspect one may still be healed by TCP.
+void tunnel_fsm::wait_for_healing(time_point now, generation of, tunnel_effects& out) {
+  dials_[of].at = phase::ready;
+  retransmissions_.reset();
+  retransmitted_at_.reset();
+  retransmits_at_.reset();
+  wake_at(now, out);  // What TCP does is told before each tick.
+}
+
+void tunnel_fsm::on_retransmissions(time_point now, generation of, std::uint64_t count,
+                                    std::optional<time_point> next) {
+  if (of != live_ || !is_healing()) return;
+  retransmits_at_ = next;
+  if (!retransmissions_) retransmissions_ = count;
+  if (count > *retransmissions_) {
+    retransmissions_ = count;
+    if (!retransmitted_at_) retransmitted_at_ = now;
+  }
+}
+
 /// The session `of` is proved to work: it is the tunnel now.
 void tunnel_fsm::take(time_point now, generation of, tunnel_effects& out) {
   dials_.erase(of);
@@ -116,6 +161,9 @@ void tunnel_fsm::take(time_point now, generation of, tunnel_effects& out) {
     out.push_back(abandon{old});
   }
   up_since_ = last_inbound_ = now;
+  mismatches_ = 0;
+  retransmitted_at_.reset();
+  retransmits_at_.reset();
   probe_sent_.reset();
   retry_at_.reset();
   next_probe_ = now + (is_outstanding_ ? probe_interval() : options_.probe_idle_interval);

@@ -167,8 +167,14 @@ void tunnel_engine::loop::turn() {
   if (now_ >= tunnel_wake_) {
     tunnel_wake_ = time_point::max();
     if (const auto live = lines_.find(tunnel_.live());
-        live != lines_.end() && live->second.session && live->second.session->has_probe_advanced())
-      tunnel_.on_probe_advanced(now_, live->first);
+        live != lines_.end() && live->second.session) {
+      auto& session = *live->second.session;
+      if (tunnel_.is_healing()) {
+        const auto seen = session.look_at_retransmissions(now_);
+        tunnel_.on_retransmissions(now_, live->first, seen.count, seen.next);
+      }
+      if (session.has_probe_advanced()) tunnel_.on_probe_advanced(now_, live->first);
+    }
     perform(tunnel_.on_tick(now_));
   }
   if (now_ >= forward_wake_) {

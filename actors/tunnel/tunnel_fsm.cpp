@@ -102,6 +102,8 @@ tunnel_effects tunnel_fsm::on_probe_answered(time_point now, generation of) {
       standby_asked_.reset();
       standby_probe_ = now + options_.probe_idle_interval;
       wake_at(standby_probe_, out);
+    } else if (state_ == tunnel_state::suspect && now < heals_until()) {
+      wait_for_healing(now, of, out);
     } else {
       take(now, of, out);
     }
@@ -137,7 +139,10 @@ tunnel_effects tunnel_fsm::on_inbound(time_point now, generation of) {
 }
 
 void tunnel_fsm::on_probe_advanced(time_point now, generation of) {
-  if (of == live_ && probe_sent_) probe_sent_ = now;
+  if (of != live_) return;
+  if (probe_sent_) probe_sent_ = now;
+  // The server's kernel heard us: what the server says is on its way.
+  retransmitted_at_.reset();
 }
 
 /// The live session is gone.
@@ -154,6 +159,10 @@ void tunnel_fsm::lose(time_point now, const std::string& reason, tunnel_effects&
   if (standby_ != 0) {
     enter(now, tunnel_state::dialling, reason, out);
     return take(now, standby_, out);
+  }
+  if (const auto next = ready(); next != 0) {
+    enter(now, tunnel_state::dialling, reason, out);
+    return take(now, next, out);
   }
   if (!dials_.empty()) return enter(now, tunnel_state::dialling, reason, out);
   fall_back(now, reason, out);
@@ -266,6 +275,7 @@ tunnel_effects tunnel_fsm::on_tick(time_point now) {
   }
   if (state_ == tunnel_state::suspect && now >= suspect_since_ + options_.suspect_grace)
     lose(now, "silent for the whole grace", out);
+  if (const auto next = ready(); next != 0 && now >= heals_until()) take(now, next, out);
   keep_standby(now, out);
   // Whatever was due is done; the next thing that is due has a wake of its own again.
   std::optional<time_point> next;
@@ -277,6 +287,8 @@ tunnel_effects tunnel_fsm::on_tick(time_point now) {
   if (state_ == tunnel_state::suspect) due(suspect_since_ + options_.suspect_grace);
   for (const auto& [of, a] : dials_) {
     if (a.at == phase::proving) due(a.since + probe_deadline());
+    // Often, because retransmissions are told of at a tick.
+    if (a.at == phase::ready) due(std::min(heals_until(), now + probe_interval()));
     if (a.at == phase::silent && dials_.size() < silent_dials_max)
       due(std::max(now + milliseconds{1}, a.since + silent_before_next));
   }

@@ -22,6 +22,11 @@ struct tunnel_options {
   /// Silence after a probe that makes a session suspect; none: from round trips, 250 ms to 15 s.
   std::optional<milliseconds> probe_deadline;
   milliseconds suspect_grace{30'000};  ///< How long a silent session may still heal.
+  /// So long a silent session may heal though a new one is ready: its connections live on then.
+  /// TCP says what was lost again after its time-out, and each time after twice as long (RFC 6298,
+  /// section 5; Linux: 200 ms at least): a hole of 2 s is healed 4.2 s after it began at the
+  /// latest.
+  milliseconds heal_patience{4300};
   milliseconds backoff_min{20}, backoff_max{500};
   milliseconds stable_after{2000};     ///< Up for so long, it is dialled again at once.
   milliseconds parked_retry{300'000};  ///< ±20 %.
@@ -36,12 +41,16 @@ std::string_view to_string(tunnel_state s);
 enum class dial_failure {
   transient,      ///< Try again with backoff.
   refused,        ///< The key is not accepted: parked, tried again at parked_retry.
+  mismatch,       ///< No method in common. Twice in a row: as refused. Once it may be damage.
   needs_operator  ///< Host key, key file or configuration: parked until on_retry.
 };
 
 /// Connect, authenticate; answer by on_connected, on_banner, on_authenticated or on_dial_failed.
 struct dial {
   generation of;
+  /// Which of the name's addresses is tried first, counted on over their end. Each failed dial
+  /// moves on, so that a dead address never hides the others, however short the deadline is.
+  unsigned first_address = 0;
 };
 /// Give a dial or session up without a word.
 struct abandon {
@@ -89,7 +98,9 @@ public:
   tunnel_effects on_tick(time_point now);
 
   // Of a dial.
-  tunnel_effects on_connected(time_point now, generation of, std::chrono::microseconds round_trip);
+  /// `address`: the one that connected; the next dial begins with it.
+  tunnel_effects on_connected(time_point now, generation of, std::chrono::microseconds round_trip,
+                              unsigned address = 0);
   tunnel_effects on_banner(time_point now, generation of);
   tunnel_effects on_authenticated(time_point now, generation of);
   tunnel_effects on_dial_failed(time_point now, generation of, dial_failure how,
@@ -100,6 +111,13 @@ public:
   tunnel_effects on_probe_answered(time_point now, generation of);
   /// The server's kernel takes what stands before the probe: its deadline begins anew.
   void on_probe_advanced(time_point now, generation of);
+  /// What TCP does over that session: how often it said something again, in all, and when it will
+  /// next; nothing when all is acknowledged. If it did so while a new session is ready, the path
+  /// was whole, and without an answer the old session is not waited for.
+  void on_retransmissions(time_point now, generation of, std::uint64_t count,
+                          std::optional<time_point> next);
+  /// A new session is ready and the silent one may still heal: tell of retransmissions each tick.
+  bool is_healing() const { return ready() != 0; }
   /// `is_damaged`: what came over it was not what the server sent, by its checksums. The third in a
   /// row waits half a minute: a line, or somebody in it, that damages is not hurried.
   tunnel_effects on_session_lost(time_point now, generation of, const std::string& reason,
@@ -136,7 +154,7 @@ public:
 
 private:
   static constexpr milliseconds standby_soon{1000}, standby_later{30'000};
-  enum class phase { connecting, silent, talking, proving };
+  enum class phase { connecting, silent, talking, proving, ready };
   struct attempt {
     phase at = phase::connecting;
     time_point since{}, began{};
@@ -155,6 +173,12 @@ private:
   void lose_standby(time_point now, tunnel_effects& out);
   void dial_standby_after(time_point now, milliseconds least, tunnel_effects& out);
   attempt* find(generation of);
+  generation ready() const;
+  time_point heals_until() const;
+  /// After a retransmission over a whole path the server's kernel answers within this.
+  milliseconds answer_wait() const;
+  void wait_for_healing(time_point now, generation of, tunnel_effects& out);
+  void park(time_point now, bool is_retried, const std::string& reason, tunnel_effects& out);
   bool is_of_live(generation of);
   milliseconds next_wait(time_point now);
 
@@ -170,9 +194,12 @@ private:
   time_point network_heeded_until_{};
   time_point standby_probe_{};  ///< When it is asked next.
   std::optional<time_point> standby_asked_, standby_dial_at_;
+  std::optional<std::uint64_t> retransmissions_;  ///< When a new session became ready.
+  std::optional<time_point> retransmitted_at_;    ///< Since then, without any answer.
+  std::optional<time_point> retransmits_at_;      ///< The next time.
   std::optional<double> srtt_ms_, rttvar_ms_;
   time_point expected_ = time_point::max();  ///< The earliest wake that was asked for.
-  unsigned failures_ = 0, damages_ = 0;
+  unsigned failures_ = 0, damages_ = 0, mismatches_ = 0, address_ = 0;
   std::uint64_t stale_ = 0;
   std::size_t connections_ = 0;
   bool is_outstanding_ = false;

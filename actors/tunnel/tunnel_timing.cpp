@@ -43,6 +43,10 @@ milliseconds tunnel_fsm::open_deadline() const {
   return to_ms(std::max(2000.0, 10 * srtt_ms_.value_or(srtt_unknown_ms)));
 }
 
+milliseconds tunnel_fsm::answer_wait() const {
+  return to_ms(std::clamp(4 * srtt_ms_.value_or(srtt_unknown_ms), 100.0, 2000.0));
+}
+
 /// RFC 6298, section 2: alpha 1/8, beta 1/4.
 void tunnel_fsm::measure(std::chrono::microseconds round_trip) {
   const double ms = static_cast<double>(round_trip.count()) / 1000;

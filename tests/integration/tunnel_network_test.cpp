@@ -73,6 +73,22 @@ TEST(tunnel_network, serves_again_after_black_holes_of_any_length) {
   }
 }
 
+TEST(tunnel_network, keeps_its_connections_over_a_short_black_hole) {
+  NTRACE_NEEDS_NETWORKS();
+  two_machines w;
+  w.pass(1s);
+  const auto connections = w.traffic->connections();
+  for (const auto length : {1000ms, 1500ms, 1900ms}) {
+    w.net.drop("INPUT");
+    w.net.drop("OUTPUT");
+    w.pass(length);
+    w.net.heal();
+    w.expect_whole();
+    EXPECT_EQ(w.traffic->connections(), connections) << length.count() << w.status().dump();
+  }
+  EXPECT_EQ(w.status().value("generation", 0), 1) << "the old session answered";
+}
+
 TEST(tunnel_network, finds_out_when_only_one_direction_is_lost) {
   NTRACE_NEEDS_NETWORKS();
   two_machines w;

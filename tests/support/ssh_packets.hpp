@@ -9,7 +9,8 @@ namespace ntrace::test {
 
 /// A packet (RFC 4253, section 6) without cipher and MAC.
 inline std::string ssh_packet(const std::string& message) {
-  const auto padding = 8 - (message.size() + 5) % 8 + 4;
+  // At least 4 bytes, up to a multiple of 8.
+  const auto padding = 4 + (8 - (message.size() + 5 + 4) % 8) % 8;
   std::string out;
   net::put_number(out, static_cast<std::uint32_t>(message.size() + 1 + padding));
   out += static_cast<char>(padding);

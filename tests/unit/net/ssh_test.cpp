@@ -152,11 +152,45 @@ TEST(ssh_session, ends_with_a_typed_error_for_each_kind_of_hostile_server) {
   EXPECT_NE(verdict_on("SSH-2.0-x\r\n" + std::string(8192, '\xff')).code, ec::none);
 }
 
-TEST(ssh_session, shows_what_a_server_offers_when_nothing_is_in_common) {
+TEST(ssh_session, says_first_what_does_not_match_when_nothing_is_in_common) {
   const auto packet =
       test::key_exchange_offer("diffie-hellman-group1-sha1", "ssh-dss", "3des-cbc", "hmac-md5");
   const auto seen = verdict_on("SSH-2.0-old\r\n" + packet);
-  EXPECT_EQ(seen.code, ec::bad_config) << seen.message;
-  EXPECT_NE(seen.message.find("diffie-hellman-group1-sha1"), std::string::npos) << seen.message;
+  EXPECT_EQ(seen.code, ec::no_common_method) << seen.message;
+  EXPECT_TRUE(seen.message.starts_with("host key: we offer ssh-ed25519, ")) << seen.message;
+  EXPECT_NE(seen.message.find("the server offers ssh-dss"), std::string::npos) << seen.message;
   EXPECT_NE(seen.message.find("3des-cbc"), std::string::npos);
+  ASSERT_EQ(seen.facts.size(), 3u);
+  EXPECT_EQ(seen.facts[0].first, "host key");
+  // The server may have closed the line by the time that it is noticed.
+  EXPECT_EQ(verdict_on("SSH-2.0-old\r\n" + packet, true).code, ec::no_common_method);
+}
+
+TEST(ssh_session, takes_a_damaged_offer_for_no_offer) {
+  const auto packet =
+      test::key_exchange_offer("diffie-hellman-group1-sha1", "ssh-dss", "3des-cbc", "hmac-md5");
+  // Its length, its type, the length of a list, a letter that is none.
+  for (const std::size_t at : {2u, 5u, 24u, 30u}) {
+    auto damaged = packet;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x80);
+    const auto seen = verdict_on("SSH-2.0-old\r\n" + damaged, true);
+    EXPECT_TRUE(seen.code == ec::ssh_failed || seen.code == ec::connection_lost) << seen.message;
+  }
+}
+
+TEST(ssh_session, says_what_a_server_sent_that_is_no_ssh_server) {
+  const auto http = verdict_on("HTTP/1.1 400 Bad Request\r\nServer: x\r\n", true).message;
+  EXPECT_NE(http.find("it sent \"HTTP/1.1 400 Bad Request\\r\\nServer: x\\r\\n\", which is HTTP"),
+            std::string::npos)
+      << http;
+  EXPECT_NE(http.find("127.0.0.1:22 is no SSH server"), std::string::npos) << http;
+  const auto tls = verdict_on({"\x15\x03\x01\0\x02\x02\x46", 7}, true).message;
+  EXPECT_NE(tls.find("\\x15\\x03\\x01\\x00\\x02\\x02F\", which is TLS"), std::string::npos) << tls;
+  const auto mail = verdict_on("220 mail.example ESMTP\r\n", false, 1h).message;
+  EXPECT_NE(mail.find("\"220 mail.example ESMTP\\r\\n\""), std::string::npos) << mail;
+  EXPECT_NE(verdict_on("", false, 1h).message.find("127.0.0.1:22 sent nothing"), std::string::npos);
+  EXPECT_NE(verdict_on("", true).message.find("sent nothing"), std::string::npos);
+  const auto cut = verdict_on(std::string(20'000, '\x1b')).message;
+  EXPECT_NE(cut.find("\\x1b\" and more"), std::string::npos) << cut;
+  EXPECT_LT(cut.size(), 700u);
 }
