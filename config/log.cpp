@@ -8,6 +8,9 @@
 #include <mutex>
 #include <optional>
 
+#include "config/terminal_text.hpp"
+#include "config/utf8.hpp"
+
 namespace ntrace::log {
 namespace {
 
@@ -44,17 +47,23 @@ spdlog::level::level_enum to_spdlog(level l) {
 void append_value(std::string& out, std::string_view value) {
   const bool cut = value.size() > value_bytes_max;
   value = value.substr(0, value_bytes_max);
-  const bool plain = !value.empty() && value.find_first_of(" =\"\\") == std::string_view::npos &&
-                     std::all_of(value.begin(), value.end(), [](char c) {
-                       return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
-                     });
+  const bool plain =
+      !value.empty() && value.find_first_of(" =\"\\") == std::string_view::npos &&
+      std::all_of(value.begin(), value.end(),
+                  [](char c) { return static_cast<unsigned char>(c) > 0x20 && c != 0x7f; }) &&
+      one_line(value) == value;
   if (plain) {
     out.append(value);
   } else {
     out.push_back('"');
-    for (const char c : value) {
+    for (std::size_t i = 0, size = 1; i < value.size(); i += size) {
+      const char c = value[i];
       const auto byte = static_cast<unsigned char>(c);
-      if (c == '"' || c == '\\') {
+      std::size_t bad = 1;
+      size = std::max<std::size_t>(utf8_length(value.substr(i), bad), 1);
+      if (byte >= 0x80) {
+        out.append(one_line(value.substr(i, size)));
+      } else if (c == '"' || c == '\\') {
         out.push_back('\\');
         out.push_back(c);
       } else if (byte < 0x20 || byte == 0x7f) {

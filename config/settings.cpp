@@ -153,7 +153,9 @@ result<std::string> check(const setting_spec& spec, const setting_value& value) 
       break;
   }
   if (!number)
-    return wrong(spec.type == bytes ? "use a number of bytes such as 64MiB" : "use a whole number");
+    return wrong(spec.type == bytes         ? "use a number of bytes such as 64MiB"
+                 : spec.type == duration_ms ? "use a whole number of milliseconds"
+                                            : "use a whole number");
   if (*number < spec.min || *number > spec.max)
     return wrong("use a value from " + std::to_string(spec.min) + " to " +
                  std::to_string(spec.max));

@@ -120,7 +120,7 @@ result<unique_fd> listen_tcp(const host_port& at, int backlog) {
     const auto owner = why == EADDRINUSE ? port_owner(at.port) : "";
     return fail(ec::unreachable,
                 "cannot listen on " + at.text() + ": " + std::strerror(why) +
-                    (owner.empty() ? "; `ss -ltnp` shows who does" : "; " + owner + " does"));
+                    (owner.empty() ? "; `ss -ltnp` shows who has it" : "; " + owner + " has it"));
   }
   return fd;
 }

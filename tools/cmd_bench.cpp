@@ -19,6 +19,7 @@ void add_push_bench(CLI::App& bench, outcome& out) {
   sub->add_flag("--alone", *is_alone, "without the peers");
   sub->add_flag("--json", *as_json, "print JSON");
   sub->add_option("--seconds", *seconds, "how long each is measured")
+      ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
   sub->add_option("--dir", *dir, "a folder on the disk to measure")->capture_default_str();

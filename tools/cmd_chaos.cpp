@@ -94,10 +94,14 @@ void add_chaos(CLI::App& app, outcome& out) {
       "chaos", "A fleet of real processes under faults, held against every invariant; as root");
   auto a = std::make_shared<chaos_args>();
   sub->add_option("--minutes", a->minutes, "of faults")
+      ->type_name("MINUTES")
       ->check(CLI::Range(0.1, 10'000.0))
       ->capture_default_str();
-  sub->add_option("--seconds", a->seconds, "the same in seconds")->check(CLI::Range(1, 600'000));
+  sub->add_option("--seconds", a->seconds, "the same in seconds")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1, 600'000));
   sub->add_option("--heal-seconds", a->heal_seconds, "the longest until everything has ended then")
+      ->type_name("SECONDS")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   sub->add_option("--seed", a->seed, "which faults come when")->capture_default_str();

@@ -266,6 +266,7 @@ private:
         {}, [&](std::string_view, std::string_view data) { version += data; }, nullptr, -1);
     if (ended && ended->ok()) {
       std::replace(version.begin(), version.end(), '\n', ' ');
+      while (version.ends_with(' ')) version.pop_back();
       add("ok", "node", "in the zone: node and npm " + version);
     } else {
       add("FAIL", "node", "node and npm are not below /usr → apt-get install nodejs npm");

@@ -11,6 +11,18 @@ struct flame_args {
   std::string run;
 };
 
+/// Why there are none: the profile failed, or the run did.
+tl::unexpected<error> no_stacks(const flame_args& a, const json& got) {
+  auto why = got.value("reason", "");
+  if (const auto run = a.server.call("show", json::array({a.run})))
+    if (const auto attempts = run->value("attempts", json::array()); !attempts.empty())
+      if (const auto missing = no_profile(attempts.back().value("receipt", json::object()));
+          !missing.empty())
+        why = missing;
+  return fail(ec::not_found, "run " + a.run + " (" + got.value("state", "") + ") has no stacks" +
+                                 (why.empty() ? "" : ": " + why));
+}
+
 /// The stream `result` of the run's last attempt.
 result<std::string> fetch_stacks(const flame_args& a) {
   std::string packed;
@@ -28,10 +40,7 @@ result<std::string> fetch_stacks(const flame_args& a) {
       packed += chunk_text(chunk);
     }
     if (got->value("more", false)) continue;
-    if (packed.empty())
-      return fail(ec::not_found,
-                  "run " + a.run + " (" + got->value("state", "") + ") has no stacks" +
-                      (got->value("reason", "").empty() ? "" : ": " + got->value("reason", "")));
+    if (packed.empty()) return no_stacks(a, *got);
     return unzstd(packed);
   }
 }

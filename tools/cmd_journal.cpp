@@ -82,7 +82,8 @@ int compact(const journal_args& a) {
                      .dump()
               << "\n";
   else
-    std::cout << *path << " had " << bytes->first << " bytes and has " << bytes->second << "\n";
+    std::cout << *path << " with its log had " << bytes->first << " bytes on the disk and has "
+              << bytes->second << "\n";
   return 0;
 }
 

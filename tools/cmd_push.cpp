@@ -113,9 +113,10 @@ void add_push(CLI::App& app, outcome& out) {
   sub->add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits")->required();
   sub->add_option("--key", a->key, "idempotency key: the same key gives the same run");
   sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
-  sub->add_option("--priority", a->priority, "-100 to 100, higher goes first");
+  sub->add_option("--priority", a->priority, "-100 to 100, higher goes first")->type_name("N");
   sub->add_option("--deadline-ms", a->deadline_ms,
-                  "the run ends as timed_out when it has no result by then");
+                  "the run ends as timed_out when it has no result after so many milliseconds")
+      ->type_name("MS");
   sub->add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
   add_require_profile(sub, a->require_profile);
   sub->callback([&out, a] { out.run = [a] { return run_push(*a); }; });

@@ -1,34 +1,70 @@
 // runs, show, logs, why, cancel, requeue: one question to the dispatcher each.
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
+#include <map>
+#include <utility>
 
 #include "config/json_parse.hpp"
 #include "tools/command.hpp"
+#include "tools/output.hpp"
 
 namespace ntrace::tools {
 namespace {
 
 struct run_args {
   server_flags server;
-  std::string run, repo, state, stream;
+  std::string run, repo, state, stream, before, after;
   std::int64_t since_ms = 0;
   int limit = 20;
-  bool follow = false;
+  bool follow = false, all = false, raw = false;
 };
 
+constexpr int page_max = 1000;  // docs/protocol.md
+
+std::string runs_table(const json& list) {
+  std::vector<std::vector<std::string>> rows{
+      {"RUN", "STATE", "REPO", "SHA", "ATTEMPTS", "PUSHED (UTC)", "REASON"}};
+  for (const auto& r : list)
+    rows.push_back(
+        {r.value("run", ""), r.value("state", ""), r.value("owner", "") + "/" + r.value("repo", ""),
+         r.value("sha", "").substr(0, 10), std::to_string(r.value("attempts", 0)),
+         moment(r.value("created_ms", std::int64_t{0})), shortened(r.value("reason", ""), 60)});
+  return table(rows);
+}
+
+/// Page by page from the newest to the oldest. What is pushed meanwhile is on no page.
+int all_runs(const run_args& a, json filter) {
+  filter["limit"] = page_max;
+  bool is_first = true;
+  if (a.server.as_json) std::cout << "[";
+  for (;;) {
+    const auto page = a.server.call("runs", json::array({filter}));
+    if (!page) return report(page.error(), a.server.as_json);
+    if (a.server.as_json)
+      for (const auto& r : *page) std::cout << (std::exchange(is_first, false) ? "" : ",\n") << r;
+    else if (!page->empty() || is_first)
+      std::cout << runs_table(*page);
+    if (page->size() < page_max || checked_output::is_gone()) break;
+    filter["before"] = page->back().value("run", "");
+    is_first = false;
+  }
+  if (a.server.as_json) std::cout << "]\n";
+  return 0;
+}
+
 int runs(const run_args& a) {
-  json filter{{"limit", a.limit}, {"since_ms", a.since_ms}, {"repo", a.repo}, {"state", a.state}};
-  return a.server.print(a.server.call("runs", json::array({filter})), [](const json& list) {
-    std::vector<std::vector<std::string>> rows{
-        {"RUN", "STATE", "REPO", "SHA", "ATTEMPTS", "PUSHED (UTC)", "REASON"}};
-    for (const auto& r : list)
-      rows.push_back({r.value("run", ""), r.value("state", ""),
-                      r.value("owner", "") + "/" + r.value("repo", ""),
-                      r.value("sha", "").substr(0, 10), std::to_string(r.value("attempts", 0)),
-                      moment(r.value("created_ms", std::int64_t{0})),
-                      for_terminal(r.value("reason", "").substr(0, 60))});
-    std::cout << table(rows);
+  json filter{{"limit", a.limit}, {"since_ms", a.since_ms}, {"repo", a.repo},
+              {"state", a.state}, {"before", a.before},     {"after", a.after}};
+  if (a.all) return all_runs(a, std::move(filter));
+  return a.server.print(a.server.call("runs", json::array({filter})), [&](const json& list) {
+    std::cout << runs_table(list);
+    if (list.size() < static_cast<std::size_t>(a.limit)) return;
+    if (a.after.empty())
+      std::cout << "older ones: ntrace runs --before " << list.back().value("run", "") << "\n";
+    else
+      std::cout << "newer ones: ntrace runs --after " << list.front().value("run", "") << "\n";
   });
 }
 
@@ -43,43 +79,59 @@ std::int64_t push_to_script_ms(const json& why) {
   return -1;
 }
 
+/// A reason begins with its code, which mostly is the verdict.
+std::string verdict_text(const std::string& verdict, const std::string& reason) {
+  if (verdict.empty()) return reason.empty() ? "under way" : reason;
+  if (reason.empty() || reason.starts_with(verdict + ":")) return reason.empty() ? verdict : reason;
+  return verdict + ", " + reason;
+}
+
+/// In the order in which attempts take them.
+std::string steps_text(const json& steps) {
+  std::vector<std::string> order{"rollback", "profiler", "fetch",   "unpack",
+                                 "install",  "run",      "capture", "fold"};
+  for (const auto& [name, ms] : steps.items())
+    if (std::find(order.begin(), order.end(), name) == order.end()) order.push_back(name);
+  std::string out;
+  for (const auto& name : order)
+    if (steps.contains(name))
+      out += (out.empty() ? "" : ", ") + name + " " + steps[name].dump() + " ms";
+  return out;
+}
+
+void print_attempt(const json& at) {
+  const auto receipt = at.value("receipt", json::object());
+  std::cout << "attempt   " << at.value("attempt", 0) << " on " << one_line(at.value("runner", ""))
+            << ", token " << at.value("token", 0) << ": "
+            << one_line(verdict_text(at.value("verdict", ""), at.value("reason", ""))) << "\n";
+  if (receipt.contains("clean"))
+    std::cout << "  zone    " << one_line(receipt["clean"].value("zone", "")) << " generation "
+              << receipt["clean"].value("generation", 0)
+              << (receipt["clean"].value("ok", false) ? ", proved clean" : ", NOT clean") << "\n";
+  if (receipt.contains("steps"))
+    std::cout << "  steps   " << one_line(steps_text(receipt["steps"])) << "\n";
+  if (receipt.contains("samples"))
+    std::cout << "  profile " << receipt.value("samples", 0) << " samples of "
+              << one_line(receipt.value("event", "")) << " at " << receipt.value("frequency", 0)
+              << " Hz\n";
+  if (const auto missing = no_profile(receipt); !missing.empty())
+    std::cout << "  NO FLAME GRAPH: " << one_line(missing) << "\n";
+}
+
 void print_run(const json& r) {
-  std::cout << "run       " << r.value("run", "") << "\n"
-            << "commit    " << r.value("owner", "") << "/" << r.value("repo", "") << " "
-            << r.value("sha", "") << "\n"
-            << "source    " << for_terminal(r.value("source", "")) << "\n"
-            << "state     " << r.value("state", "")
-            << (r.value("reason", "").empty() ? "" : ": " + for_terminal(r.value("reason", "")))
+  std::cout << "run       " << one_line(r.value("run", "")) << "\n"
+            << "commit    "
+            << one_line(r.value("owner", "") + "/" + r.value("repo", "") + " " + r.value("sha", ""))
             << "\n"
+            << "source    " << one_line(r.value("source", "")) << "\n"
+            << "state     " << one_line(r.value("state", ""))
+            << (r.value("reason", "").empty() ? "" : ": " + one_line(r.value("reason", ""))) << "\n"
             << "pushed    " << moment(r.value("created_ms", std::int64_t{0})) << " UTC\n";
   if (const auto ms = push_to_script_ms(r); ms >= 0)
     std::cout << "latency   push → script started " << ms << " ms\n";
-  for (const auto& at : r.value("attempts", json::array())) {
-    const auto receipt = at.value("receipt", json::object());
-    std::cout << "attempt   " << at.value("attempt", 0) << " on " << at.value("runner", "")
-              << ", token " << at.value("token", 0) << ": "
-              << (at.value("verdict", "").empty() ? "under way" : at.value("verdict", ""))
-              << (at.value("reason", "").empty() ? "" : ", " + for_terminal(at.value("reason", "")))
-              << "\n";
-    if (receipt.contains("clean"))
-      std::cout << "  zone    " << receipt["clean"].value("zone", "") << " generation "
-                << receipt["clean"].value("generation", 0)
-                << (receipt["clean"].value("ok", false) ? ", proved clean" : ", NOT clean") << "\n";
-    if (receipt.contains("steps")) {
-      std::cout << "  steps  ";
-      for (const auto& [name, ms] : receipt["steps"].items())
-        std::cout << " " << name << " " << ms << " ms;";
-      std::cout << "\n";
-    }
-    if (receipt.contains("samples"))
-      std::cout << "  profile " << receipt.value("samples", 0) << " samples of "
-                << receipt.value("event", "") << " at " << receipt.value("frequency", 0) << " Hz\n";
-    if (receipt.contains("profile_failed"))
-      std::cout << "  profile failed: " << for_terminal(receipt.value("profile_failed", ""))
-                << "\n";
-  }
+  for (const auto& at : r.value("attempts", json::array())) print_attempt(at);
   if (r.contains("waits_for"))
-    std::cout << "waits for " << for_terminal(r.value("waits_for", "")) << "\n";
+    std::cout << "waits for " << one_line(r.value("waits_for", "")) << "\n";
 }
 
 int show(const run_args& a) {
@@ -88,17 +140,17 @@ int show(const run_args& a) {
 
 std::string detail_text(const json& detail) {
   std::string out;
-  if (!detail.is_object()) return out;
+  if (!detail.is_object() || detail.empty()) return "-";
   if (detail.contains("message"))
-    return for_terminal(detail.value("message", "")) +
+    return one_line(detail.value("message", "")) +
            (detail.contains("duration_ms")
                 ? " (" + std::to_string(detail.value("duration_ms", 0)) + " ms)"
                 : "");
   for (const auto& [key, value] : detail.items()) {
     const auto text = value.is_string() ? value.get<std::string>() : value.dump();
-    if (!text.empty()) out += (out.empty() ? "" : ", ") + key + " " + for_terminal(text);
+    if (!text.empty()) out += (out.empty() ? "" : ", ") + key + " " + one_line(text);
   }
-  return out;
+  return out.empty() ? "-" : out;
 }
 
 int why(const run_args& a) {
@@ -114,8 +166,48 @@ int why(const run_args& a) {
   });
 }
 
+/// The run's own output, each stream as it came; for a terminal made harmless.
+class log_printer {
+public:
+  explicit log_printer(const run_args& a) : a_{a}, is_raw_{a.raw || ::isatty(1) == 0} {}
+
+  void print(const json& chunk) {
+    const auto stream = chunk.value("stream", "");
+    if (a_.server.as_json) {
+      std::cout << chunk.dump() << "\n";
+    } else if (stream == "result" && a_.stream.empty()) {
+      return;  // Binary; `ntrace flame` shows it.
+    } else if (stream == "events") {
+      change_to(stream);
+      const auto event = parse_or_discard(chunk_text(chunk));
+      std::cout << "· " << (event.is_object() ? one_line(event.value("message", "")) : "") << "\n";
+    } else {
+      change_to(stream);
+      const auto text = chunk_text(chunk);
+      if (is_raw_)
+        checked_output::raw(text);
+      else
+        std::cout << shown_[stream].add(text);
+    }
+  }
+  void end() {
+    for (auto& [name, text] : shown_) std::cout << text.end();
+  }
+
+private:
+  /// A colour of one stream is none of the other.
+  void change_to(const std::string& stream) {
+    if (stream != last_) std::cout << shown_[last_].stop_colours();
+    last_ = stream;
+  }
+  const run_args& a_;
+  bool is_raw_;
+  std::string last_;
+  std::map<std::string, terminal_text> shown_;
+};
+
 int logs(const run_args& a) {
-  const bool on_terminal = ::isatty(1) != 0;
+  log_printer printer{a};
   std::uint64_t after = 0;
   for (;;) {
     const auto got = a.server.call("logs",
@@ -125,25 +217,14 @@ int logs(const run_args& a) {
                                    milliseconds{40'000});
     if (!got) return report(got.error(), a.server.as_json);
     after = got->value("next", after);
-    for (const auto& chunk : (*got)["chunks"]) {
-      const auto stream = chunk.value("stream", "");
-      if (a.server.as_json) {
-        std::cout << chunk.dump() << "\n";
-      } else if (stream == "result" && a.stream.empty()) {
-        continue;  // Binary; `ntrace flame` shows it.
-      } else if (stream == "events") {
-        const auto event = parse_or_discard(chunk_text(chunk));
-        std::cout << "· " << (event.is_object() ? for_terminal(event.value("message", "")) : "")
-                  << "\n";
-      } else {
-        const auto text = chunk_text(chunk);
-        std::cout << (on_terminal ? for_terminal(text) : text);
-      }
-    }
+    for (const auto& chunk : (*got)["chunks"]) printer.print(chunk);
     std::cout.flush();
     const auto state = got->value("state", "");
     const bool is_open = state == "queued" || state == "leased" || state == "running";
-    if (!got->value("more", false) && (!a.follow || !is_open)) return 0;
+    const bool is_over = !got->value("more", false) && (!a.follow || !is_open);
+    if (!is_over && !checked_output::is_gone()) continue;
+    printer.end();
+    return 0;
   }
 }
 
@@ -163,19 +244,28 @@ void add_runs(CLI::App& app, outcome& out) {
     a->server.add(sub, "dispatcher", "127.0.0.1:9181");
     if (with_run) sub->add_option("RUN", a->run, "the run's id")->required();
     if (std::string_view{name} == "runs") {
-      sub->add_option("--repo", a->repo, "OWNER/REPO");
+      sub->add_option("--repo", a->repo, "only runs of this OWNER/REPO");
       sub->add_option("--state", a->state, "only runs in this state")
           ->check(CLI::IsMember(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
-      sub->add_option("--since", a->since_ms, "milliseconds since 1970");
-      sub->add_option("--limit", a->limit, "at most so many")
-          ->check(CLI::Range(1, 1000))
+      sub->add_option("--since-ms,--since", a->since_ms,
+                      "only runs pushed then or later, in milliseconds since 1970 (date +%s000)")
+          ->type_name("MS");
+      sub->add_option("--limit", a->limit, "at most so many runs")
+          ->type_name("N")
+          ->check(CLI::Range(1, page_max))
           ->capture_default_str();
+      auto* before = sub->add_option("--before", a->before, "only runs older than this one");
+      before->type_name("RUN");
+      auto* newer = sub->add_option("--after", a->after, "only runs newer than this one");
+      newer->type_name("RUN");
+      sub->add_flag("--all", a->all, "all of them, page by page")->excludes(newer);
     }
     if (std::string_view{name} == "logs") {
       sub->add_flag("-f,--follow", a->follow, "go on until the run has ended");
       sub->add_option("--stream", a->stream, "only this one")
           ->check(CLI::IsMember({"stdout", "stderr", "events", "result"}));
+      sub->add_flag("--raw", a->raw, "the job's bytes as they are, also on a terminal");
     }
     sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
   };

@@ -7,7 +7,21 @@ namespace ntrace::tools {
 void add_serve(CLI::App& app, outcome& out) {
   const auto add = [&](const char* name, const char* help, role_set roles) {
     auto* sub = app.add_subcommand(name, help);
-    auto flags = std::make_shared<setting_flags>(sub);
+    const std::vector<std::string> common{"data",
+                                          "dispatcher",
+                                          "runner",
+                                          "workers",
+                                          "runner_name",
+                                          "tunnel",
+                                          "webhook",
+                                          "shell",
+                                          "source_template",
+                                          "npm_registry",
+                                          "log_level",
+                                          "zone_backend",
+                                          "run_ms",
+                                          "zone_allow_degraded"};
+    auto flags = std::make_shared<setting_flags>(sub, common);
     auto as_json = std::make_shared<bool>(false);
     sub->add_flag("--json", *as_json, "print the ready line as JSON");
     sub->callback([&out, flags, as_json, roles] {

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "tools/command.hpp"
+#include "tools/output.hpp"
 #include "tools/serve.hpp"
 #include "tools/shell_client.hpp"
 
@@ -120,10 +121,10 @@ private:
     const auto name = line.front();
     line.erase(line.begin());
     for (;;) {
-      if (!as_json_ && ::isatty(STDOUT_FILENO)) std::cout << "\033[H\033[2J";
+      if (!as_json_ && ::isatty(STDOUT_FILENO)) checked_output::control("\033[H\033[2J");
       if (const int code = call(name, line); code != 0) return code;
       std::cout << std::flush;
-      if (wait_signal(every) != 0) return 0;
+      if (checked_output::is_gone() || wait_signal(every) != 0) return 0;
     }
   }
 

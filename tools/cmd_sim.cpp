@@ -159,7 +159,8 @@ void add_sim(CLI::App& app, outcome& out) {
   sub->add_option("--runs", a->runs, "seeds to run, one after the other")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
       ->capture_default_str();
-  sub->add_option("--minutes", a->minutes, "go on with further seeds for so long");
+  sub->add_option("--minutes", a->minutes, "go on with further seeds for so many minutes")
+      ->type_name("MINUTES");
   sub->add_option("--processes", a->processes, "0: one for each CPU")->capture_default_str();
   a->faults = "all";
   sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number");

@@ -149,6 +149,7 @@ void add_top(CLI::App& app, outcome& out) {
   auto a = std::make_shared<top_args>();
   a->server.add(sub, "dispatcher", "127.0.0.1:9181");
   sub->add_option("--seconds", a->seconds, "between two looks")
+      ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
   sub->add_flag("--once", a->once, "print it once, for scripts");

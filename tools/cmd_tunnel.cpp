@@ -257,7 +257,9 @@ void add_tunnel(CLI::App& app, outcome& out) {
                        int (*run)(const tunnel_args&)) {
     auto* sub = group->add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();
-    a->flags = std::make_shared<setting_flags>(sub);
+    a->flags = std::make_shared<setting_flags>(
+        sub, std::vector<std::string>{"data", "tunnel", "tunnel_listen", "tunnel_key_file",
+                                      "tunnel_known_hosts_file", "runner_name"});
     sub->add_flag("--json", a->as_json, "print JSON");
     if (with_target) sub->add_option("TO", a->to, "ssh://USER@HOST[:PORT]; else --tunnel");
     sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });

@@ -153,8 +153,8 @@ int exec(const zone_args& a) {
   auto z = open_zone(a);
   if (!z) return report(z.error());
   const auto sink = [](std::string_view stream, std::string_view data) {
-    // A closed pipe ends the reader, not the job; nothing else can be done about it here.
-    [[maybe_unused]] const bool written = write_all(stream == "stdout" ? 1 : 2, data);
+    // A closed pipe ends the reader, not the job; the exit code tells.
+    (stream == "stdout" ? std::cout : std::cerr) << data << std::flush;
   };
   return close_zone(*z, z->zone->exec(z->spec, {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0));
 }
@@ -199,7 +199,9 @@ void add_zone(CLI::App& app, outcome& out) {
                        const std::function<int(const zone_args&)>& run) {
     auto* sub = zone->add_subcommand(name, help);
     auto a = std::make_shared<zone_args>();
-    a->flags = std::make_shared<setting_flags>(sub);
+    a->flags = std::make_shared<setting_flags>(
+        sub, std::vector<std::string>{"data", "zone_backend", "zone_allow_degraded",
+                                      "network_allow", "zone_memory_bytes"});
     sub->add_flag("--json", a->as_json, "print JSON");
     if (with_uuid) sub->add_option("UUID", a->uuid, "the zone's uuid")->required();
     sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });

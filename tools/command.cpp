@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "actors/dispatcher/stream_data.hpp"
+#include "tools/command_tree.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -24,11 +25,43 @@ std::string default_data() {
 
 }  // namespace
 
-setting_flags::setting_flags(CLI::App* sub) : sub_{sub} {
+namespace {
+
+/// What stands for the value in --help, and what the help says of its unit.
+std::pair<const char*, const char*> kind_of(setting_type type) {
+  switch (type) {
+    case setting_type::duration_ms:
+      return {"MS", " (milliseconds)"};
+    case setting_type::bytes:
+      return {"BYTES", " (bytes, KiB, MiB or GiB)"};
+    case setting_type::count:
+      return {"N", ""};
+    case setting_type::list:
+      return {"LIST", " (with commas)"};
+    case setting_type::flag:
+    case setting_type::text:
+      break;
+  }
+  return {"TEXT", ""};
+}
+
+}  // namespace
+
+setting_flags::setting_flags(CLI::App* sub, const std::vector<std::string>& common) : sub_{sub} {
   sub->add_option("--config", file_, "TOML file with settings")->envname("NTRACE_CONFIG");
   for (const auto& spec : setting_table()) {
     const std::string key{spec.key};
-    sub->add_option(setting_flag(key), values_[key], std::string{spec.help})->group("Settings");
+    const bool is_common = std::find(common.begin(), common.end(), key) != common.end();
+    const auto* group = is_common ? settings_group : rare_group;
+    const auto [value, unit] = kind_of(spec.type);
+    const auto help = std::string{spec.help} + unit;
+    if (spec.type == setting_type::flag)
+      sub->add_flag(setting_flag(key), values_[key], help)->group(group);
+    else
+      sub->add_option(setting_flag(key), values_[key], help)
+          ->group(group)
+          ->type_name(value)
+          ->default_str(std::string{spec.fallback});
   }
 }
 

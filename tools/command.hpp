@@ -43,8 +43,8 @@ void add_completion(CLI::App& app, outcome& out);
 /// The settings as flags of one subcommand.
 class setting_flags {
 public:
-  /// Adds --config and a flag for each key.
-  explicit setting_flags(CLI::App* sub);
+  /// Adds --config and a flag for each key; --help shows those of `common`, --help-all the others.
+  explicit setting_flags(CLI::App* sub, const std::vector<std::string>& common = {"data"});
   /// Defaults < file < environment < flags; the data folder is filled in.
   result<settings> load() const;
 

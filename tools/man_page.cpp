@@ -119,10 +119,14 @@ the server could not be reached; whether something happened is in doubt only whe
 refused: not found, no permission, invalid, over a limit
 .TP
 \fB5\fR
-the run could not be carried out: quarantined, cancelled, timed out
+the run could not be carried out: quarantined, cancelled, timed out; or its script succeeded, and a flame
+graph that is required was not made
 .TP
 \fB70\fR
 a defect in ntrace itself
+.TP
+\fB141\fR
+the reader of standard output went away before its end
 .SH ENVIRONMENT
 Each setting of a server is also a variable: \fBtunnel_listen\fR is \fBNTRACE_TUNNEL_LISTEN\fR.
 A flag goes before a variable, a variable before the file of \fB\-\-config\fR;

@@ -1,10 +1,14 @@
 #pragma once
 // Stacks in the format that the command line asked for.
+#include <unistd.h>
 #include <CLI/CLI.hpp>
+
+#include <iostream>
 
 #include "actors/profiler/flame_graph.hpp"
 #include "actors/profiler/formats.hpp"
 #include "tools/command.hpp"
+#include "tools/output.hpp"
 
 namespace ntrace::tools {
 
@@ -13,7 +17,7 @@ struct render_args {
   std::uint64_t frequency = 999;
   bool as_json = false;
   void add(CLI::App* sub) {
-    sub->add_option("--format", format)
+    sub->add_option("--format", format, "what is drawn or written")
         ->check(CLI::IsMember({"svg", "html", "folded", "speedscope", "pprof", "text"}))
         ->capture_default_str();
     sub->add_option("-o,--output", file, "file; standard output when absent");
@@ -36,9 +40,11 @@ inline std::string render(const profiler::stack_set& stacks, const render_args& 
 
 /// Writes to the file or to standard output; the exit code.
 inline int put(const render_args& a, const std::string& content) {
+  if (a.file.empty() && a.format == "pprof" && ::isatty(1) == 1)
+    return report({ec::bad_config, "pprof is no text for a terminal; name a file with -o", {}});
   if (a.file.empty())
-    return write_all(1, content) ? 0 : report(io_error("write", "standard output", errno));
-  if (auto written = write_file_durably(a.file, content, 0644); !written)
+    std::cout << content;
+  else if (auto written = write_named_file(a.file, content); !written)
     return report(written.error());
   return 0;
 }

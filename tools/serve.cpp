@@ -16,6 +16,7 @@
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
 #include "tools/command.hpp"
+#include "tools/taken_port.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -197,6 +198,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
   // First of all, and to the end: what another process owns is neither read nor repaired.
   const auto owned = folder_lock::take(s.text("data"), folder_roles(roles));
   if (!owned) return report(owned.error(), as_json);
+  if (auto ports = check_ports(s, roles); !ports) return report(ports.error(), as_json);
   std::shared_ptr<zone::privileged_helper> helper;
   if (roles.runner) {
     auto started = zone::privileged_helper::start(helper_options_from(s));
@@ -222,7 +224,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
       code = report(failed, as_json);
     } else {
       print_ready(system, *w, s, as_json);
-      int signal = 0;
+      int signal = std::cout ? 0 : SIGTERM;  // Nobody would learn that it serves, and where.
       while (signal == 0) signal = wait_signal(milliseconds{60'000});
       if (signal == SIGUSR1) {
         log::error("process.root_gave_up", {});

@@ -1,13 +1,15 @@
 #include "tools/text.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "config/clock.hpp"
 
 namespace ntrace::tools {
 
-std::string table(const std::vector<std::vector<std::string>>& rows) {
+std::string table(std::vector<std::vector<std::string>> rows) {
+  // A cell of a peer's must not begin a line of its own, nor hide another.
+  for (auto& row : rows)
+    for (auto& cell : row) cell = one_line(cell);
   const auto width = [](const std::string& s) {
     return static_cast<std::size_t>(std::count_if(
         s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
@@ -29,25 +31,18 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   return out;
 }
 
+std::string shortened(const std::string& text, std::size_t characters) {
+  std::size_t seen = 0;
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80 && ++seen > characters)
+      return text.substr(0, i) + "…";
+  return text;
+}
+
 std::string moment(std::int64_t ms) {
   auto text = format_wall(ms).substr(0, 19);
   text[10] = ' ';
   return text;
-}
-
-std::string for_terminal(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f) {
-      char visible[8];
-      std::snprintf(visible, sizeof visible, "\\x%02x", byte);
-      out += visible;
-    } else {
-      out += c;
-    }
-  }
-  return out;
 }
 
 }  // namespace ntrace::tools

@@ -5,13 +5,15 @@
 #include <string_view>
 #include <vector>
 
+#include "config/terminal_text.hpp"
+
 namespace ntrace::tools {
 
-/// Aligned columns; the first row is the head.
-std::string table(const std::vector<std::vector<std::string>>& rows);
+/// Aligned columns; the first row is the head. Each cell becomes one harmless line.
+std::string table(std::vector<std::vector<std::string>> rows);
+/// At most `characters` of it, with "…" where something was cut.
+std::string shortened(const std::string& text, std::size_t characters);
 /// A moment for people: "2026-01-31 12:00:00".
 std::string moment(std::int64_t ms);
-/// Text of a job for a terminal: control bytes but newline and tab made visible.
-std::string for_terminal(std::string_view text);
 
 }  // namespace ntrace::tools

@@ -331,14 +331,20 @@ result<void> backup_file(const std::string& path, const std::string& to, bool as
 result<std::pair<std::uintmax_t, std::uintmax_t>> compact_file(const std::string& path) {
   auto db = open_existing(path);
   if (!db) return fail(db.error());
+  // While the dispatcher works, most of a small journal lies in its log.
   std::error_code error;
-  const auto before = std::filesystem::file_size(path, error);
+  const auto bytes = [&] {
+    std::error_code no_log;
+    const auto log = std::filesystem::file_size(path + "-wal", no_log);
+    return std::filesystem::file_size(path, error) + (no_log ? 0 : log);
+  };
+  const auto before = bytes();
   const bool is_done =
       sqlite3_exec(db->get(),
                    "pragma auto_vacuum=incremental; vacuum; pragma wal_checkpoint(truncate)",
                    nullptr, nullptr, nullptr) == SQLITE_OK;
   if (!is_done) return fail(sqlite::failure(db->get(), journal_kind(), "compact", path));
-  const auto after = std::filesystem::file_size(path, error);
+  const auto after = bytes();
   if (error) return fail(ec::io, "cannot read the size of " + path + ": " + error.message());
   return std::pair{before, after};
 }

@@ -78,16 +78,27 @@ result<std::uint64_t> journal_sqlite::highest_token() {
   return s.count(0);
 }
 
+#define NTRACE_PAGE_OF_RUNS                                                    \
+  "select " NTRACE_RUN_COLUMNS                                                 \
+  ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) " \
+  "and (?='' or state=?) and id>=? and id>? and id<? order by id "
+
 result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
+  const auto before = filter.value("before", ""), after = filter.value("after", "");
+  for (const auto& cursor : {before, after})
+    if (auto checked = check_run_id(cursor); !cursor.empty() && !checked)
+      return fail(checked.error());
+  // Ids are made in the order of time, so that a page stays the same while new runs come in. The
+  // page after a run is the oldest of the newer ones.
+  const bool is_upward = !after.empty() && before.empty();
   statement s{*db_,
-              "select " NTRACE_RUN_COLUMNS
-              ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) "
-              "and (?='' or state=?) and id>=? order by id desc limit ?"};  // ids are made in the
-                                                                            // order of time
+              is_upward ? NTRACE_PAGE_OF_RUNS "asc limit ?" : NTRACE_PAGE_OF_RUNS "desc limit ?"};
   const auto repo = filter.value("repo", "");
   const auto state = filter.value("state", "");
   s.bind(repo).bind(repo).bind(state).bind(state);
   s.bind(first_ulid(filter.value("since_ms", std::int64_t{0})));
+  s.bind(after).bind(before.empty() ? std::string_view{"~"}
+                                    : std::string_view{before});  // "~" is behind each id.
   s.bind(std::clamp<std::int64_t>(filter.value("limit", std::int64_t{20}), 1, 1000));
   auto out = nlohmann::json::array();
   auto read = s.each([&](const statement& row) {
@@ -95,6 +106,7 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
     out.back()["attempts"] = row.count(7);
   });
   if (!read) return fail(read.error());
+  if (is_upward) std::reverse(out.begin(), out.end());
   return out;
 }
 

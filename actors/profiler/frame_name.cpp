@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdint>
 
+#include "config/utf8.hpp"
+
 namespace ntrace::profiler {
 namespace {
 
@@ -43,55 +45,11 @@ std::size_t operator_length(std::string_view rest) {
   return 0;
 }
 
-/// Length of one UTF-8 character at the start of `s`, or 0 when it is invalid; `bad` is then the
-/// length of its maximal valid beginning (Unicode 15, section 3.9, "U+FFFD substitution").
-std::size_t utf8_length(std::string_view s, std::size_t& bad) {
-  const auto at = [&](std::size_t i) {
-    return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u;
-  };
-  const unsigned first = at(0);
-  bad = 1;
-  if (first < 0x80) return 1;
-  const std::size_t want = first >= 0xc2 && first <= 0xdf   ? 2
-                           : first >= 0xe0 && first <= 0xef ? 3
-                           : first >= 0xf0 && first <= 0xf4 ? 4
-                                                            : 0;
-  if (want == 0) return 0;
-  unsigned low = 0x80, high = 0xbf;
-  if (first == 0xe0) low = 0xa0;
-  if (first == 0xed) high = 0x9f;
-  if (first == 0xf0) low = 0x90;
-  if (first == 0xf4) high = 0x8f;
-  for (std::size_t i = 1; i < want; ++i) {
-    if (at(i) < low || at(i) > high) return 0;
-    low = 0x80;
-    high = 0xbf;
-    bad = i + 1;
-  }
-  return want;
-}
-
-std::uint32_t code_point(std::string_view c) {
-  const auto at = [&](std::size_t i) {
-    return static_cast<std::uint32_t>(static_cast<unsigned char>(c[i]));
-  };
-  if (c.size() == 2) return (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
-  if (c.size() == 3) return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
-  return (at(0) & 7) << 18 | (at(1) & 0x3f) << 12 | (at(2) & 0x3f) << 6 | (at(3) & 0x3f);
-}
-
 /// Characters that reorder or break lines in what shows them, and those XML 1.0 forbids.
 bool is_unsafe(std::uint32_t c) {
   return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f || c == 0x2028 ||
          c == 0x2029 || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
          c == 0xfeff || (c & 0xfffe) == 0xfffe;
-}
-
-std::string hex(std::uint32_t value, std::size_t digits) {
-  std::string out;
-  for (; value != 0 || out.size() < digits; value >>= 4)
-    out.insert(out.begin(), "0123456789abcdef"[value & 15]);
-  return out;
 }
 
 }  // namespace
@@ -138,11 +96,11 @@ std::string clean_name(std::string_view name) {
       if (c == ';')
         out.push_back(':');
       else if (c < 0x20 || c == 0x7f)
-        out.append("\\x").append(hex(c, 2));
+        out.append("\\x").append(hex_text(c, 2));
       else
         out.push_back(name.front());
     } else if (const auto point = code_point(name.substr(0, n)); is_unsafe(point)) {
-      out.append("\\u{").append(hex(point, 1)).append("}");
+      out.append("\\u{").append(hex_text(point, 1)).append("}");
     } else {
       out.append(name.substr(0, n));
     }

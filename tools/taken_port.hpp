@@ -1,0 +1,12 @@
+#pragma once
+// The ports of a server, tried before anything else of it is started.
+#include "config/settings.hpp"
+#include "tools/wire.hpp"
+
+namespace ntrace::tools {
+
+/// ec::bad_config names the setting whose address cannot be listened on, who has the port, and the
+/// flag that chooses another.
+result<void> check_ports(const settings& s, role_set roles);
+
+}  // namespace ntrace::tools
