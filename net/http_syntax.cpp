@@ -49,7 +49,7 @@ bool holds(const List& all, std::string_view name) {
   return std::find(all.begin(), all.end(), name) != all.end();
 }
 
-result<http_field> parse_field(std::string_view line, bool any_byte) {
+result<http_field> parse_field(std::string_view line, bool is_answer) {
   if (line.size() > line_bytes_max) return bad("a header line above 8 KiB");
   if (line.front() == ' ' || line.front() == '\t') return bad("a folded header line");
   const auto colon = line.find(':');
@@ -59,13 +59,14 @@ result<http_field> parse_field(std::string_view line, bool any_byte) {
   if (name.back() == ' ' || name.back() == '\t') return bad("a blank before a header's colon");
   if (!is_http_token(name)) return bad("a header's name that is no token");
   // Some servers take it for a hyphen: Content_Length.
-  if (name.find('_') != std::string_view::npos) return bad("an underscore in a header's name");
+  if (!is_answer && name.find('_') != std::string_view::npos)
+    return bad("an underscore in a header's name");
   const auto value = line.substr(colon + 1);
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
     if ((byte < 0x20 && c != '\t') || byte == 0x7f)
       return bad("a control byte in a header's value");
-    if (byte > 0x7f && !any_byte) return bad("a byte above 0x7f in a header's value");
+    if (byte > 0x7f && !is_answer) return bad("a byte above 0x7f in a header's value");
   }
   return http_field{lowered(name), std::string{trimmed(value)}};
 }
@@ -151,7 +152,7 @@ result<std::size_t> http_body::take(std::string_view bytes) {
   return taken;
 }
 
-result<http_head> parse_http_head(std::string_view head, bool any_byte) {
+result<http_head> parse_http_head(std::string_view head, bool is_answer) {
   if (!head.ends_with("\r\n\r\n")) return bad("the head does not end in a blank line");
   head.remove_suffix(2);
   http_head out;
@@ -168,7 +169,7 @@ result<http_head> parse_http_head(std::string_view head, bool any_byte) {
       continue;
     }
     if (line.empty()) return bad("a blank line within the head");
-    auto field = parse_field(line, any_byte);
+    auto field = parse_field(line, is_answer);
     if (!field) return fail(field.error());
     out.fields.push_back(std::move(*field));
     if (out.fields.size() > fields_max) return bad("more than 100 header lines");

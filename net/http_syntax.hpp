@@ -59,12 +59,13 @@ using http_fields = std::vector<http_field>;
 result<std::optional<std::string>> only_value(const http_fields& all, std::string_view name);
 
 /// A head's first line and its fields. `head` ends with a blank line. ec::bad_request names the
-/// rule that it breaks. `any_byte`: field values may hold bytes above 0x7f, as answers' may.
+/// rule that it breaks. `is_answer`: values may hold bytes above 0x7f, and names
+/// underscores.
 struct http_head {
   std::string first_line;
   http_fields fields;
 };
-result<http_head> parse_http_head(std::string_view head, bool any_byte);
+result<http_head> parse_http_head(std::string_view head, bool is_answer);
 
 /// What the fields say about the body: nothing when they do not speak of one.
 /// ec::bad_request for two lengths, a length that is no number, both a length and a coding, and any

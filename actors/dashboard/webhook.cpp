@@ -63,6 +63,10 @@ tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
   if (r.provider != "github")
     return tl::unexpected<webhook_answer>{webhook_answer{
         400, "payload:providernotsupported", "POST /github is all that is served here"}};
+  // Any page may have the browser of a user of this machine send a POST here.
+  if (r.is_from_page)
+    return tl::unexpected<webhook_answer>{
+        webhook_answer{403, "origin:refused", "a web page has sent this, and not a forge"}};
   if (!secret.empty()) {
     const auto right = "sha256=" + hmac_sha256(secret, r.body);
     // In constant time: CRYPTO_memcmp(3).

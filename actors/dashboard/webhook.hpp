@@ -9,12 +9,13 @@ namespace ntrace::dashboard {
 
 /// The parts of an HTTP request that matter. Texts of absent headers are empty.
 struct webhook_request {
-  std::string provider;      ///< The path without its slash: "github".
-  std::string event;         ///< X-GitHub-Event; "push" when absent.
-  std::string delivery;      ///< X-GitHub-Delivery: the same for each redelivery.
-  std::string signature;     ///< X-Hub-Signature-256: "sha256=" and 64 hexadecimal digits.
-  std::string content_type;  ///< application/json or application/x-www-form-urlencoded.
-  std::string body;          ///< The payload, or a form with the field `payload`.
+  std::string provider;       ///< The path without its slash: "github".
+  std::string event;          ///< X-GitHub-Event; "push" when absent.
+  std::string delivery;       ///< X-GitHub-Delivery: the same for each redelivery.
+  std::string signature;      ///< X-Hub-Signature-256: "sha256=" and 64 hexadecimal digits.
+  std::string content_type;   ///< application/json or application/x-www-form-urlencoded.
+  std::string body;           ///< The payload, or a form with the field `payload`.
+  bool is_from_page = false;  ///< It has Origin or Sec-Fetch-Site, as only a browser's has.
 };
 
 struct webhook_answer {
@@ -25,7 +26,7 @@ struct webhook_answer {
 
 /// Either the arguments of `push` (docs/protocol.md), or an answer without one: 200 for an event
 /// that is no push, 400 `payload:providernotsupported` or `payload:invalid`, 401 for a signature
-/// that is not of `secret`. An empty secret asks for no signature.
+/// that is not of `secret`, 403 for what a web page sends. An empty secret asks for no signature.
 tl::expected<nlohmann::json, webhook_answer> read_webhook(const webhook_request& r,
                                                           const std::string& secret);
 

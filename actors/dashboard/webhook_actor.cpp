@@ -54,7 +54,8 @@ private:
     auto args = read_webhook(
         {r.path.substr(std::min<std::size_t>(1, r.path.size())),
          event == r.headers.end() ? "push" : event->second, r.header("x-github-delivery"),
-         r.header("x-hub-signature-256"), r.header("content-type"), r.body},
+         r.header("x-hub-signature-256"), r.header("content-type"), r.body,
+         r.headers.contains("origin") || r.headers.contains("sec-fetch-site")},
         secret_);
     if (!args) return {std::move(args.error())};
     served_push out;

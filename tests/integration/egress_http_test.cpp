@@ -1,5 +1,10 @@
 // Plain HTTP through the proxy of the install step: one request, its answer, and nothing behind.
+#include <nlohmann/json.hpp>
+
+#include "config/subprocess.hpp"
 #include "tests/support/egress_world.hpp"
+#include "tests/support/free_port.hpp"
+#include "tests/support/scratch.hpp"
 
 using namespace ntrace;
 using namespace ntrace::net;
@@ -192,4 +197,29 @@ TEST_F(egress_test, says_which_rule_a_head_breaks_and_asks_nobody) {
     EXPECT_NE(got.find(reason), std::string::npos) << got;
   }
   EXPECT_EQ(server.accepted(), 0);
+}
+
+TEST_F(egress_test, lets_a_real_npm_install_from_a_registry_over_plain_http) {
+  const scratch dir;
+  const auto registry = std::to_string(free_port());
+  start({"localhost:" + registry});
+  subprocess_spec spec;
+  spec.argv = {"node", NTRACE_TESTS "/integration/npm_through_proxy.js", registry,
+               std::to_string(port_), dir.path()};
+  spec.deadline = 50s;
+  const auto done = ok(run_subprocess(spec));
+  const auto seen = nlohmann::json::parse(done.out, nullptr, false);
+  ASSERT_TRUE(seen.is_object()) << done.out << done.err;
+  EXPECT_EQ(seen["code"], 0) << seen.dump(1);
+  EXPECT_EQ(seen["first"], 300000) << seen.dump(1);
+  EXPECT_EQ(seen["second"], 300000) << seen.dump(1);
+  // The last one may be told of a moment after npm has what it wanted.
+  EXPECT_TRUE(eventually(10s,
+                         [&] {
+                           const std::lock_guard lock{guard_};
+                           return reports_.size() == seen["asked"].size();
+                         }))
+      << "a connection for each request: " << seen.dump(1);
+  const std::lock_guard lock{guard_};
+  for (const auto& told : reports_) EXPECT_TRUE(told.allowed && told.reason.empty()) << told.reason;
 }

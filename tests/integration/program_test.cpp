@@ -286,7 +286,8 @@ TEST(egress, refuses_what_the_list_does_not_name_and_says_how_to_allow_it) {
         {"zone", "exec", uuid, "--network", "--data", dir / "data", "--network-allow", allow,
          "--zone-allow-degraded", "true", "--", "node", "-e",
          "const s=require('net').connect(3128,'127.0.0.1',()=>s.write('CONNECT " + host +
-             " HTTP/1.1\\r\\n\\r\\n'));s.on('data',d=>{console.log(String(d));process.exit(0)})"});
+             " HTTP/1.1\\r\\nHost: " + host +
+             "\\r\\n\\r\\n'));s.on('data',d=>{console.log(String(d));process.exit(0)})"});
   };
   const auto refused = try_host("evil.example:443", "good.example:443");
   EXPECT_NE(refused.out.find("403 Forbidden"), std::string::npos) << refused.out << refused.err;

@@ -1,5 +1,5 @@
 // A page in headless Chromium that tries to have a JSON port obey it, by each way in which a page can send bytes.
-// Usage: rpc_browser.js PORT…. Prints one JSON object: by port, how each attempt ended.
+// Usage: rpc_browser.js WEBHOOK_PORT PORT…. Prints one JSON object: by JSON port, how each attempt ended.
 'use strict';
 const http = require('http');
 const { chromium } = require('playwright-core');
@@ -69,6 +69,33 @@ async function attack(port) {
   return seen;
 }
 
+// Runs in the page: a push by each way in which a page can send a POST without being asked first.
+async function push(port) {
+  const url = 'http://127.0.0.1:' + port + '/github';
+  const payload = JSON.stringify({ after: 'a'.repeat(40), repository: { name: 'r', owner: { name: 'o' } } });
+  const form = 'payload=' + encodeURIComponent(payload);
+  const type = { 'Content-Type': 'application/x-www-form-urlencoded' };
+  await fetch(url, { mode: 'no-cors', method: 'POST', body: payload }).catch(() => {});
+  await fetch(url, { mode: 'no-cors', method: 'POST', headers: type, body: form }).catch(() => {});
+  navigator.sendBeacon(url, payload);
+  for (const enctype of ['application/x-www-form-urlencoded', 'text/plain']) {
+    const frame = document.createElement('iframe');
+    frame.name = enctype;
+    document.body.append(frame);
+    const element = document.createElement('form');
+    Object.assign(element, { action: url, method: 'post', enctype, target: frame.name });
+    const field = document.createElement('input');
+    // As text/plain NAME=VALUE is the body: JSON with one member more.
+    if (enctype === 'text/plain') Object.assign(field, { name: payload.slice(0, -1) + ',"x":"', value: '"}' });
+    else Object.assign(field, { name: 'payload', value: payload });
+    element.append(field);
+    document.body.append(element);
+    const ended = new Promise((done) => { frame.onload = done; setTimeout(done, 3000); });
+    element.submit();
+    await ended;
+  }
+}
+
 (async () => {
   const site = http.createServer((request, response) => response.end('<!doctype html><title>a page</title>'));
   await new Promise((done) => site.listen(0, '127.0.0.1', done));
@@ -76,13 +103,17 @@ async function attack(port) {
     executablePath: '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
-  const seen = {};
-  for (const port of process.argv.slice(2)) {
+  const [webhook, ...ports] = process.argv.slice(2);
+  const in_page = async (what, port) => {
     const page = await browser.newPage();
     await page.goto('http://127.0.0.1:' + site.address().port + '/');
-    seen[port] = await page.evaluate(attack, Number(port));
+    const out = await page.evaluate(what, Number(port));
     await page.close();
-  }
+    return out;
+  };
+  const seen = {};
+  for (const port of ports) seen[port] = await in_page(attack, port);
+  await in_page(push, webhook);
   await browser.close();
   site.close();
   process.stdout.write(JSON.stringify(seen) + '\n');

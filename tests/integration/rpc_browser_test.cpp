@@ -1,4 +1,4 @@
-// The JSON ports beside a web page that a user of the machine opens.
+// The JSON ports and the webhook beside a web page that a user of the machine opens.
 #include <gtest/gtest.h>
 
 #include "tests/support/program_parts.hpp"
@@ -7,16 +7,17 @@ using namespace ntrace;
 using namespace ntrace::test;
 using namespace std::chrono_literals;
 
-TEST(json_ports, obey_no_web_page_in_a_real_browser) {
+TEST(ports, obey_no_web_page_in_a_real_browser) {
   if (::access("/usr/bin/chromium", X_OK) != 0 || node_modules().empty()) {
     if (std::getenv("CI")) FAIL() << "no chromium or no node modules";
     GTEST_SKIP() << "no chromium or no node modules";
   }
   const scratch dir;
-  server uut{dir, {"up"}, {"--zone-allow-degraded", "true"}};
+  const auto webhook = std::to_string(free_port());
+  server uut{dir, {"up"}, {"--zone-allow-degraded", "true", "--webhook", "127.0.0.1:" + webhook}};
   const auto port = [](const std::string& at) { return at.substr(at.find(':') + 1); };
 
-  const auto seen = node("rpc_browser.js", {port(uut.dispatcher), port(uut.runner)}, 120s);
+  const auto seen = node("rpc_browser.js", {webhook, port(uut.dispatcher), port(uut.runner)}, 120s);
 
   ASSERT_EQ(seen.exit_code, 0) << seen.out << seen.err;
   for (const bool is_runner : {false, true}) {
@@ -31,6 +32,8 @@ TEST(json_ports, obey_no_web_page_in_a_real_browser) {
   // retries.
   const auto gauges = ok(uut.call("status", json::array()))["gauges"];
   EXPECT_GE(gauges.value("rpc_refused_foreign", 0), 2 * 12) << seen.out;
+  EXPECT_GE(gauges.value("webhook_refused", 0), 5);
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 0u) << "a page has pushed";
   EXPECT_NE(uut.log().find("rpc.foreign_refused"), std::string::npos);
   EXPECT_EQ(uut.stop(), 0);
 }

@@ -83,6 +83,16 @@ TEST(webhook_program, refuses_a_delivery_whose_id_was_used_for_another_push) {
   EXPECT_EQ(uut.stop(), 0);
 }
 
+TEST(webhook_program, takes_nothing_from_a_web_page) {
+  const test::scratch dir;
+  const int port = test::free_port();
+  test::server uut{dir, {"dispatcher"}, {"--webhook", "127.0.0.1:" + std::to_string(port)}};
+  for (const char* header : {"Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: none"})
+    EXPECT_EQ(post(port, "/github", payload, {header}), "origin:refused 403") << header;
+  EXPECT_EQ(ok(uut.call("runs", json::array())).size(), 0u);
+  EXPECT_EQ(uut.stop(), 0);
+}
+
 TEST(webhook_program, takes_only_signed_requests_when_it_has_a_secret) {
   const test::scratch dir;
   dir.secret("secret", "Jefe\n");

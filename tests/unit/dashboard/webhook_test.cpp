@@ -66,6 +66,14 @@ TEST(webhook, refuses_another_provider_and_what_is_no_payload_by_the_old_words) 
   }
 }
 
+TEST(webhook, refuses_what_a_web_page_sends) {
+  auto r = delivery();
+  r.is_from_page = true;
+  EXPECT_EQ(read_webhook(r, "").error().status, 403);
+  r.event = "ping";
+  EXPECT_EQ(read_webhook(r, "").error().status, 403);
+}
+
 TEST(webhook, says_ok_to_what_is_no_commit) {
   auto ping = delivery();
   ping.event = "ping";

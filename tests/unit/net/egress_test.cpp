@@ -322,11 +322,11 @@ TEST(http_body, refuses_chunks_that_two_readers_see_differently) {
 TEST(proxy_answer, is_passed_on_without_what_was_for_this_hop) {
   const auto seen = ok(parse_proxy_answer(
       "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n"
-      "Keep-Alive: timeout=5\r\nUpgrade: h2c\r\nX-Name: caf\xe9\r\n\r\n",
+      "Keep-Alive: timeout=5\r\nUpgrade: h2c\r\nX_Name: caf\xe9\r\n\r\n",
       "GET"));
   EXPECT_EQ(seen.status, 200);
   EXPECT_EQ(seen.forward_head,
-            "HTTP/1.1 200 OK\r\nx-name: caf\xe9\r\ncontent-length: 7\r\nconnection: close\r\n\r\n");
+            "HTTP/1.1 200 OK\r\nx_name: caf\xe9\r\ncontent-length: 7\r\nconnection: close\r\n\r\n");
   EXPECT_FALSE(seen.body.is_done());
 }
 
