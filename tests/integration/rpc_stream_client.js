@@ -16,7 +16,7 @@ const call = (name, args) => new Promise((resolve) => client.rpc(name, args, (er
 
 (async () => {
   const seen = { pushed: 0, duplicates: 0, errors: {} };
-  const many = await Promise.all(Array.from({ length: 100 }, (_, i) => call('push', ['o', 'r', sha(i), { key: 'k' + (i % 50), source }])));
+  const many = await Promise.all(Array.from({ length: 100 }, (_, i) => call('push', ['o', 'r', sha(i % 50), { key: 'k' + (i % 50), source }])));
   for (const { err, value } of many) {
     if (err) seen.errors[err.code || err.message] = (seen.errors[err.code || err.message] || 0) + 1;
     else if (value.duplicate) seen.duplicates++;
@@ -26,8 +26,11 @@ const call = (name, args) => new Promise((resolve) => client.rpc(name, args, (er
   seen.bad = bad.err && { code: bad.err.code, field: bad.err.field, isError: bad.err instanceof Error };
   const unknown = await call('nope', []);
   seen.unknown = unknown.err && unknown.err.code;
-  const payload = { after: sha(7), repository: { name: 'r', owner: { name: 'o' } }, uuid: 'k1' };
+  const payload = { after: sha(7), repository: { name: 'r', owner: { name: 'o' } }, uuid: 'w1' };
+  await call('push', [payload]);
   seen.webhook = (await call('push', [payload])).value;
+  const other = await call('push', ['o', 'r', sha(99), { key: 'k1', source }]);
+  seen.other = other.err && other.err.code;
   process.stdout.write(JSON.stringify(seen) + '\n');
   process.exit(0);
 })();
