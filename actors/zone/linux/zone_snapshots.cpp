@@ -53,7 +53,10 @@ result<void> zone_store::snapshot(const std::string& name) {
   crash_point("zone.step");
   if (auto gone = discard_generations(); !gone) return gone;
   crash_point("zone.step");
-  if (auto w = seal(name, {{"name", name}, {"created_ms", wall_ms()}, {"layers", stack}}); !w)
+  const auto number = numbered_snapshots().back().number + 1;
+  if (auto w = seal(
+          name, {{"name", name}, {"number", number}, {"created_ms", wall_ms()}, {"layers", stack}});
+      !w)
     return w;
   crash_point("zone.step");
   (*state)["kept"] = false;

@@ -137,9 +137,10 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
       return fail(io_error("chown", layer, errno));
   }
   crash_point("zone.step");
-  if (auto w = seal(
-          first,
-          {{"name", first}, {"created_ms", wall_ms()}, {"layers", nlohmann::json::array({first})}});
+  if (auto w = seal(first, {{"name", first},
+                            {"number", 1},
+                            {"created_ms", wall_ms()},
+                            {"layers", nlohmann::json::array({first})}});
       !w)
     return w;
   crash_point("zone.step");
@@ -148,18 +149,24 @@ result<void> zone_store::create(bool is_root, const std::string& ca_file,
   return write_json("zone.json", spec);
 }
 
-std::vector<std::string> zone_store::snapshots() const {
-  std::vector<std::pair<std::int64_t, std::string>> found;
+// By number: the wall clock may be set back between two, and a rollback deletes the later ones. A
+// snapshot that was made before they had numbers has none, and is older than all that have.
+std::vector<zone_store::numbered_snapshot> zone_store::numbered_snapshots() const {
+  std::vector<numbered_snapshot> found;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator{path_ + "/snapshots", ignored}) {
     const auto name = entry.path().filename().string();
     if (const auto meta = read_json("snapshots/" + name + "/meta.json"))
-      found.emplace_back(meta->value("created_ms", std::int64_t{0}), name);
+      found.push_back({meta->value("number", std::int64_t{0}),
+                       meta->value("created_ms", std::int64_t{0}), name});
   }
   std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<std::string> zone_store::snapshots() const {
   std::vector<std::string> out;
-  out.reserve(found.size());
-  for (auto& [at, name] : found) out.push_back(std::move(name));
+  for (auto& one : numbered_snapshots()) out.push_back(std::move(one.name));
   return out;
 }
 

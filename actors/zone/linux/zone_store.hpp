@@ -1,6 +1,7 @@
 #pragma once
 // Zones on disk: <data>/zones/<uuid>/{zone.json, state.json, snapshots/<name>/, gen/<n>/, trash/}.
 // A snapshot is committed once its meta.json exists. Only the privileged helper writes here.
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -84,6 +85,13 @@ private:
   result<root_plan> plan(const nlohmann::json& state) const;
   result<void> seal(const std::string& snapshot, nlohmann::json meta) const;
   result<void> to_trash(const std::string& path) const;
+  struct numbered_snapshot {
+    std::int64_t number = 0, created_ms = 0;
+    std::string name;
+    auto operator<=>(const numbered_snapshot&) const = default;
+  };
+  /// In the order in which they were made.
+  std::vector<numbered_snapshot> numbered_snapshots() const;
   std::vector<std::string> snapshots() const;
 
   std::string data_, uuid_, path_;

@@ -120,6 +120,25 @@ TEST(zone_store, makes_a_zone_with_a_clean_snapshot_once) {
   EXPECT_EQ(list_zones(dir.path()).size(), 1u);
 }
 
+TEST(zone_store, lists_snapshots_in_the_order_in_which_they_were_made_whatever_the_clock_said) {
+  const test::scratch dir;
+  zone_store uut{dir.path(), id};
+  test::ok(uut.create(false, ""));
+  const auto was_made_at = [&](const std::string& name, std::int64_t at) {
+    const auto path = dir.path() + "/zones/" + id + "/snapshots/" + name + "/meta.json";
+    auto meta = nlohmann::json::parse(test::ok(read_file(path, 1 << 20)));
+    meta["created_ms"] = at;
+    test::ok(write_file_durably(path, meta.dump()));
+  };
+  was_made_at("clean", 5000);
+  test::ok(uut.snapshot("z"));
+  was_made_at("z", 3000);
+  test::ok(uut.snapshot("a"));
+  was_made_at("a", 1000);
+  EXPECT_EQ(test::ok(uut.facts()).snapshots, (std::vector<std::string>{"clean", "z", "a"}));
+  EXPECT_EQ(test::ok(uut.rollback("z")), std::vector<std::string>{"a"});
+}
+
 TEST(zone_store, holds_nothing_of_the_hosts_accounts_or_secrets) {
   const test::scratch dir;
   zone_store uut{dir.path(), id};
