@@ -111,7 +111,8 @@ void add_push(CLI::App& app, outcome& out) {
   sub->add_option("OWNER", a->owner, "whose repository it is")->required();
   sub->add_option("REPO", a->repo, "the repository's name")->required();
   sub->add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits")->required();
-  sub->add_option("--key", a->key, "idempotency key: the same key gives the same run");
+  sub->add_option("--key", a->key,
+                  "idempotency key: the same push with it is the same run, another is refused");
   sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
   sub->add_option("--priority", a->priority, "-100 to 100, higher goes first")->type_name("N");
   sub->add_option("--deadline-ms", a->deadline_ms,

@@ -2,6 +2,7 @@
 #include "actors/journal/journal_file.hpp"
 #include "actors/journal/journal_raw.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/schema.hpp"
 #include "actors/journal/story_check.hpp"
 
 namespace ntrace::journal {
@@ -18,10 +19,10 @@ constexpr const char* rules[] = {
     "select 'run ' || min(id) || ' and run ' || max(id) || ' have one key, ' || key || ' (S3)' "
     "from run where key is not null group by key having count(*) > 1",
     "select 'run ' || run || ': its story is told, the run is not there (S1)' from event "
-    "where what<>'push_refused' and run not in (select id from run) group by run",
-    "select 'document ' || id || ' is of token ' || token || ', which no attempt has (S8)' from "
-    "doc "
-    "where token not in (select token from attempt)"};
+    "where what<>'push_refused' and run not in (select id from run) group by run"};
+constexpr const char* document_rule =
+    "select 'document ' || id || ' is of token ' || token || ', which no attempt has (S8)' "
+    "from doc where token not in (select token from attempt)";
 constexpr const char* number_rules[] = {
     "select 'run ' || min(id) || ' and run ' || max(id) || ' have one number, ' || journal_seq || "
     "' (S21)' from run where journal_seq<>0 group by journal_seq having count(*) > 1",
@@ -135,9 +136,16 @@ result<checked> check_file(const std::string& path) {
   if (!all.collect(db->get(), counter_rule) || !all.collect(db->get(), token_rule)) return failed();
   auto reader = journal_sqlite::open(path, sqlite::role::reader);
   if (!reader) return fail(reader.error());
+  if ((*reader)->schema() > schema_version)
+    return fail(ec::journal_schema, path +
+                                        " was written by a newer ntrace, whose rules are not "
+                                        "known here; upgrade ntrace");
   const auto lost = (*reader)->last_lost_story();
   if (!lost) return fail(lost.error());
-  if ((*reader)->numbers_pushes())
+  // An older ntrace's journal has no documents, or its pushes no numbers.
+  if ((*reader)->schema() >= schema_with_documents && !all.collect(db->get(), document_rule))
+    return failed();
+  if ((*reader)->schema() >= schema_with_numbers)
     for (const auto* rule : number_rules)
       if (!all.collect(db->get(), rule)) return failed();
   if (auto held = all.hold_offers(**reader, *lost); !held) return fail(held.error());

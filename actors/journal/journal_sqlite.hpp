@@ -96,8 +96,8 @@ public:
                               std::size_t lines_max);
   /// The last line by which a salvage says that what was before it is not known; 0: none.
   result<std::int64_t> last_lost_story();
-  /// False for a journal that an older ntrace wrote.
-  bool numbers_pushes() const { return schema_ >= 5; }
+  /// Of the file: a reader takes one that an older ntrace wrote, too.
+  std::int64_t schema() const { return schema_; }
   /// In their order, behind `after`.
   result<std::vector<std::string>> run_ids(const std::string& after, std::size_t limit);
   /// Runs by state.

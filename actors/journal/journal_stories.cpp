@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/journal/run_columns.hpp"
+#include "actors/journal/schema.hpp"
 #include "actors/journal/story_check.hpp"
 #include "config/json_parse.hpp"
 
@@ -41,11 +42,12 @@ result<judgement> journal_sqlite::judge_run(const std::string& run, const story_
 
 result<void> journal_sqlite::read_rows(story& out) {
   // A journal that an older ntrace wrote may be read, and lacks the numbers of pushes.
-  const char* sql = numbers_pushes() ? "select state, token, verdict, reason, attempts, "
-                                       "exists(select 1 from flag where name='deleting '||id), "
-                                       "journal_seq from run where id=?"
-                                     : "select state, token, verdict, reason, attempts, 0, 0 "
-                                       "from run where id=?";
+  const char* sql = schema_ >= schema_with_numbers
+                        ? "select state, token, verdict, reason, attempts, "
+                          "exists(select 1 from flag where name='deleting '||id), "
+                          "journal_seq from run where id=?"
+                        : "select state, token, verdict, reason, attempts, 0, 0 "
+                          "from run where id=?";
   statement row{*db_, sql};
   auto found = row.bind(out.run).step();
   if (!found) return fail(found.error());

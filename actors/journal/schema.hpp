@@ -79,6 +79,8 @@ alter table run add column has_source integer;
 alter table run add column asked_deadline_ms integer;
 )sql"};
 
+/// From these on there is the table `doc`, and the column `run.journal_seq`.
+inline constexpr int schema_with_documents = 3, schema_with_numbers = 5;
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());
 
 }  // namespace ntrace::journal

@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "actors/journal/journal_file.hpp"
+#include "actors/journal/journal_kind.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/schema.hpp"
 #include "config/file.hpp"
 #include "tests/support/by_hand.hpp"
 #include "tests/support/ok.hpp"
@@ -367,4 +369,23 @@ TEST(journal_file, is_salvaged_to_a_whole_one_whatever_pages_are_damaged) {
     auto db = ok(journal_sqlite::open(dir / "new", sqlite::role::writer));
     for (const auto& run : test::open_runs(*db)) EXPECT_EQ(run.state, run_state::queued);
   }
+}
+
+TEST(journal_file, of_an_older_version_is_held_against_what_it_has) {
+  for (std::size_t version = 1; version < schema_steps.size(); ++version) {
+    const test::scratch dir;
+    ok(sqlite::connection::open(journal_kind(), dir / "j", sqlite::role::writer,
+                                std::span{schema_steps}.first(version)));
+    test::change_by_hand(dir / "j",
+                         "insert into run(id, key, owner, repo, sha, source, priority, payload, "
+                         "state, attempts, token, created_ms, updated_ms) values(" OF(
+                             "01") ", 'k', 'o', 'r', 's', 'd', 0, '', 'queued', 0, 0, 1, 1)");
+    EXPECT_EQ(findings_in(dir / "j"), std::vector<std::string>{}) << version;
+    test::change_by_hand(dir / "j", "update run set state='done'");
+    EXPECT_FALSE(findings_in(dir / "j").empty()) << version;
+  }
+  const test::scratch dir;
+  fill(dir / "j", 1);
+  test::change_by_hand(dir / "j", "pragma user_version=99");
+  EXPECT_EQ(code_of(check_file(dir / "j")), ec::journal_schema) << "a newer one has other rules";
 }
