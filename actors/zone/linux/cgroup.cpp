@@ -189,6 +189,9 @@ result<cgroup_parents> cgroup_parents::hold(const cgroup_layout& layout, bool in
     path.pop_back();
     auto folder = hold_folder(path);
     if (!folder) return fail(folder.error());
+    // It may be another user's, whose zones run here, too: then ours have no limits.
+    if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
+      return fail(io_error("make a group in", path, errno));
     out.held_.emplace(std::move(path), std::move(*folder));
   }
   return out;
