@@ -303,7 +303,10 @@ TEST(rpc_listener, closes_a_connection_that_speaks_http_and_serves_nothing_of_it
 TEST(rpc_listener, closes_one_that_speaks_http_though_it_goes_on_sending) {
   listener_world w;
   const auto peer = w.connect();
+  const auto before = gauges::value("rpc_refused_foreign").load();
   const std::string block(1u << 20, 'x');
   ASSERT_TRUE(say(peer, "POST / HTTP/1.1\r\n"));
   EXPECT_TRUE(eventually(10s, [&] { return !say(peer, block); })) << "it is read without end";
+  // Its first byte, and not the length of its line, has ended it.
+  EXPECT_EQ(gauges::value("rpc_refused_foreign"), before + 1);
 }
