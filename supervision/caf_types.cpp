@@ -145,11 +145,14 @@ void end_step(caf::scheduled_actor* self, const char* name, const char* step, St
 
 /// CAF ends an actor after its exception handler, where an exception ends the process. So it is
 /// ended here: on_exit() runs (again, if it has thrown itself), and then what is attached to it.
+/// Its handlers go as well: they hold what they captured, which may in turn hold this actor for
+/// ever.
 void end_here(caf::scheduled_actor* self, const char* name, const caf::error& why) {
   self->quit(why);
   if (!self->getf(caf::abstract_actor::is_cleaned_up_flag)) {
     end_step(self, name, "on_exit", [&] { self->on_exit(); });
     end_step(self, name, "attached", [&] { self->cleanup(caf::error{why}, self->context()); });
+    end_step(self, name, "handlers", [&] { self->bhvr_stack().cleanup(); });
   }
   tell_last_words(self, why);
 }

@@ -340,6 +340,20 @@ TEST(supervisor_V4, keeps_nothing_of_dynamic_children_that_were_lost_with_their_
   w.stop(root);
 }
 
+TEST(supervisor_V4, keeps_nothing_that_the_handlers_of_a_failed_actor_hold) {
+  world w;
+  const auto kept = std::make_shared<record>();
+  const std::weak_ptr<record> seen = kept;
+  const auto failed = w.system.spawn([kept](caf::event_based_actor* self) -> caf::behavior {
+    guard(self, "holder");
+    return {[kept](burst, int) -> caf::result<int> { throw std::runtime_error("burst as told"); }};
+  });
+  w.settle();
+  caf::anon_send(failed, burst::value, 0);
+  w.settle();
+  ASSERT_EQ(seen.use_count(), 1);  // Ours: the actor's address, which is held too, holds nothing.
+}
+
 namespace {
 struct nested_message {
   std::vector<std::string> lines;
