@@ -86,6 +86,9 @@ constexpr std::array table{
                  "bound of the journal's file; near it the oldest ended runs go early", 16 << 20},
     setting_spec{"backoff_min_ms", duration_ms, "1000", "first wait before a run is retried"},
     setting_spec{"backoff_max_ms", duration_ms, "300000", "longest wait before a run is retried"},
+    setting_spec{
+        "outage_patience_ms", duration_ms, "86400000",
+        "how long a run waits for what cannot be reached: forge, resolver, registry, mirror"},
     setting_spec{"drain_ms", duration_ms, "30000", "how long SIGTERM waits for running attempts"},
     setting_spec{"stop_ms", duration_ms, "20000",
                  "how long a stop may take before the process just ends", 100},

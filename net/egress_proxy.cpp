@@ -15,6 +15,7 @@
 #include "net/client_hello.hpp"
 #include "net/egress_relay.hpp"
 #include "net/name_lookup.hpp"
+#include "net/reachability.hpp"
 #include "net/socket.hpp"
 
 namespace ntrace::net {
@@ -155,18 +156,19 @@ result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
     if (!entry->allow_private && is_private_address(at.get()))
       return fail(ec::bad_argument, "refused " + name + ": it resolves to a private address; to " +
                                         "allow it add \"" + name + "\" to network_allow_private");
+  int last = ETIMEDOUT;
   for (const auto& at : *addresses) {
     unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     if (!fd) continue;
     if (::connect(fd.get(), at.get(), at.size) == 0) return fd;
+    last = errno == EINPROGRESS ? ETIMEDOUT : errno;
     if (errno != EINPROGRESS || !wait_ready(fd.get(), true, options.connect_deadline, &stop))
       continue;
-    int code = 0;
-    socklen_t size = sizeof code;
-    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &code, &size);
-    if (code == 0) return fd;
+    socklen_t size = sizeof last;
+    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &last, &size);
+    if (last == 0) return fd;
   }
-  return fail(ec::unreachable, "cannot connect to " + name);
+  return fail(to_error({request.host, cause_of_socket(last), "cannot connect to " + name}));
 }
 
 result<void> egress_proxy::shared::check_hello(int client, const proxy_request& request,
@@ -264,8 +266,10 @@ void egress_proxy::shared::serve_request(int client) {
   const auto request = take_request(client, early, told);
   if (!request) return;
   auto upstream = dial(*request);
+  const bool refused = !upstream && upstream.error().code == ec::bad_argument;
+  if (options.on_dialled && !refused && !stop.is_raised())
+    options.on_dialled(request->host, upstream ? nullptr : &upstream.error());
   if (!upstream) {
-    const bool refused = upstream.error().code == ec::bad_argument;
     answer(client, refused ? "403 Forbidden" : "502 Bad Gateway", upstream.error().message);
     told.allowed = !refused;
     return finish(told, upstream.error());

@@ -30,6 +30,9 @@ struct egress_options {
   /// At once; further ones wait in the listener's backlog. Debian 12's npm opens one for each of a
   /// package's dependencies, and waits for ever when one is closed without an answer.
   std::size_t connections_max = 256;
+  /// Called for each host that may be reached, once it was dialled: what failed, or null. From the
+  /// proxy's threads.
+  std::function<void(const std::string& host, const error* failed)> on_dialled;
 };
 
 /// Serves until destroyed, which closes the listener and all connections and joins its threads.

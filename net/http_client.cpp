@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "config/tls_files.hpp"
+#include "net/reachability.hpp"
 
 namespace ntrace::net {
 namespace {
@@ -15,10 +16,16 @@ struct sink {
   std::string body;
   std::size_t bytes_max = 0;
   bool too_long = false;
+  bool is_question = false;
 };
+
+constexpr milliseconds connect_deadline{10'000};
+/// Without a byte for so long, a server has gone silent.
+constexpr milliseconds silence_max{30'000};
 
 std::size_t on_body(char* data, std::size_t, std::size_t size, void* context) {
   auto& into = *static_cast<sink*>(context);
+  if (into.is_question) return 0;
   if (into.body.size() + size > into.bytes_max) {
     into.too_long = true;
     return 0;
@@ -30,6 +37,88 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* context) {
 int on_progress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   const auto* stop = static_cast<const cancellation*>(context);
   return stop != nullptr && stop->is_raised() ? 1 : 0;
+}
+
+/// The host that was asked last, over redirects, with a port where the URL names one.
+std::string host_of(CURL* curl, const std::string& otherwise) {
+  char* url = nullptr;
+  curl_easy_getinfo(curl, CURLINFO_EFFECTIVE_URL, &url);
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parts{curl_url(), &curl_url_cleanup};
+  if (!parts || !url || curl_url_set(parts.get(), CURLUPART_URL, url, 0) != CURLUE_OK)
+    return otherwise;
+  const auto part = [&](CURLUPart what) {
+    char* text = nullptr;
+    const bool is_there = curl_url_get(parts.get(), what, &text, 0) == CURLUE_OK;
+    std::string out = is_there ? text : "";
+    curl_free(text);
+    return out;
+  };
+  const auto port = part(CURLUPART_PORT);
+  return part(CURLUPART_HOST) + (port.empty() ? "" : ":" + port);
+}
+
+/// A URL may hold a password: people are shown it without.
+std::string shown(const std::string& url) {
+  const auto scheme = url.find("://");
+  const auto slash = scheme == std::string::npos ? 0 : url.find('/', scheme + 3);
+  const auto at = url.rfind('@', slash);
+  if (scheme == std::string::npos || at == std::string::npos || at < scheme) return url;
+  return url.substr(0, scheme + 3) + url.substr(at + 1);
+}
+
+void set_options(CURL* curl, const http_get& request, sink& into, const cancellation* stop) {
+  const bool local = request.url.starts_with("http://127.0.0.1");
+  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR,
+                   request.is_question ? "http,https"
+                   : local             ? "http"
+                                       : "https");
+  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
+  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 5L);
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, "ntrace");
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.deadline.count()));
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_deadline.count()));
+  if (request.deadline > 2 * silence_max) {
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(silence_max.count() / 1000));
+  }
+  if (request.is_question) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &into);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, stop);
+  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());
+}
+
+error transfer_error(CURL* curl, CURLcode code, const http_get& request, const char* words) {
+  long socket_error = 0;
+  curl_off_t bytes = 0, took_us = 0;
+  curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &socket_error);
+  curl_easy_getinfo(curl, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
+  curl_easy_getinfo(curl, CURLINFO_TOTAL_TIME_T, &took_us);
+  const bool is_slow = bytes > 0 && std::chrono::microseconds{took_us} >= request.deadline;
+  const auto message =
+      "GET " + shown(request.url) + ": " + (*words ? words : curl_easy_strerror(code));
+  const auto cause =
+      cause_of_transfer({static_cast<int>(code), static_cast<int>(socket_error), is_slow});
+  if (cause) return to_error({host_of(curl, shown(request.url)), *cause, message});
+  return {code == CURLE_OPERATION_TIMEDOUT ? ec::timed_out : ec::source_failed, message, {}};
+}
+
+http_answer answer_of(CURL* curl) {
+  http_answer out;
+  curl_off_t after_s = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out.status);
+  curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &after_s);
+  constexpr curl_off_t day_s = 86'400;
+  out.retry_after = std::chrono::seconds{after_s < day_s ? after_s : day_s};
+  curl_header* left = nullptr;
+  if (curl_easy_header(curl, "x-ratelimit-remaining", 0, CURLH_HEADER, -1, &left) == CURLHE_OK)
+    out.is_allowance_used = std::string_view{left->value} == "0";
+  return out;
 }
 
 }  // namespace
@@ -48,23 +137,9 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
     if (!read) return fail(read.error());
     authorities = std::move(*read);
   }
-  sink into{{}, request.bytes_max, false};
+  sink into{{}, request.bytes_max, false, request.is_question};
   std::array<char, CURL_ERROR_SIZE> words{};
-  const bool local = request.url.starts_with("http://127.0.0.1");
-  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
-  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, local ? "http" : "https");
-  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
-  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
-  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 5L);
-  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_USERAGENT, "ntrace");
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.deadline.count()));
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 10'000L);
-  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &into);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, stop);
+  set_options(curl, request, into, stop);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words.data());
   if (!authorities.empty()) {
     curl_blob pem{authorities.data(), authorities.size(), CURL_BLOB_NOCOPY};
@@ -72,17 +147,18 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   }
   const auto code = curl_easy_perform(curl);
   if (into.too_long)
-    return fail(ec::source_limit,
-                request.url + " is longer than " + std::to_string(request.bytes_max) + " bytes");
+    return fail(ec::source_limit, shown(request.url) + " is longer than " +
+                                      std::to_string(request.bytes_max) + " bytes");
   if (code == CURLE_ABORTED_BY_CALLBACK) return fail(ec::cancelled, "fetching was cancelled");
-  if (code != CURLE_OK)
+  const bool is_answered = request.is_question && code == CURLE_WRITE_ERROR;
+  if (code != CURLE_OK && !is_answered)
+    return fail(transfer_error(curl, code, request, words.data()));
+  const auto answer = answer_of(curl);
+  auto said = error_of(answer, host_of(curl, shown(request.url)), "GET " + shown(request.url));
+  if (said.code != ec::none) return fail(std::move(said));
+  if (answer.status != 200 && !request.is_question)
     return fail(ec::source_failed,
-                "GET " + request.url + ": " + (words[0] ? words.data() : curl_easy_strerror(code)));
-  long status = 0;
-  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-  if (status != 200)
-    return fail(status == 404 || status == 410 ? ec::not_found : ec::source_failed,
-                "GET " + request.url + " answered " + std::to_string(status));
+                "GET " + shown(request.url) + " answered " + std::to_string(answer.status));
   return std::move(into.body);
 }
 

@@ -13,10 +13,14 @@ struct http_get {
   std::string ca_file;  ///< Empty: the system's.
   std::size_t bytes_max = 0;
   milliseconds deadline{60'000};
+  /// Only how it is answered counts: http:// too, as git asks, without a proxy; no body is read.
+  bool is_question = false;
 };
 
-/// The body of a 200 answer; at most 5 redirects, https only. ec::source_failed with the status or
-/// curl's own words, ec::source_limit above bytes_max, ec::cancelled. Blocks.
+/// The body of a 200 answer; at most 5 redirects, https only. Errors: an outage
+/// (config/outage.hpp), ec::not_found, ec::forbidden, ec::timed_out when it came too slowly,
+/// ec::source_limit above bytes_max, ec::cancelled, and ec::source_failed for what cannot be used.
+/// Blocks.
 result<std::string> fetch_url(const http_get& request, const cancellation* stop = nullptr);
 
 }  // namespace ntrace::net

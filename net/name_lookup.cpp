@@ -5,6 +5,7 @@
 
 #include "config/backoff.hpp"
 #include "config/gauges.hpp"
+#include "net/reachability.hpp"
 
 namespace ntrace::net {
 namespace {
@@ -51,7 +52,8 @@ result<socket_addresses> name_lookup::ask(const key& what, const cancellation& s
     if (code == 0) return out;
     const bool is_over = code != EAI_AGAIN || retry + 1 == tries_max || stop.is_raised();
     if (is_over)
-      return fail(ec::unreachable, "cannot resolve " + host + ": " + ::gai_strerror(code));
+      return fail(to_error(
+          {host, cause_of_lookup(code), "cannot resolve " + host + ": " + ::gai_strerror(code)}));
     ++gauges::value("egress_lookup_retries");
     pollfd stopped{stop.fd(), POLLIN, 0};
     ::poll(&stopped, 1, static_cast<int>(wait_before(retry).count()));

@@ -26,7 +26,7 @@ public:
       : kept_for_{kept_for}, ask_{std::move(ask)} {}
 
   /// The addresses of `host`, for connections to `port`. A resolver that says "try again" is asked
-  /// four times at most, with jittered waits that `stop` ends. ec::unreachable says why not.
+  /// four times at most, with jittered waits that `stop` ends. The error is an outage.
   result<socket_addresses> find(const std::string& host, std::uint16_t port,
                                 const cancellation& stop);
 

@@ -1,5 +1,6 @@
 // push: one durable push, and with --wait its run to the end.
 #include <iostream>
+#include <utility>
 
 #include "config/json_parse.hpp"
 #include "tools/command.hpp"
@@ -18,12 +19,15 @@ struct push_args {
 /// Follows the run's events on stderr until it has ended; its last state.
 result<json> follow(const push_args& a, const std::string& run) {
   std::uint64_t after = 0;
+  int tries = 0;  // That met an outage.
   for (;;) {
     // A new connection for each question: the dispatcher may restart meanwhile, the run goes on.
-    auto got = a.server.call(
-        "logs",
-        json::array({run, json{{"after", after}, {"stream", "events"}, {"wait_ms", 20'000}}}),
-        milliseconds{40'000});
+    auto got = a.server.call("logs",
+                             json::array({run, json{{"after", after},
+                                                    {"stream", "events"},
+                                                    {"wait_ms", 20'000},
+                                                    {"outage_tries", tries}}}),
+                             milliseconds{40'000});
     if (!got) {
       if (got.error().code != ec::connection_lost && got.error().code != ec::unreachable)
         return got;
@@ -36,6 +40,9 @@ result<json> follow(const push_args& a, const std::string& run) {
       const auto event = parse_or_discard(chunk_text(chunk));
       if (event.is_object()) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
     }
+    const auto met = got->value("outage", json::object()).value("tries", 0);
+    if (std::exchange(tries, met) != met && got->contains("waits_for"))
+      std::cerr << "  waits for " << for_terminal(got->value("waits_for", "")) << "\n";
     const auto state = got->value("state", "");
     if (state != "queued" && state != "leased" && state != "running" && !got->value("more", false))
       return got;

@@ -23,14 +23,20 @@ struct run_args {
 
 constexpr int page_max = 1000;  // docs/protocol.md
 
+/// What a run waits for, or why it ended.
+std::string reason_of(const json& run) {
+  if (run.contains("waits_for")) return "waits for " + run.value("waits_for", "");
+  return run.value("reason", "");
+}
+
 std::string runs_table(const json& list) {
   std::vector<std::vector<std::string>> rows{
       {"RUN", "STATE", "REPO", "SHA", "ATTEMPTS", "PUSHED (UTC)", "REASON"}};
   for (const auto& r : list)
-    rows.push_back(
-        {r.value("run", ""), r.value("state", ""), r.value("owner", "") + "/" + r.value("repo", ""),
-         r.value("sha", "").substr(0, 10), std::to_string(r.value("attempts", 0)),
-         moment(r.value("created_ms", std::int64_t{0})), shortened(r.value("reason", ""), 60)});
+    rows.push_back({r.value("run", ""), r.value("state", ""),
+                    r.value("owner", "") + "/" + r.value("repo", ""),
+                    r.value("sha", "").substr(0, 10), std::to_string(r.value("attempts", 0)),
+                    moment(r.value("created_ms", std::int64_t{0})), shortened(reason_of(r), 60)});
   return table(rows);
 }
 
@@ -127,6 +133,9 @@ void print_run(const json& r) {
             << "state     " << one_line(r.value("state", ""))
             << (r.value("reason", "").empty() ? "" : ": " + one_line(r.value("reason", ""))) << "\n"
             << "pushed    " << moment(r.value("created_ms", std::int64_t{0})) << " UTC\n";
+  if (r.contains("outages"))
+    std::cout << "outages   " << r.value("outages", 0)
+              << " attempts met one; they count towards no limit\n";
   if (const auto ms = push_to_script_ms(r); ms >= 0)
     std::cout << "latency   push → script started " << ms << " ms\n";
   for (const auto& at : r.value("attempts", json::array())) print_attempt(at);

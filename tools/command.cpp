@@ -136,11 +136,11 @@ int server_flags::print(const result<json>& answer,
 
 int run_exit_code(const std::string& state, const std::string& reason) {
   if (state == "done" || state == "passed") return 0;
-  if (state == "failed" || state == "script_failed") {
-    const auto code = ec_from_string(reason.substr(0, reason.find(':')));
+  const auto code = ec_from_string(reason.substr(0, reason.find(':')));
+  if (state == "failed" || state == "script_failed" || state == "source_failed")
     return code == ec::none ? 1 : exit_code(code);
-  }
-  return 5;
+  // An outage, which nobody waited for.
+  return code == ec::unreachable ? exit_code(code) : 5;
 }
 
 std::string no_profile(const json& receipt) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "config/outage.hpp"
 #include "tools/text.hpp"
 
 namespace ntrace::tools {
@@ -123,6 +124,25 @@ void add_section(std::vector<top_line>& out, const rows& all, std::size_t room) 
   if (is_cut) out.push_back({"... and " + std::to_string(all.size() - shown) + " more"});
 }
 
+/// One line for what most runs wait for; nothing when all can be reached.
+void add_outages(std::vector<top_line>& out, const top_sample& s) {
+  const auto all = s.status.value("outages", json::array());
+  const json* worst = nullptr;
+  std::int64_t runs = 0;
+  for (const auto& one : all) {
+    runs += number(one, "runs");
+    if (!worst || number(one, "runs") > number(*worst, "runs")) worst = &one;
+  }
+  if (!worst) return;
+  const auto cause = outage_cause_from(worst->value("cause", ""));
+  out.push_back({"outages  " + std::to_string(runs) + " runs wait for " + worst->value("host", "") +
+                     (all.size() > 1 ? " and " + std::to_string(all.size() - 1) + " more" : "") +
+                     ": " + std::string{phrase_of(cause.value_or(outage_cause::silent))} +
+                     " since " + moment(number(*worst, "since_ms")) + ", next try in " +
+                     span(number(*worst, "next_try_in_ms")),
+                 top_style::bad});
+}
+
 rows runner_rows(const top_sample& s) {
   rows out{{"RUNNER", "WORKERS", "BUSY", "LOAD"}};
   for (const auto& r : s.status.value("runners", json::array())) {
@@ -158,7 +178,9 @@ rows latest_rows(const top_sample& s) {
     out.push_back({run.value("run", ""), run.value("state", ""), repo_of(run),
                    run.value("sha", "").substr(0, 8),
                    span(std::max<std::int64_t>(s.wall_ms - number(run, "created_ms"), 0)),
-                   run.value("reason", "").empty() ? "-" : run.value("reason", "")});
+                   run.contains("waits_for")         ? "waits for " + run.value("waits_for", "")
+                   : run.value("reason", "").empty() ? "-"
+                                                     : run.value("reason", "")});
   return out;
 }
 
@@ -170,8 +192,9 @@ std::vector<top_line> top_frame(const top_sample& now, const top_sample* before,
       {"ntrace top  " + now.address + "  " + moment(now.wall_ms) + " UTC", top_style::head},
       {counts(now)},
       {rates(now, before)},
-      health(now),
-      {""}};
+      health(now)};
+  add_outages(out, now);
+  out.push_back({""});
   const auto runners = runner_rows(now), leases = lease_rows(now), latest = latest_rows(now);
   const auto left = [&] { return height > out.size() ? height - out.size() : 0; };
   // A third for each, and what one does not need for those below.

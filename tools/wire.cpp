@@ -65,6 +65,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   parts.options.consumer_silence = s.duration("consumer_silence_ms");
   parts.options.attempts = static_cast<unsigned>(s.number("attempts"));
   parts.options.backoff = {s.duration("backoff_min_ms"), s.duration("backoff_max_ms")};
+  parts.options.outage_patience = s.duration("outage_patience_ms");
   parts.options.source_template = s.text("source_template");
   const journal::retention keep{std::chrono::hours{24} * s.number("retain_days"),
                                 s.number("journal_bytes")};

@@ -132,6 +132,13 @@ void read(dispatcher_self self, const caf::response_promise& promise, const char
           [promise](const caf::error& e) { deny(promise, e); });
 }
 
+/// To what the journal tells of a run that waits for an outage's end: until when it does.
+void add_wait(dispatcher_self self, const std::string& run, json& told) {
+  if (!told.contains("outage")) return;
+  if (auto text = self->state.fsm->waits_for(now_of(self), run); !text.empty())
+    told["waits_for"] = std::move(text);
+}
+
 /// Answers a `logs` request when there is something new or the run has ended; else waits for it.
 void look(dispatcher_self self, const watcher& w) {
   self->request(self->state.parts.reader, std::chrono::seconds{30},
@@ -139,10 +146,12 @@ void look(dispatcher_self self, const watcher& w) {
       .then(
           [self, w](const journal::read_answer& got) {
             auto value = got.value;
-            const bool is_news =
-                !value["chunks"].empty() || is_terminal(run_state_from(value.value("state", "")));
+            const auto run = w.args.value("run", "");
+            const auto tries = value.value("outage", json::object()).value("tries", 0);
+            const bool is_news = !value["chunks"].empty() ||
+                                 w.args.value("outage_tries", tries) != tries ||
+                                 is_terminal(run_state_from(value.value("state", "")));
             if (!is_news && now_of(self) < w.until && self->state.watchers.size() < watchers_max) {
-              const auto run = w.args.value("run", "");
               auto again = w;
               if (!std::exchange(again.has_timer, true))
                 self->delayed_send(self, std::chrono::ceil<milliseconds>(w.until - now_of(self)),
@@ -151,6 +160,7 @@ void look(dispatcher_self self, const watcher& w) {
               return;
             }
             for (auto& chunk : value["chunks"]) wire_chunk(chunk);
+            add_wait(self, run, value);
             give(w.promise, std::move(value));
           },
           [w](const caf::error& e) { deny(w.promise, e); });
@@ -257,7 +267,11 @@ const std::map<std::string, method>& methods() {
       {"result", [](dispatcher_self self, const caf::response_promise& promise, const call& c) {
          perform(self, self->state.fsm->on_result(now_of(self), c.peer, c.address, remember(self, promise), c.args));
        }},
-      {"runs", [](dispatcher_self self, const caf::response_promise& p, const call& c) { read(self, p, "runs", object_of(c.args, 0)); }},
+      {"runs", [](dispatcher_self self, const caf::response_promise& p, const call& c) {
+         read(self, p, "runs", object_of(c.args, 0), [self](json& v) {
+           for (auto& r : v) add_wait(self, r.value("run", ""), r);
+         });
+       }},
       {"show", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) { read(self, p, "show", {{"run", run}}); })},
       {"why", about_run([](dispatcher_self self, const caf::response_promise& p, const call&, const std::string& run) {
          read(self, p, "why", {{"run", run}}, [self, run](json& v) {
@@ -267,6 +281,7 @@ const std::map<std::string, method>& methods() {
       {"logs", about_run([](dispatcher_self self, const caf::response_promise& p, const call& c, const std::string& run) {
          auto args = object_of(c.args, 1);
          args["run"] = run;
+         if (args.contains("outage_tries")) args["outage_tries"] = args.value("outage_tries", 0);
          const auto wait = std::clamp<std::int64_t>(args.value("wait_ms", std::int64_t{0}), 0, watch_max.count());
          look(self, {self->state.next_request++, p, args, now_of(self) + milliseconds{wait}});
        })},

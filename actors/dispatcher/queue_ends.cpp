@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "actors/dispatcher/queue_fsm.hpp"
+#include "config/outage.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -46,51 +47,63 @@ void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effect
         });
 }
 
-void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& reason,
+queue_fsm::attempt_outcome queue_fsm::outcome_of(time_point now, const entry& e, verdict v,
+                                                 const std::string& reason, bool is_at_once,
+                                                 const std::optional<outage>& lost_to) {
+  attempt_outcome out{run_state::failed, milliseconds{0}, outage_over(e.row.outages), reason};
+  const bool retry = v == verdict::infrastructure ||
+                     (mutated(mutation::script_failure_retried) && v == verdict::script_failed);
+  if (e.is_cancelled) {
+    out.next = run_state::cancelled;
+  } else if (v == verdict::passed) {
+    out.next = run_state::done;
+  } else if (retry && lost_to && !mutated(mutation::outage_counts_as_attempt)) {
+    out.outages = outage_met(now, e.row.outages, *lost_to);
+    const bool is_over = out.outages->waited >= options_.outage_patience;
+    out.next = is_over ? run_state::quarantined : run_state::queued;
+    out.wait = out.outages->wait;
+    if (is_over) out.reason = outage_end_reason(*out.outages);
+  } else if (retry) {
+    const auto most = options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
+    const auto counted = e.row.attempts_counted();
+    out.next = counted < most ? run_state::queued : run_state::quarantined;
+    if (out.next == run_state::quarantined)
+      out.reason = std::to_string(counted) + " attempts failed, the last: " + reason;
+    else if (!is_at_once)
+      out.wait = backoff_wait(options_.backoff, static_cast<unsigned>(counted) - 1, random_);
+  }
+  return out;
+}
+
+void queue_fsm::end_attempt(time_point ended_at, entry& e, verdict v, const std::string& reason,
                             nlohmann::json receipt, const char* actor, request_id request,
-                            effects& out) {
-  const bool retry = !e.is_cancelled &&
-                     (v == verdict::infrastructure ||
-                      (mutated(mutation::script_failure_retried) && v == verdict::script_failed));
-  const auto attempts_max = options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
-  const bool again = retry && e.row.attempts < attempts_max;
-  run_state next = run_state::queued;
-  if (e.is_cancelled)
-    next = run_state::cancelled;
-  else if (v == verdict::passed)
-    next = run_state::done;
-  else if (!retry)
-    next = run_state::failed;
-  else if (!again)
-    next = run_state::quarantined;
-  const bool is_at_once = std::string_view{actor} == "consumer";
-  const auto wait =
-      again && !is_at_once
-          ? backoff_wait(options_.backoff, static_cast<unsigned>(e.row.attempts) - 1, random_)
-          : milliseconds{0};
+                            effects& out, const std::optional<outage>& lost_to) {
+  const auto [next, wait, outages, final_reason] =
+      outcome_of(ended_at, e, v, reason, std::string_view{actor} == "consumer", lost_to);
   e.at = phase::ending;
   const auto id = e.row.id;
   const auto token = e.row.token;
   const auto session = e.session;
   const bool tell_runner = std::string_view{actor} != "attempt";  // Then it does not know yet.
   const bool is_expired = std::string_view{actor} == "lease";
-  const auto final_reason =
-      next == run_state::quarantined
-          ? std::to_string(e.row.attempts) + " attempts failed, the last: " + reason
-          : reason;
   nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
+  const bool again = !is_terminal(next);
   if (again) detail["retry_in_ms"] = wait.count();
   if (again) detail["attempts_max"] = options_.attempts;  // By which that was decided.
   if (!tell_runner) detail["chunks"] = e.journalled_seq;
+  if (lost_to) detail["outage"] = outage_json(*lost_to);
+  journal::batch ops{
+      journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt),
+                           is_expired},
+      journal::set_run{id, next, e.row.attempts, 0,
+                       is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
+      story(e, actor, is_terminal(next) ? "ended" : "attempt_ended", std::move(detail))};
+  if (outages != e.row.outages) ops.push_back(journal::set_outages{id, outages});
   // The token is burnt in the same transaction: no later write of this attempt can count.
-  write(out,
-        {journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt),
-                              is_expired},
-         journal::set_run{id, next, e.row.attempts, 0,
-                          is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
-         story(e, actor, is_terminal(next) ? "ended" : "attempt_ended", std::move(detail))},
-        [this, id, token, session, tell_runner, is_expired, next, wait, reason, request](
-            time_point now, const result<journal::committed>& done, effects& more) {
+  write(out, std::move(ops),
+        [this, id, token, session, tell_runner, is_expired, next = next, wait = wait, reason,
+         outages = outages,
+         request](time_point now, const result<journal::committed>& done, effects& more) {
           const auto at = runs_.find(id);
           if (at == runs_.end() || at->second.row.token != token) return;
           if (!done) {
@@ -113,6 +126,7 @@ void queue_fsm::end_attempt(time_point, entry& e, verdict v, const std::string& 
           if (is_terminal(next)) {
             drop(id);
           } else {
+            at->second.row.outages = outage_stamped(outages, done->at_ms);
             back_to_queue(now, at->second, wait, reason);
             if (is_expired) at->second.row.expired_token = token;
           }
@@ -225,10 +239,12 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   row.state = run_state::queued;
   row.attempts = 0;
   row.deadline_ms = 0;  // It was the push's; who asks for the run now wants its result.
+  row.outages = nullptr;
   journal::event told{row.id, 0, row.token, "queue", "requeued", {}};
   write(
       out,
-      {journal::set_run{row.id, run_state::queued, 0, 0,
+      {journal::set_outages{row.id, nullptr},
+       journal::set_run{row.id, run_state::queued, 0, 0,
                         mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", "", true},
        std::move(told)},
       [this, row, request](time_point now, const result<journal::committed>& done, effects& next) {

@@ -44,11 +44,17 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
                                row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms)},
                      row.id, out);
     if (row.state != run_state::queued && mutated(mutation::restart_forgets_who_had_what)) continue;
-    if (row.state == run_state::queued) {
+    const auto wait = recover_outage(now, wall_ms, row);
+    if (row.state == run_state::queued && wait.count() == 0) {
       waiting_.add(row);
       continue;
     }
+    const bool is_queued = row.state == run_state::queued;
     auto& e = activate(std::move(row));
+    if (is_queued) {
+      back_to_queue(now, e, wait, e.row.outages->last.message);
+      continue;
+    }
     e.at = phase::held;
     e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
     tokens_[e.row.token] = e.row.id;
@@ -282,6 +288,7 @@ std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   if (e.at == phase::reviving) return "the journal, to give an attempt its lease back";
   if (e.at != phase::waiting) return "a runner's answer to the offer";
   if (is_draining_) return "the end of the drain: `ntrace resume`";
+  if (e.not_before > now && e.row.outages && e.row.outages->is_on()) return outage_text(now, e);
   if (e.not_before > now)
     return "its next attempt in " +
            std::to_string(std::chrono::ceil<milliseconds>(e.not_before - now).count()) +
@@ -325,6 +332,7 @@ nlohmann::json queue_fsm::status(time_point now) const {
           {"pushes_refused", gate_.refused()},
           {"refusals_not_recorded", gate_.refused_unrecorded()},
           {"runners", runners},
+          {"outages", outages(now)},
           {"leases", leases}};
 }
 

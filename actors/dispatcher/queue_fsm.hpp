@@ -24,6 +24,7 @@ struct queue_options {
   milliseconds consumer_silence{600'000};  ///< Of a consumer of the old protocol.
   unsigned attempts = 5;
   backoff_policy backoff;
+  milliseconds outage_patience{86'400'000};  ///< For what cannot be reached.
   std::string source_template = "github:{owner}/{repo}@{sha}";
 };
 
@@ -197,7 +198,24 @@ private:
   /// The entry whose live attempt has args' token, or an answer that says stale_lease.
   entry* live(request_id request, const nlohmann::json& args, effects& out);
   void end_attempt(time_point now, entry& e, verdict v, const std::string& reason,
-                   nlohmann::json receipt, const char* actor, request_id request, effects& out);
+                   nlohmann::json receipt, const char* actor, request_id request, effects& out,
+                   const std::optional<outage>& lost_to = {});
+  /// What an attempt's end makes of its run.
+  struct attempt_outcome {
+    run_state next = run_state::queued;
+    milliseconds wait{0};       ///< Of one that is queued again.
+    outage_record_ptr outages;  ///< From now on.
+    std::string reason;
+  };
+  attempt_outcome outcome_of(time_point now, const entry& e, verdict v, const std::string& reason,
+                             bool is_at_once, const std::optional<outage>& lost_to);
+  outage_record_ptr outage_met(time_point now, const outage_record_ptr& before, const outage& why);
+  static outage_record_ptr outage_over(const outage_record_ptr& before);
+  static outage_record_ptr outage_stamped(const outage_record_ptr& r, std::int64_t at_ms);
+  static milliseconds recover_outage(time_point now, std::int64_t wall_ms, run_row& row);
+  std::string outage_end_reason(const outage_record& r) const;
+  std::string outage_text(time_point now, const entry& e) const;
+  nlohmann::json outages(time_point now) const;
   void back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason);
   static void end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out);
   void drop(const std::string& run);

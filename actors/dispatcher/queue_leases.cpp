@@ -3,6 +3,7 @@
 
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "config/json_parse.hpp"
+#include "config/outage.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -268,12 +269,14 @@ effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann:
   if (!v) {
     out.push_back(answer{
         request, fail(error{ec::bad_argument,
-                            "verdict must be passed, script_failed, timed_out or infrastructure",
+                            "verdict must be passed, script_failed, source_failed, timed_out or "
+                            "infrastructure",
                             {{"field", "verdict"}}})});
     return out;
   }
+  const auto lost_to = args.find("outage");
   end_attempt(now, *e, *v, text(args, "reason"), args.value("receipt", nlohmann::json{}), "attempt",
-              request, out);
+              request, out, lost_to == args.end() ? std::nullopt : outage_from(*lost_to));
   return out;
 }
 

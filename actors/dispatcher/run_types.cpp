@@ -6,8 +6,8 @@ namespace ntrace::dispatcher {
 namespace {
 constexpr std::array<std::string_view, 7> states{"queued", "leased",      "running",  "done",
                                                  "failed", "quarantined", "cancelled"};
-constexpr std::array<std::string_view, 4> verdicts{"passed", "script_failed", "timed_out",
-                                                   "infrastructure"};
+constexpr std::array<std::string_view, 5> verdicts{"passed", "script_failed", "timed_out",
+                                                   "infrastructure", "source_failed"};
 }  // namespace
 
 std::string_view to_string(run_state s) { return states[static_cast<std::size_t>(s)]; }

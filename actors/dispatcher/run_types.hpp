@@ -1,9 +1,11 @@
 #pragma once
 // Pushes, runs, attempts: the values that the dispatcher, the journal and their readers share.
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "config/outage.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::dispatcher {
@@ -15,8 +17,9 @@ std::string_view to_string(run_state s);
 run_state run_state_from(std::string_view word);
 inline bool is_terminal(run_state s) { return s >= run_state::done; }
 
-/// How an attempt ended. Only infrastructure is retried.
-enum class verdict { passed, script_failed, timed_out, infrastructure };
+/// How an attempt ended. Only infrastructure is retried. source_failed: what was asked for is not
+/// there, or not to be had.
+enum class verdict { passed, script_failed, timed_out, infrastructure, source_failed };
 std::string_view to_string(verdict v);
 std::optional<verdict> verdict_from(std::string_view word);
 
@@ -29,6 +32,21 @@ struct push_request {
   std::int64_t deadline_ms = 0;  ///< How long after the push its result is of use; 0: always.
   std::string payload;  ///< A forge's own words, as JSON; empty: owner, repo and sha say it all.
 };
+
+/// What a run has met of outages since it was pushed or brought back.
+struct outage_record {
+  std::uint64_t total = 0;  ///< Attempts that ended by one. They count towards no limit.
+  std::uint64_t tries = 0;  ///< The last of them without anything else between; 0: it is over.
+  outage last;
+  milliseconds waited{0};     ///< From the first of those tries to the last.
+  milliseconds wait{0};       ///< From the last one to the next.
+  std::int64_t since_ms = 0;  ///< Wall clock at the first, for people.
+  std::int64_t at_ms = 0;     ///< And at the last.
+  time_point first{};         ///< By this process's clock; not written.
+  bool is_on() const { return tries != 0; }
+};
+using outage_record_ptr = std::shared_ptr<const outage_record>;
+inline std::uint64_t outages_of(const outage_record_ptr& r) { return r ? r->total : 0; }
 
 /// A run as the journal keeps it.
 struct run_row {
@@ -43,6 +61,9 @@ struct run_row {
   std::uint64_t last_seq = 0;       ///< Highest chunk of the live attempt.
   std::uint64_t expired_token = 0;  ///< Of a queued run: its last attempt, if that expired.
   bool is_consumers = false;        ///< The live attempt is one of a consumer of the old protocol.
+  outage_record_ptr outages = nullptr;  ///< Null: it met none.
+  /// Accepted so far, of those that count towards the limit.
+  std::uint64_t attempts_counted() const { return attempts - outages_of(outages); }
 };
 
 /// What a push is answered with.

@@ -35,6 +35,7 @@ bool waiting_runs::add(const run_row& row) {
   r.created_ms = row.created_ms;
   r.deadline_ms = row.deadline_ms;
   r.expired_token = row.expired_token;
+  r.outages = row.outages;
   if (!sources_.gives(row.source, row.owner, row.repo, row.sha))
     r.source = std::make_unique<const std::string>(row.source);
   drop_idle_repos();
@@ -67,6 +68,7 @@ run_row waiting_runs::row_of(const record& r) const {
   out.created_ms = r.created_ms;
   out.deadline_ms = r.deadline_ms;
   out.expired_token = r.expired_token;
+  out.outages = r.outages;
   return out;
 }
 

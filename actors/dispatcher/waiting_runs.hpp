@@ -46,6 +46,7 @@ private:
     std::uint64_t expired_token = 0;
     repo_queue* repo = nullptr;
     std::unique_ptr<const std::string> source;  ///< Null: what the template gives.
+    outage_record_ptr outages;
     std::string_view id() const { return {id_bytes.data(), id_size}; }
   };
   struct by_id {

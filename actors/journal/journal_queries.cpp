@@ -4,9 +4,26 @@
 #include "actors/journal/run_columns.hpp"
 #include "config/ids.hpp"
 #include "config/json_parse.hpp"
+#include "config/outage.hpp"
 
 namespace ntrace::journal {
 namespace {
+
+/// Attempts that count towards the limit, those that do not, and what the run waits for to come
+/// back, if it does.
+void add_outages(nlohmann::json& out, std::uint64_t attempts, const statement& s, int at) {
+  const auto r = read_outages(s, at);
+  if (out.find("attempts") == out.end()) out["attempts"] = attempts - outages_of(r);
+  if (!r) return;
+  out["outages"] = r->total;
+  if (!r->is_on() || dispatcher::is_terminal(dispatcher::run_state_from(out.value("state", ""))))
+    return;
+  out["outage"] = outage_json(r->last);
+  out["outage"].update({{"since_ms", r->since_ms},
+                        {"tries", r->tries},
+                        {"last_try_ms", r->at_ms},
+                        {"next_try_ms", r->at_ms + r->wait.count()}});
+}
 
 /// Of a row that was selected as NTRACE_RUN_COLUMNS, verdict, reason, updated_ms.
 nlohmann::json run_json(const statement& s) {
@@ -30,14 +47,18 @@ nlohmann::json run_json(const statement& s) {
 result<std::vector<run_row>> journal_sqlite::leased_runs() {
   std::vector<run_row> out;
   auto read =
-      statement{*db_, "select " NTRACE_RUN_COLUMNS
-                      ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
-                      "(select run_id<>'' from attempt where attempt.token=run.token) "
-                      "from run where state in ('leased','running') order by journal_seq, id"}
+      statement{
+          *db_,
+          "select " NTRACE_RUN_COLUMNS
+          ", (select coalesce(max(seq),0) from chunk where chunk.token=run.token), "
+          "(select run_id<>'' from attempt where attempt.token=run.token), " NTRACE_OUTAGE_COLUMNS
+          " from " NTRACE_RUN_WITH_OUTAGE
+          " where state in ('leased','running') order by journal_seq, id"}
           .each([&](const statement& s) {
             out.push_back(read_run(s));
             out.back().last_seq = s.count(11);
             out.back().is_consumers = s.count(12) != 0;
+            out.back().outages = read_outages(s, 13);
           });
   if (!read) return fail(read.error());
   return out;
@@ -50,7 +71,8 @@ result<std::vector<run_row>> journal_sqlite::queued_runs(queue_place& place, std
                 "select " NTRACE_RUN_COLUMNS
                 ", case when attempts=0 then 0 else (select case when is_expired then max(token) "
                 "else 0 end from attempt where attempt.run=run.id and number=run.attempts) end, "
-                "journal_seq from run where state='queued' and (journal_seq, id) > (?, ?) "
+                "journal_seq, " NTRACE_OUTAGE_COLUMNS " from " NTRACE_RUN_WITH_OUTAGE
+                " where state='queued' and (journal_seq, id) > (?, ?) "
                 "order by journal_seq, id limit ?"}
           .bind(place.seq)
           .bind(place.id)
@@ -58,6 +80,7 @@ result<std::vector<run_row>> journal_sqlite::queued_runs(queue_place& place, std
           .each([&](const statement& s) {
             out.push_back(read_run(s));
             out.back().expired_token = s.count(11);
+            out.back().outages = read_outages(s, 13);
             place = {s.number(12), out.back().id};
           });
   if (!read) return fail(read.error());
@@ -78,9 +101,10 @@ result<std::uint64_t> journal_sqlite::highest_token() {
   return s.count(0);
 }
 
-#define NTRACE_PAGE_OF_RUNS                                                    \
-  "select " NTRACE_RUN_COLUMNS                                                 \
-  ", verdict, reason, updated_ms from run where (?='' or owner||'/'||repo=?) " \
+#define NTRACE_PAGE_OF_RUNS                                                            \
+  "select " NTRACE_RUN_COLUMNS ", verdict, reason, updated_ms, " NTRACE_OUTAGE_COLUMNS \
+  " from " NTRACE_RUN_WITH_OUTAGE                                                      \
+  " where (?='' or owner||'/'||repo=?) "                                               \
   "and (?='' or state=?) and id>=? and id>? and id<? order by id "
 
 result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
@@ -103,7 +127,7 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
   auto out = nlohmann::json::array();
   auto read = s.each([&](const statement& row) {
     out.push_back(run_json(row));
-    out.back()["attempts"] = row.count(7);
+    add_outages(out.back(), row.count(7), row, 14);
   });
   if (!read) return fail(read.error());
   if (is_upward) std::reverse(out.begin(), out.end());
@@ -115,7 +139,8 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
   nlohmann::json out;
   {
     statement s{*db_, "select " NTRACE_RUN_COLUMNS
-                      ", verdict, reason, updated_ms, coalesce(key, id) from run where id=?"};
+                      ", verdict, reason, updated_ms, coalesce(key, id), " NTRACE_OUTAGE_COLUMNS
+                      " from " NTRACE_RUN_WITH_OUTAGE " where id=?"};
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
     if (!*row)
@@ -125,6 +150,7 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
     out = run_json(s);
     out["key"] = s.text(14);
     out["attempts"] = nlohmann::json::array();
+    add_outages(out, 0, s, 15);
   }
   statement s{
       *db_,
@@ -158,6 +184,7 @@ result<nlohmann::json> journal_sqlite::logs(const std::string& run, std::uint64_
                      {"chunks", nlohmann::json::array()},
                      {"next", after},
                      {"more", false}};
+  if (shown->contains("outage")) out["outage"] = (*shown)["outage"];
   std::size_t bytes = 0;
   for (;;) {
     auto row = s.step();

@@ -33,7 +33,8 @@ namespace {
 bool may_be_undone(const batch& b) {
   const auto is_certain = [](const operation& op) {
     return std::holds_alternative<event>(op) || std::holds_alternative<put_attempt>(op) ||
-           std::holds_alternative<end_attempt>(op) || std::holds_alternative<set_flag>(op);
+           std::holds_alternative<end_attempt>(op) || std::holds_alternative<set_outages>(op) ||
+           std::holds_alternative<set_flag>(op);
   };
   return !b.empty() && !std::all_of(b.begin() + 1, b.end(), is_certain);
 }
@@ -164,6 +165,20 @@ result<void> journal_sqlite::write_doc(const append_doc& o, std::int64_t now_ms,
   return statement{*db_, "insert into doc(id, token) values(?,?)"}.bind(o.doc).bind(o.token).done();
 }
 
+result<void> journal_sqlite::write_outages(const set_outages& o, std::int64_t now_ms,
+                                           committed& out) {
+  out.at_ms = now_ms;
+  if (!o.record) return statement{*db_, "delete from outage where run=?"}.bind(o.run).done();
+  const auto& r = *o.record;
+  statement s{*db_,
+              "insert or replace into outage(run, total, tries, host, cause, message, waited_ms, "
+              "wait_ms, since_ms, at_ms) values(?,?,?,?,?,?,?,?,?,?)"};
+  s.bind(o.run).bind(r.total).bind(r.tries).bind(r.last.host).bind(to_string(r.last.cause));
+  s.bind(r.last.message).bind(r.waited.count()).bind(r.wait.count());
+  // Of the first try its own; this is of the last.
+  return s.bind(r.since_ms == 0 ? now_ms : r.since_ms).bind(now_ms).done();
+}
+
 result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, committed& out) {
   return std::visit(
       overload{
@@ -233,6 +248,7 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 .bind(o.token)
                 .done();
           },
+          [&](const set_outages& o) { return write_outages(o, now_ms, out); },
           [&](const revive& o) -> result<void> {
             statement now{*db_,
                           "select run.attempts, (select coalesce(max(seq),0) from chunk where "

@@ -121,6 +121,7 @@ private:
                             std::uint64_t seq, const std::string& stream, const std::string& data,
                             std::int64_t now_ms);
   result<void> write_doc(const append_doc& o, std::int64_t now_ms, committed& out);
+  result<void> write_outages(const set_outages& o, std::int64_t now_ms, committed& out);
   result<void> write(const operation& op, std::int64_t now_ms, committed& out);
 
   std::unique_ptr<sqlite::connection> db_;

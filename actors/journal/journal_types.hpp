@@ -41,6 +41,12 @@ struct end_attempt {
   nlohmann::json receipt;
   bool is_expired = false;  ///< Its lease ran out: it may have ended well, unheard.
 };
+/// What the run has met of outages; null: nothing any more. The wall clock's times are the
+/// journal's to set.
+struct set_outages {
+  std::string run;
+  dispatcher::outage_record_ptr record;
+};
 /// Gives the lease back to an attempt that expired, unless the run has gone on since.
 struct revive {
   std::string run;
@@ -86,8 +92,8 @@ struct set_flag {
 };
 inline constexpr const char* draining_flag = "draining";
 
-using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, revive, append_chunk,
-                               bind_run_id, append_doc, event, set_flag>;
+using operation = std::variant<insert_run, set_run, put_attempt, end_attempt, set_outages, revive,
+                               append_chunk, bind_run_id, append_doc, event, set_flag>;
 using batch = std::vector<operation>;
 
 /// A member of a push that is not as in an earlier one with the same key.
@@ -104,9 +110,10 @@ struct committed {
   /// longer kept; nothing was written.
   bool is_stale = false;
   std::uint64_t last_seq = 0;  ///< Of a revive or append_doc: the attempt's highest stored chunk.
-  bool is_gap = false;    ///< An append_chunk did not follow the last stored; nothing was written.
-  bool is_known = false;  ///< An append_doc's id is stored already; nothing was written.
-  std::string payload;    ///< For a put_attempt that wants it.
+  bool is_gap = false;     ///< An append_chunk did not follow the last stored; nothing was written.
+  bool is_known = false;   ///< An append_doc's id is stored already; nothing was written.
+  std::string payload;     ///< For a put_attempt that wants it.
+  std::int64_t at_ms = 0;  ///< The wall clock, where the batch set outages.
 
   /// Nothing of the batch was written.
   bool is_void() const { return duplicate_of || is_stale || is_gap || is_known; }

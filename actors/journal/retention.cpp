@@ -73,7 +73,7 @@ result<std::size_t> journal_sqlite::delete_run(const std::string& run, std::size
   for (const auto* sql : {"delete from flag where name='deleting '||?",
                           "delete from doc where token in (select token from attempt where run=?)",
                           "delete from attempt where run=?", "delete from event where run=?",
-                          "delete from run where id=?"})
+                          "delete from outage where run=?", "delete from run where id=?"})
     if (auto gone = statement{*db_, sql}.bind(run).done(); !gone) return fail(gone.error());
   return chunks;
 }

@@ -9,9 +9,30 @@
 #define NTRACE_RUN_HAS_ENDED \
   "(state='done' or state='failed' or state='quarantined' or state='cancelled')"
 
+/// Behind NTRACE_RUN_COLUMNS and what else is selected, from NTRACE_RUN_WITH_OUTAGE.
+#define NTRACE_OUTAGE_COLUMNS \
+  "outage.total, tries, host, cause, message, waited_ms, wait_ms, since_ms, at_ms"
+#define NTRACE_RUN_WITH_OUTAGE "run left join outage on outage.run=run.id"
+
 namespace ntrace::journal {
 
 using sqlite::statement;
+
+/// Selected as NTRACE_OUTAGE_COLUMNS from column `at` on; null when the run met none.
+inline dispatcher::outage_record_ptr read_outages(const auto& s, int at) {
+  if (s.count(at) == 0) return nullptr;
+  auto r = std::make_shared<dispatcher::outage_record>();
+  r->total = s.count(at);
+  r->tries = s.count(at + 1);
+  r->last.host = s.text(at + 2);
+  r->last.cause = outage_cause_from(s.text(at + 3)).value_or(outage_cause::silent);
+  r->last.message = s.text(at + 4);
+  r->waited = milliseconds{s.number(at + 5)};
+  r->wait = milliseconds{s.number(at + 6)};
+  r->since_ms = s.number(at + 7);
+  r->at_ms = s.number(at + 8);
+  return r;
+}
 
 /// A row that was selected as NTRACE_RUN_COLUMNS.
 inline run_row read_run(const auto& s) {

@@ -5,7 +5,7 @@
 
 namespace ntrace::journal {
 
-inline constexpr std::array<std::string_view, 6> schema_steps{R"sql(
+inline constexpr std::array<std::string_view, 7> schema_steps{R"sql(
 create table run(
   id text primary key, key text not null unique,
   owner text not null, repo text not null, sha text not null, source text not null,
@@ -77,6 +77,12 @@ delete from event where what='queued';
                                                               R"sql(
 alter table run add column has_source integer;
 alter table run add column asked_deadline_ms integer;
+)sql",
+                                                              R"sql(
+create table outage(
+  run text primary key, total integer not null, tries integer not null, host text not null,
+  cause text not null, message text not null, waited_ms integer not null, wait_ms integer not null,
+  since_ms integer not null, at_ms integer not null) without rowid;
 )sql"};
 
 /// From these on there is the table `doc`, and the column `run.journal_seq`.

@@ -107,9 +107,10 @@ void story_checker::on_accepted(const numbered_event& e) {
   // A limit that the lines do not say may have been another one then.
   const auto limit = attempts_max_ != 0 ? attempts_max_ : rules_.attempts_max;
   const bool is_old = attempts_max_ == 0 && accepted_at_ <= rules_.after;
-  hold("S13", limit == 0 || accepted_ <= limit || is_old,
-       "it was accepted " + std::to_string(accepted_) + " times, at most " + std::to_string(limit) +
-           " are due");
+  hold("S13", limit == 0 || accepted_ - outages_ <= limit || is_old,
+       "it was accepted " + std::to_string(accepted_) + " times, of which " +
+           std::to_string(outages_) + " met an outage; at most " + std::to_string(limit) +
+           " others are due");
   accepted_at_ = e.id;
   live_ = e.what.token;
   state_ = run_state::leased;
@@ -144,7 +145,9 @@ void story_checker::on_ended(const numbered_event& e) {
   }
   if (e.what.what == "attempt_ended") {
     hold("S7", is_open(), "an attempt ended after the run was " + state());
-    hold("S14", said != "script_failed", "it is retried though its script failed");
+    hold("S14", said != "script_failed" && said != "source_failed",
+         "it is retried though its " + said.substr(0, 6) + " failed");
+    if (is_verdict && detail.contains("outage")) ++outages_;
     state_ = run_state::queued;
     return;
   }
@@ -182,7 +185,7 @@ void story_checker::on_requeued(const event& e) {
   is_lost_ = false;
   state_ = run_state::queued;
   verdict_.reset();
-  accepted_ = 0;
+  accepted_ = outages_ = 0;
   live_ = 0;
 }
 

@@ -88,6 +88,7 @@ private:
   judgement out_;
   run_state state_ = run_state::queued;
   std::uint64_t lines_ = 0, offered_ = 0, live_ = 0, accepted_ = 0, attempts_max_ = 0;
+  std::uint64_t outages_ = 0;  ///< Of the accepted attempts, those that met one.
   std::int64_t accepted_at_ = 0;
   std::set<std::uint64_t> offers_;
   std::map<std::uint64_t, std::string> verdicts_;  ///< By token, as the lines say.

@@ -8,6 +8,7 @@
 #include "actors/profiler/fold_perf.hpp"
 #include "actors/profiler/profiler_actor.hpp"
 #include "actors/runner/exec_outcome.hpp"
+#include "actors/runner/install_reach.hpp"
 #include "actors/runner/job_environment.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
@@ -140,31 +141,40 @@ zone::exec_request in_zone(attempt_self self, std::vector<std::string> argv,
           s.spec.token};
 }
 
+void finish_install(attempt_self self, const zone::exec_end& e,
+                    const std::shared_ptr<reach_log>& reached) {
+  const auto& s = self->state;
+  supervision::run_blocking<step_outcome>(
+      self, "reach",
+      [out = exec_outcome(e, ec::install_failed, "npm install"), reached, stop = s.stop,
+       registry = s.options.npm_registry, ca_file = s.options.source.ca_file] {
+        return result<step_outcome>{look_for_outage(out, *reached, registry, ca_file, stop.get())};
+      },
+      [self](const result<step_outcome>& out) {
+        done(self, step::install, out ? *out : step_outcome{out.error(), {}, {}, {}});
+      });
+}
+
 void install(attempt_self self) {
   auto& s = self->state;
   auto r =
       in_zone(self, {"npm", "install", "--no-package-lock"},
               job_environment(work_folder(s), s.options.npm_registry, true), s.options.install);
-  const auto sink = s.spec.sink;
-  const auto token = s.spec.token;
   r.egress = zone::egress_spec{
-      s.options.egress, [sink, token](const net::egress_report& e) {
-        const bool fine = e.reason.empty();
-        nlohmann::json event{{"level", fine ? "trace" : "error"},
-                             {"step", "install"},
-                             {"host", e.host},
-                             {"port", e.port},
-                             {"bytes", e.bytes},
-                             {"allowed", e.allowed},
-                             {"message", fine ? "connected to " + e.host : e.reason}};
-        if (!fine)
-          caf::anon_send(sink, attempt_chunk{token, "events",
-                                             event.dump(-1, ' ', false,
-                                                        nlohmann::json::error_handler_t::replace)});
+      s.options.egress, [sink = s.spec.sink, token = s.spec.token](const net::egress_report& e) {
+        if (e.reason.empty()) return;
+        caf::anon_send(
+            sink, attempt_chunk{
+                      token, "events",
+                      event_of(e).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)});
       }};
-  ask<zone::exec_end>(self, step::install, s.spec.zone, std::move(r), [](const zone::exec_end& e) {
-    return exec_outcome(e, ec::install_failed, "npm install");
-  });
+  const auto reached = std::make_shared<reach_log>();
+  r.egress->options.on_dialled = [reached](const std::string& host, const error* failed) {
+    reached->note(host, failed);
+  };
+  self->request(s.spec.zone, caf::infinite, std::move(r))
+      .then([self, reached](const zone::exec_end& e) { finish_install(self, e, reached); },
+            [self](const caf::error& e) { done(self, step::install, failure(e)); });
 }
 
 void run_script(attempt_self self, const std::string& script) {
@@ -333,7 +343,7 @@ void advance(attempt_self self, attempt_effects todo) {
                                              {"verdict", e.verdict},
                                              {"reason", e.reason}});
               self->send(s.spec.sink, attempt_finished{s.spec.token, e.verdict, e.reason, e.receipt,
-                                                       e.zone_is_broken});
+                                                       e.zone_is_broken, e.lost_to});
               self->quit();
             }},
         one);
@@ -358,8 +368,12 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
     s.source = std::move(*source);
     advance(self, s.fsm->on_start(now_of(self)));
   } else {
-    self->send(spec.sink, attempt_finished{spec.token, "script_failed", to_string(source.error()),
-                                           nlohmann::json::object(), false});
+    self->send(spec.sink, attempt_finished{spec.token,
+                                           "source_failed",
+                                           to_string(source.error()),
+                                           nlohmann::json::object(),
+                                           false,
+                                           {}});
     self->quit();
   }
   return {[self](cancel_atom, const std::string& reason) {

@@ -48,6 +48,7 @@ struct attempt_finished {
   std::string verdict, reason;
   nlohmann::json receipt;
   bool zone_is_broken = false;
+  std::optional<outage> lost_to;
 };
 
 /// What attempts have in common under their supervisor: temporary, and 30 s to end in.

@@ -14,10 +14,6 @@ constexpr std::array<std::string_view, 8> names{"rollback", "profiler", "fetch",
 /// Errors that are the pushed commit's own: trying again would give the same.
 bool is_users_error(ec code) {
   switch (code) {
-    case ec::not_found:
-    case ec::bad_argument:
-    case ec::source_hostile:
-    case ec::source_limit:
     case ec::no_script:
     case ec::install_failed:
     case ec::script_failed:
@@ -28,6 +24,26 @@ bool is_users_error(ec code) {
     default:
       return false;
   }
+}
+
+/// Answers about the source that no further attempt can change.
+bool is_definite(ec code) {
+  switch (code) {
+    case ec::not_found:
+    case ec::forbidden:
+    case ec::bad_argument:
+    case ec::source_hostile:
+    case ec::source_limit:
+      return true;
+    default:
+      return false;
+  }
+}
+
+const char* verdict_of_source(ec code) {
+  return is_definite(code)      ? "source_failed"
+         : is_users_error(code) ? "script_failed"
+                                : "infrastructure";
 }
 
 }  // namespace
@@ -107,19 +123,13 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
       after_preparation(now, out);
       break;
     case step::fetch:
-      if (!ok)
-        return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure",
-                   outcome.failed, false, out),
-               out;
+      if (!ok) return end(verdict_of_source(outcome.failed.code), outcome.failed, false, out), out;
       package_json_ = outcome.package_json;
       fetched_ = true;
       after_preparation(now, out);
       break;
     case step::unpack: {
-      if (!ok)
-        return end(is_users_error(outcome.failed.code) ? "script_failed" : "infrastructure",
-                   outcome.failed, false, out),
-               out;
+      if (!ok) return end(verdict_of_source(outcome.failed.code), outcome.failed, false, out), out;
       if (package_json_.empty())
         return end("script_failed",
                    {ec::no_script, "the source has no package.json at its top", {}}, false, out),
@@ -180,7 +190,7 @@ void attempt_fsm::end(std::string verdict, const error& why, bool zone_is_broken
   }
   finished_ = true;
   out.push_back(finish{std::move(verdict), why.code == ec::none ? "" : to_string(why),
-                       std::move(receipt_), zone_is_broken});
+                       std::move(receipt_), zone_is_broken, outage_of(why)});
 }
 
 }  // namespace ntrace::runner

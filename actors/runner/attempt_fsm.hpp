@@ -3,11 +3,13 @@
 // fold; and the verdict, whatever happens on the way. Pure.
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "config/clock.hpp"
+#include "config/outage.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::runner {
@@ -37,6 +39,7 @@ struct finish {
   std::string verdict, reason;
   nlohmann::json receipt;
   bool zone_is_broken;
+  std::optional<outage> lost_to = {};  ///< What could not be reached: to be tried again later.
 };
 using attempt_effects = std::vector<std::variant<perform, report, started, finish>>;
 

@@ -9,6 +9,7 @@
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
+#include "config/outage.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
 
@@ -135,10 +136,9 @@ caf::behavior outbox(outbox_self self, const std::shared_ptr<outbox_sqlite>& dis
         perform(self, self->state.fsm.on_chunk(m.token, m.stream, m.data));
       },
       [self](const attempt_finished& m) {
-        perform(self,
-                self->state.fsm.on_finished(
-                    m.token, {{"verdict", m.verdict}, {"reason", m.reason}, {"receipt", m.receipt}},
-                    m.zone_is_broken));
+        json args{{"verdict", m.verdict}, {"reason", m.reason}, {"receipt", m.receipt}};
+        if (m.lost_to) args["outage"] = outage_json(*m.lost_to);
+        perform(self, self->state.fsm.on_finished(m.token, std::move(args), m.zone_is_broken));
       },
       [self](const attempts_lost& m) { perform(self, self->state.fsm.on_attempts_lost(m.reason)); },
       [self](const rpc::link_up&) { perform(self, self->state.fsm.on_link_up()); },

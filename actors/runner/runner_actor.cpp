@@ -160,8 +160,9 @@ void carry_out(runner_self self, const runner_effects& todo) {
                      s.early_cancels.try_emplace(e.token, e.reason);
                  },
                  [&](const lose_attempt& e) {
-                   self->send(s.parts.outbox, attempt_finished{e.token, "infrastructure", e.reason,
-                                                               json::object(), false});
+                   self->send(s.parts.outbox,
+                              attempt_finished{
+                                  e.token, "infrastructure", e.reason, json::object(), false, {}});
                  },
                  [&](const end_zone& e) { empty_zone(self, e.worker); },
                  [&](const prove_zone& e) { prove(self, e.worker); },

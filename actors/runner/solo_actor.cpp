@@ -41,6 +41,14 @@ void start(solo_self self) {
   self->send(s.spec.attempt_sup, supervision::add_child_atom::value, child);
 }
 
+/// A path that somebody has just typed, and that is not there, is a mistake.
+attempt_finished told_at_once(attempt_finished m) {
+  if (!m.lost_to || m.lost_to->cause != outage_cause::absent) return m;
+  m.verdict = "source_failed";
+  m.reason = to_string(error{ec::not_found, m.lost_to->message, {}});
+  return m;
+}
+
 /// The zone is emptied after each attempt, whatever became of it.
 void on_finished(solo_self self, const attempt_finished& m) {
   auto& s = self->state;
@@ -48,9 +56,10 @@ void on_finished(solo_self self, const attempt_finished& m) {
   s.attempt = nullptr;
   const auto next = [self, m] {
     auto& state = self->state;
-    const bool again =
-        m.verdict == "infrastructure" && !state.is_cancelled && state.token < state.spec.attempts;
-    if (!again) return state.promise.deliver(solo_end{m, state.token});
+    // Somebody sits before it: an outage is told at once, and they decide when to try again.
+    const bool again = m.verdict == "infrastructure" && !m.lost_to && !state.is_cancelled &&
+                       state.token < state.spec.attempts;
+    if (!again) return state.promise.deliver(solo_end{told_at_once(m), state.token});
     const auto wait =
         backoff_wait(state.spec.backoff, static_cast<unsigned>(state.token) - 1, state.random);
     log::warn("attempt.retried",
@@ -68,8 +77,12 @@ caf::behavior solo(solo_self self, const solo_spec& spec) {
     auto& s = self->state;
     const auto reason = supervision::exit_reason_of(down.reason);
     if (s.attempt && s.attempt->address() == down.source && !reason.is_normal())
-      on_finished(self, {s.token, "infrastructure", "the attempt's actor ended: " + reason.text,
-                         nlohmann::json::object(), false});
+      on_finished(self, {s.token,
+                         "infrastructure",
+                         "the attempt's actor ended: " + reason.text,
+                         nlohmann::json::object(),
+                         false,
+                         {}});
   });
   return {[self](run_atom) -> caf::result<solo_end> {
             self->state.promise = self->make_response_promise();

@@ -7,10 +7,13 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "actors/runner/git_remote.hpp"
 #include "config/json_parse.hpp"
 #include "config/limits.hpp"
+#include "config/outage.hpp"
 #include "config/subprocess.hpp"
 #include "config/temporary_folder.hpp"
 #include "net/http_client.hpp"
@@ -80,8 +83,8 @@ result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
 
 class git {
 public:
-  git(const std::string& folder, milliseconds deadline, const cancellation* stop)
-      : folder_{folder}, deadline_{deadline}, stop_{stop} {}
+  git(const std::string& folder, const source_options& options, const cancellation* stop)
+      : folder_{folder}, ca_file_{options.ca_file}, deadline_{options.deadline}, stop_{stop} {}
 
   subprocess_spec spec(std::vector<std::string> words) const {
     subprocess_spec out;
@@ -93,6 +96,7 @@ public:
     // Nobody's configuration but ours: a person's aliases and helpers must not steer a fleet.
     out.env = {"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + folder_ + "/gitconfig",
                "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true"};
+    if (!ca_file_.empty()) out.env.push_back("GIT_SSL_CAINFO=" + ca_file_);
     out.deadline = deadline_;
     return out;
   }
@@ -109,7 +113,7 @@ public:
   }
 
 private:
-  std::string folder_;
+  std::string folder_, ca_file_;
   milliseconds deadline_;
   const cancellation* stop_;
 };
@@ -144,6 +148,17 @@ result<bundle> archive_commit(const git& repository, const std::string& commit,
   return made;
 }
 
+/// After git failed: what the remote has to say of it, or why it cannot be asked; nothing when it
+/// answers well.
+result<void> remote_trouble(const source_spec& spec, const error& failed,
+                            const source_options& options, const cancellation* stop) {
+  if (failed.code != ec::source_failed && failed.code != ec::timed_out) return fail(failed);
+  auto asked = ask_git_remote(spec.location, {options.ca_file}, stop);
+  if (!asked) return asked;
+  if (failed.code == ec::timed_out) return fail(failed);
+  return {};
+}
+
 result<bundle> fetch_git(const source_spec& spec, const source_options& options,
                          const cancellation* stop) {
   const temporary_folder folder{options.scratch, "source"};
@@ -151,21 +166,29 @@ result<bundle> fetch_git(const source_spec& spec, const source_options& options,
   if (auto made = make_folders(folder.path() + "/repository"); !made) return fail(made.error());
   if (auto w = write_file_durably(folder.path() + "/gitconfig", "[safe]\n\tdirectory = *\n"); !w)
     return fail(w.error());
-  const git repository{folder.path(), options.deadline, stop};
+  const git repository{folder.path(), options, stop};
   if (auto done = repository.run({"init", "-q", "--bare", "."}); !done) return fail(done.error());
   std::string wanted = "FETCH_HEAD";
   auto shallow =
       repository.run({"fetch", "-q", "--depth=1", "--no-tags", spec.location, spec.revision});
   if (!shallow) {
-    if (shallow.error().code != ec::source_failed) return fail(shallow.error());
+    if (auto why = remote_trouble(spec, shallow.error(), options, stop); !why)
+      return fail(why.error());
     // A server may refuse to give a bare commit: then everything is fetched, and the commit found.
     auto whole =
         repository.run({"fetch", "-q", "--no-tags", spec.location, "+refs/*:refs/ntrace/*"});
-    if (!whole) return fail(whole.error());
+    if (!whole) {
+      auto why = remote_trouble(spec, whole.error(), options, stop);
+      return fail(why ? whole.error() : why.error());
+    }
     wanted = spec.revision;
   }
   auto commit = repository.run({"rev-parse", "--verify", "-q", wanted + "^{commit}"});
-  if (!commit) return fail(ec::not_found, spec.location + " has no commit " + spec.revision);
+  if (!commit) {
+    if (auto why = remote_trouble(spec, commit.error(), options, stop); !why)
+      return fail(why.error());
+    return fail(ec::not_found, spec.location + " has no commit " + spec.revision);
+  }
   while (commit->ends_with('\n')) commit->pop_back();
   return archive_commit(repository, *commit, options, stop);
 }
@@ -176,6 +199,9 @@ result<bundle> fetch_source(const source_spec& spec, const source_options& optio
                             const cancellation* stop) {
   switch (spec.kind) {
     case source_kind::dir:
+      if (std::error_code code; !std::filesystem::exists(spec.location, code) && !code)
+        return fail(to_error(
+            {spec.location, outage_cause::absent, "there is no folder \"" + spec.location + "\""}));
       return bundle_folder(spec.location, options.scratch, stop);
     case source_kind::git:
       return fetch_git(spec, options, stop);

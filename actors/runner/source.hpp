@@ -14,8 +14,9 @@ struct source_options {
   milliseconds deadline{120'000};
 };
 
-/// Blocks; ec::source_failed, source_hostile, source_limit, cancelled or timed_out, each saying
-/// what to do. Leaves nothing in `scratch`.
+/// Blocks. What cannot be reached is an outage (config/outage.hpp); what the remote says for good
+/// is ec::not_found or forbidden; else source_failed, source_hostile, source_limit, cancelled or
+/// timed_out, each saying what to do. Leaves nothing in `scratch`.
 result<bundle> fetch_source(const source_spec& spec, const source_options& options,
                             const cancellation* stop);
 

@@ -76,7 +76,7 @@ TEST(journal_sqlite, compares_with_pushes_of_an_older_journal_what_that_has) {
   const test::scratch dir;
   put(*open_in(dir), {insert_run{row(R1), "k", ""}});
   test::change_by_hand(dir / "journal.sqlite",
-                       "alter table run drop column has_source;"
+                       "drop table outage; alter table run drop column has_source;"
                        "alter table run drop column asked_deadline_ms; pragma user_version=5");
   auto db = open_in(dir);
   auto again = insert_run{row(R2), "k", ""};

@@ -65,7 +65,7 @@ TEST(profile, says_what_is_wrong_with_a_source_at_once) {
   };
   EXPECT_EQ(code(dir / "absent"), 4);
   EXPECT_EQ(code("npm:no-version"), 2);
-  EXPECT_EQ(code("git+file:///no/such/repository#main"), 5);
+  EXPECT_EQ(code("git+file:///no/such/repository#main"), 4);
   dir.file("empty/readme", "x");
   EXPECT_EQ(code(dir / "empty"), 1);
   dir.file("bad/package.json", "{");

@@ -1,7 +1,10 @@
 // Sources from a real git repository and a real HTTPS server with its own authority.
 #include <gtest/gtest.h>
 
+#include "actors/runner/git_remote.hpp"
 #include "actors/runner/source.hpp"
+#include "config/outage.hpp"
+#include "tests/support/free_port.hpp"
 #include "tests/support/program_parts.hpp"
 
 using namespace ntrace;
@@ -65,8 +68,9 @@ TEST(source_github, fetches_a_tarball_over_https_and_trusts_only_its_authority) 
   const https_server github{dir};
   source_options options;
   options.github_url = github.url;
-  EXPECT_EQ(code_of(fetch("github:o/r@good", options, dir)), ec::source_failed)
-      << "an unknown authority must be refused";
+  const auto untrusted = fetch("github:o/r@good", options, dir);
+  ASSERT_FALSE(untrusted) << "an unknown authority must be refused";
+  EXPECT_EQ(outage_of(untrusted.error())->cause, outage_cause::untrusted);
   options.ca_file = dir / "ca.pem";
   const auto got = ok(fetch("github:o/r@good", options, dir));
   EXPECT_EQ(got.package_json, "{}\n");
@@ -96,6 +100,109 @@ TEST(source_git, fetches_a_commit_a_tag_and_a_branch_of_a_local_mirror) {
   EXPECT_EQ(package("v1"), "{\"v\":1}\n");
   EXPECT_EQ(package(first), "{\"v\":1}\n");
   EXPECT_EQ(package("0123456789012345678901234567890123456789"), "not found");
+}
+
+namespace {
+
+std::optional<outage> outage_in(const result<bundle>& got) {
+  return got ? std::nullopt : outage_of(got.error());
+}
+
+/// A repository `w` with one commit; its number.
+std::string make_work(const scratch& dir) {
+  shell("mkdir " + (dir / "w") + " && cd " + (dir / "w") +
+        " && git init -q -b main . && echo '{}' > package.json && git add -A && git -c user.name=t "
+        "-c user.email=t@t commit -qm 1 && git rev-parse HEAD > ../head");
+  auto out = ok(read_file(dir / "head"));
+  out.pop_back();
+  return out;
+}
+
+}  // namespace
+
+TEST(source_git,
+     takes_a_mirror_that_is_not_there_for_an_outage_and_a_missing_commit_for_an_answer) {
+  const scratch dir;
+  const auto commit = make_work(dir);
+  const auto mirror = dir / "m.git";
+  const auto from = [&](const std::string& rev) {
+    return fetch("git+file://" + mirror + "#" + rev, {}, dir);
+  };
+  EXPECT_EQ(outage_in(from(commit))->cause, outage_cause::absent);
+  std::filesystem::create_directory(mirror);
+  EXPECT_EQ(outage_in(from(commit))->cause, outage_cause::absent) << "not mounted";
+  shell("cd " + mirror + " && git init -q --bare . && git remote add origin " + (dir / "w"));
+  EXPECT_EQ(outage_in(from(commit))->cause, outage_cause::absent) << "a clone that has just begun";
+  shell("cd " + mirror + " && git fetch -q origin '+refs/*:refs/*'");
+  EXPECT_TRUE(from(commit));
+  EXPECT_EQ(code_of(from(std::string(40, '0'))), ec::not_found);
+  EXPECT_EQ(code_of(from("no-such-branch")), ec::not_found);
+  shell("mkdir " + (dir / "other") + " && echo x > " + (dir / "other/file"));
+  EXPECT_EQ(code_of(fetch("git+file://" + (dir / "other") + "#" + commit, {}, dir)), ec::not_found);
+}
+
+TEST(source_git, takes_servers_that_cannot_be_reached_for_outages) {
+  const scratch dir;
+  const auto closed = "127.0.0.1:" + std::to_string(test::free_port());
+  for (const auto* scheme : {"https", "http", "ssh"}) {
+    const auto got =
+        fetch(std::string{"git+"} + scheme + "://" + closed + "/o/r.git#main", {}, dir);
+    ASSERT_TRUE(outage_in(got)) << scheme << (got ? "" : to_string(got.error()));
+    EXPECT_EQ(outage_in(got)->cause, outage_cause::refused) << scheme;
+    EXPECT_TRUE(outage_in(got)->host.starts_with("127.0.0.1")) << outage_in(got)->host;
+  }
+  const auto unknown = fetch("git+https://forge.invalid/o/r.git#main", {}, dir);
+  ASSERT_TRUE(outage_in(unknown)) << to_string(unknown.error());
+  EXPECT_EQ(outage_in(unknown)->host, "forge.invalid");
+}
+
+TEST(source_git, takes_what_a_server_says_for_good_as_its_answer) {
+  const scratch dir;
+  const https_server server{dir};
+  source_options options;
+  options.ca_file = dir / "ca.pem";
+  const auto code = [&](const std::string& path) {
+    return fetch("git+" + server.url + path + "#main", options, dir);
+  };
+  EXPECT_EQ(code_of(code("/o/absent.git")), ec::not_found);
+  EXPECT_EQ(code_of(code("/status/401.git")), ec::forbidden);
+  EXPECT_EQ(code_of(code("/status/403.git")), ec::forbidden);
+  EXPECT_EQ(outage_in(code("/status/503.git"))->cause, outage_cause::server_error);
+  EXPECT_EQ(outage_in(code("/status/429.git"))->retry_after, 7s);
+  const auto with_password =
+      fetch("git+https://me:secret@" + server.url.substr(8) + "/status/503.git#main", options, dir);
+  EXPECT_EQ(to_string(with_password.error()).find("secret"), std::string::npos);
+}
+
+TEST(source_github, waits_for_a_server_and_not_for_an_answer) {
+  const scratch dir;
+  source_options options;
+  options.github_url = "https://127.0.0.1:" + std::to_string(test::free_port());
+  EXPECT_EQ(outage_in(fetch("github:o/r@good", options, dir))->cause, outage_cause::refused);
+  const https_server github{dir};
+  options.ca_file = dir / "ca.pem";
+  options.github_url = github.url + "/status/502";
+  EXPECT_EQ(outage_in(fetch("github:o/r@good", options, dir))->cause, outage_cause::server_error);
+  options.github_url = github.url + "/status/403";
+  EXPECT_EQ(code_of(fetch("github:o/r@good", options, dir)), ec::forbidden);
+}
+
+TEST(source_npm, waits_for_a_registry_that_cannot_be_reached) {
+  const scratch dir;
+  source_options options;
+  options.npm_registry = "https://127.0.0.1:" + std::to_string(test::free_port()) + "/";
+  EXPECT_EQ(outage_in(fetch("npm:nano@4.1.4", options, dir))->cause, outage_cause::refused);
+}
+
+TEST(git_remote, understands_the_locations_of_sources) {
+  const auto at = [](const char* text) { return parse_git_location(text); };
+  EXPECT_EQ(at("https://u:p@forge.example/o/r").kind, remote_kind::http);
+  EXPECT_EQ(at("ssh://git@forge.example:2222/o/r").at.text(), "forge.example:2222");
+  EXPECT_EQ(at("ssh://forge.example/o/r.git").at.text(), "forge.example:22");
+  EXPECT_EQ(at("ssh://[::1]:2222/o").at.host, "::1");
+  EXPECT_EQ(at("ssh://[::1]:2222/o").at.port, 2222);
+  EXPECT_EQ(at("/m/o:r.git").kind, remote_kind::local);
+  EXPECT_EQ(at("file:///m/o/r.git").path, "/m/o/r.git");
 }
 
 TEST(source_git, runs_no_hook_and_no_helper_of_the_repository_or_the_user) {

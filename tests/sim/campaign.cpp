@@ -115,7 +115,8 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       "worker.proving", "worker.repairing", "zone.proved", "zone.proof_failed", "outbox.stale",
       "outbox.recovered", "outbox.kept", "outbox.write_failed", "outbox.gave_up", "outbox.full",
       "outbox.has_room", "outbox.word_dropped", "outbox.retry", "zone.ended", "zone.end_failed",
-      "attempt.passed", "attempt.script_failed", "attempt.timed_out", "attempt.infrastructure"};
+      "attempt.passed", "attempt.script_failed", "attempt.timed_out", "attempt.infrastructure",
+      "attempt.source_failed", "attempt.outage"};
   for (int k = 0; k <= static_cast<int>(fault_kind::last); ++k)
     wanted.push_back("fault." + std::string{to_string(static_cast<fault_kind>(k))});
   for (const auto* step : {"rollback", "profiler", "fetch", "install", "run", "capture", "fold"})

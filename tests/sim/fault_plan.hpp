@@ -29,7 +29,9 @@ enum class fault_kind {
   outbox_full,
   wall_jump,
   crowd_journal,
-  last = crowd_journal
+  forge_away,
+  registry_away,
+  last = registry_away
 };
 std::string_view to_string(fault_kind k);
 

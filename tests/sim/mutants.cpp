@@ -46,6 +46,7 @@ constexpr planted_bug bugs[] = {
     {mutation::ticks_multiply, "each tick leaves others behind"},
     {mutation::deleted_run_is_requeued, "a run that was deleted meanwhile is requeued"},
     {mutation::retention_forgets_tokens, "retention forgets which tokens were given"},
+    {mutation::outage_counts_as_attempt, "an outage uses up an attempt"},
     {mutation::handed_is_given_for_good, "a job that was handed out is given for good"},
     {mutation::dead_requests_are_kept, "requests of a connection that ended are kept"},
     {mutation::key_conflict_ignored, "a push with another's key is taken for that one"},

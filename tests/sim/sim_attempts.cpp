@@ -1,4 +1,5 @@
 // The part of a simulated runner that does the work: attempts' actors, and the zones that they use.
+#include "config/outage.hpp"
 #include "config/overload.hpp"
 #include "tests/sim/sim_runner.hpp"
 
@@ -66,9 +67,16 @@ void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
                         },
                         [&](const finish& e) {
                           world_.met("attempt." + e.verdict);
-                          const json args{{"verdict", e.verdict},
-                                          {"reason", e.reason},
-                                          {"receipt", {{"chunks", a.chunks}}}};
+                          json args{{"verdict", e.verdict},
+                                    {"reason", e.reason},
+                                    {"receipt", {{"chunks", a.chunks}}}};
+                          if (e.lost_to) {
+                            world_.met("attempt.outage");
+                            auto met = about(fact_kind::outage_met, token, "");
+                            met.text = e.reason;
+                            world_.note(std::move(met));
+                            args["outage"] = outage_json(*e.lost_to);
+                          }
                           to_outbox_.tell([this, token, args, is_broken = e.zone_is_broken] {
                             perform(outbox_->on_finished(token, args, is_broken));
                           });
@@ -93,10 +101,15 @@ step_outcome sim_runner::outcome_of(const attempt& a, step what) {
                          : fate % 2 == 0
                              ? R"({"scripts":{"benchmark":"x"},"dependencies":{"a":"1"}})"
                              : R"({"scripts":{"test":"x"}})";
-      if (chance < 3) out.failed = {ec::unreachable, "no route", {}};
+      if (chance < 3) out.failed = {ec::source_failed, "half of it came", {}};
+      if (fate % 19 == 0) out.failed = {ec::not_found, "no such commit", {}};
+      if (world_.now() < world_.forge_back)
+        out.failed = to_error({"forge", outage_cause::refused, "nobody listens"});
       break;
     case step::install:
       if (fate % 13 == 0) out.failed = {ec::install_failed, "npm", {}};
+      if (world_.now() < world_.registry_back)
+        out.failed = to_error({"registry", outage_cause::name_unknown, "no address"});
       break;
     case step::run:
       if (fate % 5 == 0) out.failed = {ec::script_failed, "exit 1", {}};

@@ -11,13 +11,13 @@ namespace ntrace::sim {
 
 using namespace journal;
 
-std::vector<committed> sim_disk::write(const std::vector<batch>& batches) {
+std::vector<committed> sim_disk::write(const std::vector<batch>& batches, std::int64_t wall_ms) {
   written_ = durable_;
   unsynced_.clear();
   std::vector<committed> out;
   for (const auto& b : batches) {
     auto next = *written_;
-    auto done = apply(next, b);
+    auto done = apply(next, b, wall_ms);
     if (!done.is_void()) {
       written_ = std::move(next);
       unsynced_.insert(unsynced_.end(), b.begin(), b.end());
@@ -66,7 +66,20 @@ std::uint64_t sim_disk::last_attempt(const image& in, const run_record& r) {
   return out;
 }
 
-committed sim_disk::apply(image& to, const batch& b) {
+void sim_disk::set_outages(image& to, const journal::set_outages& o, std::int64_t wall_ms) {
+  const auto at = to.runs.find(o.run);
+  if (at == to.runs.end()) return;
+  if (!o.record) {
+    at->second.row.outages = nullptr;
+    return;
+  }
+  auto r = std::make_shared<dispatcher::outage_record>(*o.record);
+  if (r->since_ms == 0) r->since_ms = wall_ms;
+  r->at_ms = wall_ms;
+  at->second.row.outages = std::move(r);
+}
+
+committed sim_disk::apply(image& to, const batch& b, std::int64_t wall_ms) {
   committed out;
   for (const auto& op : b) {
     std::visit(
@@ -101,6 +114,10 @@ committed sim_disk::apply(image& to, const batch& b) {
             [&](const end_attempt& o) {
               const auto at = to.attempts.find(o.token);
               if (at != to.attempts.end()) at->second.is_expired = o.is_expired;
+            },
+            [&](const journal::set_outages& o) {
+              set_outages(to, o, wall_ms);
+              out.at_ms = wall_ms;
             },
             [&](const revive& o) {
               const auto at = to.runs.find(o.run);

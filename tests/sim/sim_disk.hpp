@@ -33,7 +33,8 @@ public:
   };
 
   /// Writes the batches, not yet synced. A duplicate or stale batch leaves nothing, as in SQLite.
-  std::vector<journal::committed> write(const std::vector<journal::batch>& batches);
+  std::vector<journal::committed> write(const std::vector<journal::batch>& batches,
+                                        std::int64_t wall_ms = 1);
   /// What was written is durable; gives its operations in order.
   std::vector<journal::operation> sync();
   /// The write is undone.
@@ -58,7 +59,8 @@ private:
   /// Whether `token` is the run's live one.
   static bool has_live(const image& in, const std::string& run, std::uint64_t token);
   static std::uint64_t last_attempt(const image& in, const run_record& r);
-  journal::committed apply(image& to, const journal::batch& b);
+  static journal::committed apply(image& to, const journal::batch& b, std::int64_t wall_ms);
+  static void set_outages(image& to, const journal::set_outages& o, std::int64_t wall_ms);
   image durable_;
   std::optional<image> written_;
   std::vector<journal::operation> unsynced_;

@@ -141,8 +141,7 @@ void sim_dispatcher::on_recovered() {
   world_.note(f);
   const auto flag = disk_.durable().flags.find(journal::draining_flag);
   queue_->on_drain_recovered(flag != disk_.durable().flags.end() && flag->second);
-  const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
-  perform(queue_->on_recovered(now(), ms.count() + wall_offset_ms_, f.runs));
+  perform(queue_->on_recovered(now(), wall_now_ms(), f.runs));
   queue_->on_recovery_end();
   for (const auto& [c, answer] : std::exchange(early_, {})) serve(c, answer);
   for (const auto id : std::exchange(gone_early_, {})) perform(queue_->on_session_gone(now(), id));

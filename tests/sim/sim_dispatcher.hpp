@@ -35,6 +35,11 @@ public:
   std::size_t overdue() const { return to_journal_.overdue() + to_dispatcher_.overdue(); }
 
 private:
+  /// What its wall clock says.
+  std::int64_t wall_now_ms() const {
+    return std::chrono::duration_cast<milliseconds>(now().time_since_epoch()).count() +
+           wall_offset_ms_;
+  }
   struct call {
     std::uint64_t peer = 0;
     std::string method;

@@ -28,27 +28,25 @@ void sim_dispatcher::recover(const reply& answer) {
 
 void sim_dispatcher::perform(journal::group_effects todo) {
   for (auto& one : todo) {
-    std::visit(overload{[&](const journal::flush_soon&) {
-                          after_between(0, 200, tree_.only_for("journal", [this] {
-                            perform(group_.on_flush());
-                          }));
-                        },
-                        [&](journal::write_batches& e) { write(std::move(e.batches)); },
-                        [&](const journal::tell_writer& e) {
-                          const auto answer = std::move(writers_.extract(e.tag).mapped());
-                          if (!e.outcome) return answer(fail(e.outcome.error()));
-                          json out{{"seq", e.outcome->seq},
-                                   {"stale", e.outcome->is_stale},
-                                   {"last_seq", e.outcome->last_seq},
-                                   {"gap", e.outcome->is_gap},
-                                   {"known", e.outcome->is_known}};
-                          if (const auto& old = e.outcome->duplicate_of)
-                            out["duplicate"] = {old->id, static_cast<int>(old->state)};
-                          for (const auto& d : e.outcome->differences)
-                            out["differences"].push_back({d.member, d.then, d.now});
-                          answer(out);
-                        }},
-               one);
+    std::visit(
+        overload{[&](const journal::flush_soon&) {
+                   after_between(0, 200,
+                                 tree_.only_for("journal", [this] { perform(group_.on_flush()); }));
+                 },
+                 [&](journal::write_batches& e) { write(std::move(e.batches)); },
+                 [&](const journal::tell_writer& e) {
+                   const auto answer = std::move(writers_.extract(e.tag).mapped());
+                   if (!e.outcome) return answer(fail(e.outcome.error()));
+                   json out{{"seq", e.outcome->seq},           {"stale", e.outcome->is_stale},
+                            {"last_seq", e.outcome->last_seq}, {"gap", e.outcome->is_gap},
+                            {"known", e.outcome->is_known},    {"at_ms", e.outcome->at_ms}};
+                   if (const auto& old = e.outcome->duplicate_of)
+                     out["duplicate"] = {old->id, static_cast<int>(old->state)};
+                   for (const auto& d : e.outcome->differences)
+                     out["differences"].push_back({d.member, d.then, d.now});
+                   answer(out);
+                 }},
+        one);
   }
 }
 
@@ -99,7 +97,7 @@ void sim_dispatcher::write(std::vector<journal::batch> batches) {
       world_.met("disk.refused_full");
       return synced(fail(ec::journal_full, "no room on the journal's disk"));
     }
-    const auto done = disk_.write(*written);
+    const auto done = disk_.write(*written, wall_now_ms());
     has_unsynced_ = true;
     after_between(100, 3000 + slow, tree_.only_for("journal", [sync, done] { sync(done); }));
   };
@@ -138,6 +136,7 @@ result<journal::committed> sim_dispatcher::committed_from(const result<json>& sa
   done.last_seq = said->value("last_seq", std::uint64_t{0});
   done.is_gap = said->value("gap", false);
   done.is_known = said->value("known", false);
+  done.at_ms = said->value("at_ms", std::int64_t{0});
   if (const auto old = said->find("duplicate"); old != said->end()) {
     done.duplicate_of.emplace();
     done.duplicate_of->id = (*old)[0].get<std::string>();

@@ -65,7 +65,7 @@ journal::batch draw_batch(random_source& random, given& g) {
   using namespace journal;
   const auto run = "run" + std::to_string(random.below(4));
   const auto token = 1 + random.below(std::max<std::uint64_t>(g.runs.size(), 1));
-  switch (random.below(10)) {
+  switch (random.below(11)) {
     case 0: {
       auto in = insert_run{some_run("new" + std::to_string(g.next_run++)),
                            "key" + std::to_string(random.below(12)),
@@ -95,6 +95,14 @@ journal::batch draw_batch(random_source& random, given& g) {
     case 6:
       return {bind_run_id{token, "mine" + std::to_string(random.below(4))},
               event{run, 1, token, "lease", "accepted", {}}};
+    case 7: {
+      auto met = std::make_shared<dispatcher::outage_record>();
+      met->total = 1 + random.below(9);
+      met->tries = random.below(2);
+      met->last = {"host" + std::to_string(random.below(3)), outage_cause::silent, "no answer"};
+      if (random.below(4) == 0) return {set_outages{run, nullptr}};
+      return {set_outages{run, met}, event{run, 1, token, "attempt", "attempt_ended", {}}};
+    }
     case 4:
       return {revive{run, token}, event{run, 1, token, "lease", "revived", {}}};
     default:
@@ -109,6 +117,9 @@ std::string text_of(const std::vector<journal::run_row>& rows) {
     lines.push_back(r.id + " " + std::string{to_string(r.state)} + " " +
                     std::to_string(r.attempts) + " token " + std::to_string(r.token) + " chunks " +
                     std::to_string(r.last_seq) + " expired " + std::to_string(r.expired_token) +
+                    (r.outages ? " outages " + std::to_string(r.outages->total) + " " +
+                                     std::to_string(r.outages->tries) + " " + r.outages->last.host
+                               : "") +
                     (r.is_consumers ? " consumer's" : ""));
   std::sort(lines.begin(), lines.end());
   std::string out;

@@ -20,11 +20,13 @@ dispatcher::queue_options queue_options() {
   out.offer = milliseconds{1000};
   out.consumer_silence = milliseconds{9000};
   out.backoff = {milliseconds{200}, milliseconds{3000}};
+  out.outage_patience = milliseconds{40'000};  // Longer than any fault, shorter than all of them.
   return out;
 }
 
 test::check_options check_options() {
-  return {queue_options().lease, milliseconds{30'000}, queue_options().attempts};
+  return {queue_options().lease, milliseconds{30'000}, queue_options().attempts,
+          queue_options().outage_patience};
 }
 
 /// The whole system, its clients, and what befalls it.
@@ -285,6 +287,12 @@ private:
                                      (f.number % 2 == 0 ? 1 : -1));
       case fault_kind::crowd_journal:
         return dispatcher_.crowd_journal(f.lasts);
+      case fault_kind::forge_away:
+        world_.forge_back = std::max(world_.forge_back, world_.now() + f.lasts);
+        return;
+      case fault_kind::registry_away:
+        world_.registry_back = std::max(world_.registry_back, world_.now() + f.lasts);
+        return;
     }
   }
 

@@ -58,6 +58,7 @@ public:
   std::vector<std::string> history;
   coverage seen;
   std::uint64_t steps = 0;
+  time_point forge_back{}, registry_back{};  ///< When they can be reached again.
 
 private:
   void give_up() {

@@ -7,51 +7,6 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {
-    "sent",         "acked",           "committed",     "deleted",      "recovered",
-    "renewed",      "lease_expired",   "verdict_early", "lease_begun",  "zone_begun",
-    "zone_proved",  "zone_used",       "zone_ended",    "attempt_over", "told_stale",
-    "cancel_acked", "drain_acked",     "resume_sent",   "doc_acked",    "workers",
-    "held_bytes",   "child_restarted", "crashed",       "quiet",        "finished"};
-
-std::string to_line(const journal::operation& op) {
-  return std::visit(
-      overload{
-          [](const journal::insert_run& o) { return "insert_run " + o.run.id + " " + o.key; },
-          [](const journal::set_run& o) {
-            return "set_run " + o.run + " " + std::string{to_string(o.state)} + " attempts " +
-                   std::to_string(o.attempts) + " token " + std::to_string(o.token) + " " +
-                   o.verdict + " " + o.reason;
-          },
-          [](const journal::put_attempt& o) {
-            return "put_attempt " + o.run + " " + std::to_string(o.number) + " token " +
-                   std::to_string(o.token) + " " + o.runner;
-          },
-          [](const journal::end_attempt& o) {
-            return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " + o.verdict +
-                   " " + o.reason;
-          },
-          [](const journal::revive& o) {
-            return "revive " + o.run + " token " + std::to_string(o.token);
-          },
-          [](const journal::append_chunk& o) {
-            return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
-                   std::to_string(o.seq) + " " + o.stream + " " + o.data;
-          },
-          [](const journal::bind_run_id& o) {
-            return "bind_run_id token " + std::to_string(o.token) + " " + o.run_id;
-          },
-          [](const journal::append_doc& o) {
-            return "append_doc " + o.run + " token " + std::to_string(o.token) + " " + o.doc + " " +
-                   o.stream;
-          },
-          [](const journal::set_flag& o) {
-            return "set_flag " + o.name + (o.value ? " true" : " false");
-          },
-          [](const journal::event& o) { return "event " + o.run + " " + o.actor + " " + o.what; }},
-      op);
-}
-
 /// The state that a story's line leads to; nullopt for lines that change none.
 std::optional<run_state> state_after(const journal::event& e) {
   if (e.what == "requeued" || e.what == "attempt_ended") return run_state::queued;
@@ -63,20 +18,6 @@ std::optional<run_state> state_after(const journal::event& e) {
 }
 
 }  // namespace
-
-std::string to_line(const fact& f) {
-  const auto ms = std::chrono::duration_cast<milliseconds>(f.at.time_since_epoch()).count();
-  std::string out = std::to_string(ms) + " " + names[static_cast<std::size_t>(f.kind)];
-  for (const auto* part : {&f.who, &f.run, &f.zone, &f.text})
-    if (!part->empty()) out += " " + *part;
-  if (f.token != 0) out += " token " + std::to_string(f.token);
-  for (const auto n : f.n) out += " " + std::to_string(n);
-  if (f.kind == fact_kind::committed) out += " " + to_line(f.op);
-  for (const auto& r : f.runs)
-    out +=
-        " [" + r.id + " " + std::string{to_string(r.state)} + " " + std::to_string(r.token) + "]";
-  return out;
-}
 
 void invariant_checker::fail(const char* invariant, std::string what) {
   if (violations_.size() < 100) violations_.push_back({invariant, std::move(what)});
@@ -119,6 +60,7 @@ void invariant_checker::on(const fact& f) {
               is_open == (at != seen.end()) &&
                   (!is_open ||
                    (at->second->state == r.row.state && at->second->attempts == r.row.attempts &&
+                    outages_of(at->second->outages) == outages_of(r.row.outages) &&
                     at->second->last_seq == r.chunks)),
               "run " + id + " came back otherwise than it was committed");
         if (r.is_cancelled)
@@ -151,6 +93,9 @@ void invariant_checker::on(const fact& f) {
       break;
     case fact_kind::attempt_over:
       on_attempt_over(f.token);
+      break;
+    case fact_kind::outage_met:
+      lost_to_outage_[f.token] = f.text;
       break;
     case fact_kind::told_stale:
       stale_at_.try_emplace(f.token, f.at);
@@ -255,17 +200,8 @@ void invariant_checker::on_operation(const fact& f) {
               fail("S19", "run " + o.run + " was offered after the drain was acknowledged");
             run_of_token_[o.token] = o.run;
           },
-          [&](const journal::end_attempt& o) {
-            const auto& r = runs_[o.run];
-            check("S6", r.row.token == o.token,
-                  "a verdict of token " + std::to_string(o.token) + " was stored, live is " +
-                      std::to_string(r.row.token));
-            // The receipt names how many chunks the verdict speaks of.
-            if (o.receipt.is_object() && o.receipt.contains("chunks"))
-              check("S9", o.receipt["chunks"] == r.chunks,
-                    "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
-                        " chunks, stored are " + std::to_string(r.chunks));
-          },
+          [&](const journal::end_attempt& o) { on_end_attempt(f, o); },
+          [&](const journal::set_outages& o) { runs_[o.run].row.outages = o.record; },
           [&](const journal::revive& o) { on_revive(f, o); },
           [&](const journal::append_chunk& o) {
             auto& r = runs_[o.run];
@@ -295,6 +231,38 @@ void invariant_checker::on_operation(const fact& f) {
       f.op);
 }
 
+void invariant_checker::on_end_attempt(const fact& f, const journal::end_attempt& o) {
+  auto& r = runs_[o.run];
+  check("S6", r.row.token == o.token,
+        "a verdict of token " + std::to_string(o.token) + " was stored, live is " +
+            std::to_string(r.row.token));
+  // The receipt names how many chunks the verdict speaks of.
+  if (o.receipt.is_object() && o.receipt.contains("chunks"))
+    check("S9", o.receipt["chunks"] == r.chunks,
+          "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
+              " chunks, stored are " + std::to_string(r.chunks));
+  r.ended_with = o.verdict;
+  const auto met = lost_to_outage_.find(o.token);
+  const bool is_outage = met != lost_to_outage_.end() && met->second == o.reason;
+  if (!is_outage) {
+    r.outage_since.reset();
+    return;
+  }
+  ++r.outages;
+  if (!r.outage_since) r.outage_since = f.at;
+}
+
+/// Given up is a run whose attempts are used up, outages not counted, or one that waited for as
+/// long as the patience lasts; half of that, because clocks drift and restarts lose some of it.
+void invariant_checker::check_quarantine(const fact& f, const run_state& r,
+                                         const journal::set_run& o) {
+  check("S13", !o.reason.empty(), "run " + o.run + " was quarantined without a reason");
+  const bool has_waited = r.outage_since && f.at - *r.outage_since >= options_.outage_patience / 2;
+  check("S13", r.accepted - r.outages >= options_.attempts || has_waited,
+        "run " + o.run + " was quarantined after " + std::to_string(r.accepted) +
+            " attempts, of which " + std::to_string(r.outages) + " met an outage");
+}
+
 void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
   using dispatcher::run_state;
   auto& r = runs_[o.run];
@@ -311,20 +279,26 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
               " while others still worked on it:" + others);
     ++r.accepted;
     r.last_accepted = o.token;
-    check("S13", o.attempts <= options_.attempts,
-          "run " + o.run + " is at attempt " + std::to_string(o.attempts));
+    check("S13", r.accepted - r.outages <= options_.attempts,
+          "run " + o.run + " is at attempt " + std::to_string(o.attempts) + ", of which " +
+              std::to_string(r.outages) + " met an outage");
     alive_at_[o.token] = f.at;
   }
-  if (o.state == run_state::quarantined)
-    check("S13", !o.reason.empty(), "run " + o.run + " was quarantined without a reason");
+  if (o.state == run_state::quarantined) check_quarantine(f, r, o);
   if (is_terminal(o.state))
     check("S7", !is_terminal(before), "run " + o.run + " got a second verdict");
   if (o.state == run_state::queued) {
     check("S7", o.verdict.empty(), "run " + o.run + " is queued and keeps a verdict");
-    check("S14", !o.reason.starts_with("script_failed"),
-          "run " + o.run + " is retried though its script failed");
+    check(
+        "S14",
+        is_terminal(before) || (!o.reason.starts_with("script_failed") &&
+                                r.ended_with != "script_failed" && r.ended_with != "source_failed"),
+        "run " + o.run + " is retried though its script failed, or its source is not there");
     if (is_terminal(before)) {
       r.last_accepted = 0;
+      r.outages = 0;
+      r.ended_with.clear();
+      r.outage_since.reset();
       r.accepted = 0;  // Requeued: a new epoch. What a cancel left running has no part in it.
       std::erase_if(at_work_, [&](const auto& w) { return w.second.run == o.run; });
       r.is_cancelled = false;

@@ -4,6 +4,7 @@
 // parts did to the disk, to zones and to people.
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ enum class fact_kind {
   zone_used,      ///< A step of `token` after the rollback began in `zone`.
   zone_ended,     ///< Nothing runs in `zone` any more.
   attempt_over,   ///< The runner `who` works for `token` no more.
+  outage_met,     ///< The attempt of `token` could not reach what it needs: `text`.
   told_stale,     ///< The runner `who` learned that `token` is stale.
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
   drain_acked,    ///< The wish to drain was acknowledged.
@@ -64,6 +66,7 @@ struct check_options {
   milliseconds lease{30'000};
   milliseconds kill_deadline{30'000};
   std::uint64_t attempts = 5;
+  milliseconds outage_patience{86'400'000};
   bool chunks_name_tokens = true;  ///< As "<token>:…", which the simulator's attempts write.
 };
 
@@ -81,10 +84,13 @@ private:
   struct run_state {
     journal::run_row row;
     std::string key, verdict, last_event;
-    std::uint64_t chunks = 0;         ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;       ///< Attempts of this epoch.
-    std::uint64_t last_accepted = 0;  ///< Their last token.
-    bool is_cancelled = false;        ///< Acknowledged.
+    std::string ended_with;                  ///< The verdict of its last attempt of this epoch.
+    std::uint64_t chunks = 0;                ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;              ///< Attempts of this epoch.
+    std::uint64_t last_accepted = 0;         ///< Their last token.
+    std::uint64_t outages = 0;               ///< Of this epoch's attempts, those that met one.
+    std::optional<time_point> outage_since;  ///< Of the last attempts, when each met one.
+    bool is_cancelled = false;               ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;
@@ -96,6 +102,8 @@ private:
   void on_operation(const fact& f);
   void on_set_run(const fact& f, const journal::set_run& op);
   void on_revive(const fact& f, const journal::revive& op);
+  void on_end_attempt(const fact& f, const journal::end_attempt& op);
+  void check_quarantine(const fact& f, const run_state& r, const journal::set_run& op);
   void on_zone(const fact& f);
   void on_attempt_over(std::uint64_t token);
 
@@ -110,7 +118,8 @@ private:
   struct work {
     std::string run, runner;
   };
-  std::map<std::uint64_t, work> at_work_;  ///< Attempts that run somewhere, by token.
+  std::map<std::uint64_t, work> at_work_;                ///< Attempts that run somewhere, by token.
+  std::map<std::uint64_t, std::string> lost_to_outage_;  ///< Token → what its runner said.
   std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
   std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
   std::set<std::string> acked_, docs_, deleted_;

@@ -75,6 +75,16 @@ private:
     const auto reason = e.detail.value("reason", "");
     if (e.token != 0 && live_[e.run] == e.token) {
       add_chunks(e.token);
+      if (e.detail.contains("outage")) {
+        fact met;
+        met.kind = fact_kind::outage_met;
+        met.token = e.token;
+        met.text = reason;
+        out_.push_back(std::move(met));
+        auto record = std::make_shared<dispatcher::outage_record>();
+        record->total = ++outages_[e.run];
+        add(journal::set_outages{e.run, record});
+      }
       add(journal::end_attempt{e.run, e.token, verdict, reason, {}});
     }
     // The reason of a retry names the attempt's verdict, which a script's own failure never is.
@@ -98,13 +108,15 @@ private:
       set(e, run_state::cancelled, 0);
     } else if (e.what == "requeued") {
       set(e, run_state::queued, 0);
+      outages_.erase(e.run);
+      add(journal::set_outages{e.run, nullptr});
     }
     add(e);
   }
 
   sqlite::connection& db_;
   std::multimap<std::int64_t, journal::insert_run> pushes_;  ///< By their number.
-  std::map<std::string, std::uint64_t> live_;
+  std::map<std::string, std::uint64_t> live_, outages_;
   std::map<std::uint64_t, std::vector<journal::append_chunk>> chunks_;
   std::vector<fact> out_;
 };

@@ -233,13 +233,29 @@ TEST(attempt_fsm, tells_the_users_errors_from_infrastructure) {
   };
   EXPECT_EQ(verdict("rollback", ec::zone_failed), "infrastructure");
   EXPECT_EQ(verdict("fetch", ec::source_failed), "infrastructure");
-  EXPECT_EQ(verdict("fetch", ec::not_found), "script_failed");
-  EXPECT_EQ(verdict("fetch", ec::source_hostile), "script_failed");
+  EXPECT_EQ(verdict("unpack", ec::source_hostile), "source_failed");
+  for (const auto code : {ec::not_found, ec::forbidden, ec::source_hostile, ec::source_limit})
+    EXPECT_EQ(verdict("fetch", code), "source_failed") << to_string(code);
   EXPECT_EQ(verdict("unpack", ec::zone_failed), "infrastructure");
   EXPECT_EQ(verdict("install", ec::install_failed), "script_failed");
   EXPECT_EQ(verdict("install", ec::timed_out), "timed_out");
   for (const char* step : {"unpack", "install", "run", "fold"})
     EXPECT_EQ(verdict(step, ec::init_died), "infrastructure") << step;
+}
+
+TEST(attempt_fsm, is_lost_to_what_cannot_be_reached_and_blames_nobody) {
+  const outage away{"registry.example", outage_cause::no_resolver, "no resolver answers"};
+  for (const char* step : {"fetch", "install"}) {
+    walk uut;
+    uut.plan[step] = to_error(away);
+    uut.run();
+    EXPECT_EQ(uut.end.verdict, "infrastructure") << step;
+    EXPECT_EQ(uut.end.lost_to, away) << step;
+    EXPECT_FALSE(uut.end.zone_is_broken);
+  }
+  walk other;
+  other.plan["fetch"] = {ec::not_found, "no such commit", {}};
+  EXPECT_EQ(other.run().end.lost_to, std::nullopt);
 }
 
 TEST(attempt_fsm, says_which_script_is_missing) {

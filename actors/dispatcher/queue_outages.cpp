@@ -1,0 +1,113 @@
+// The part of queue_fsm that waits for what cannot be reached: how long, and what people are told.
+#include <algorithm>
+
+#include "actors/dispatcher/queue_fsm.hpp"
+#include "config/outage.hpp"
+
+namespace ntrace::dispatcher {
+namespace {
+
+constexpr std::size_t hosts_listed_max = 20;
+constexpr milliseconds day_is_said_from{43'200'000};
+
+std::string since_text(const outage_record& r) {
+  const auto moment = format_wall(r.since_ms);  // "2026-01-31T12:00:00.123Z"
+  const auto time = moment.substr(11, 8) + " UTC";
+  return r.waited < day_is_said_from ? time : moment.substr(0, 10) + " " + time;
+}
+
+std::string seconds_text(milliseconds time) {
+  return std::to_string(std::chrono::ceil<std::chrono::seconds>(time).count()) + " s";
+}
+
+}  // namespace
+
+/// The next try comes later each time, and once more at the end of the patience.
+outage_record_ptr queue_fsm::outage_met(time_point now, const outage_record_ptr& before,
+                                        const outage& why) {
+  auto r = std::make_shared<outage_record>(before ? *before : outage_record{});
+  if (!r->is_on()) {
+    r->first = now;
+    r->since_ms = 0;
+  }
+  ++r->total;
+  ++r->tries;
+  r->last = why;
+  r->waited = std::chrono::duration_cast<milliseconds>(now - r->first);
+  const auto wish = std::min(why.retry_after, options_.backoff.max);
+  const auto wait =
+      std::max(wish, backoff_wait(options_.backoff, static_cast<unsigned>(r->tries) - 1, random_));
+  r->wait = std::clamp(options_.outage_patience - r->waited, milliseconds{0}, wait);
+  return r;
+}
+
+outage_record_ptr queue_fsm::outage_over(const outage_record_ptr& before) {
+  if (!before || !before->is_on()) return before;
+  auto r = std::make_shared<outage_record>(*before);
+  r->tries = 0;
+  return r;
+}
+
+/// As the journal has it now.
+outage_record_ptr queue_fsm::outage_stamped(const outage_record_ptr& r, std::int64_t at_ms) {
+  if (!r || !r->is_on()) return r;
+  auto out = std::make_shared<outage_record>(*r);
+  out->at_ms = at_ms;
+  if (out->since_ms == 0) out->since_ms = at_ms;
+  return out;
+}
+
+/// While there was no dispatcher, nobody tried: of that time no more counts than was to be waited
+/// anyway, whatever the wall clock says. Gives what is left to wait.
+milliseconds queue_fsm::recover_outage(time_point now, std::int64_t wall_ms, run_row& row) {
+  if (!row.outages) return milliseconds{0};
+  auto r = std::make_shared<outage_record>(*row.outages);
+  const auto gone = milliseconds{std::clamp<std::int64_t>(wall_ms - r->at_ms, 0, r->wait.count())};
+  r->first = now - r->waited - gone;
+  const auto left = r->is_on() ? r->wait - gone : milliseconds{0};
+  row.outages = std::move(r);
+  return left;
+}
+
+std::string queue_fsm::outage_end_reason(const outage_record& r) const {
+  return r.last.host + " could not be reached for " + seconds_text(r.waited) + " (" +
+         std::string{phrase_of(r.last.cause)} + "), " + std::to_string(r.tries) + " tries" +
+         (r.since_ms == 0 ? "" : " since " + format_wall(r.since_ms)) +
+         ", and outage_patience_ms is over; the last: " + r.last.message;
+}
+
+std::string queue_fsm::outage_text(time_point now, const entry& e) const {
+  const auto& r = *e.row.outages;
+  return r.last.host + ": " + std::string{phrase_of(r.last.cause)} + " since " + since_text(r) +
+         ", next try in " + seconds_text(std::chrono::ceil<milliseconds>(e.not_before - now));
+}
+
+nlohmann::json queue_fsm::outages(time_point now) const {
+  struct host {
+    const outage_record* longest = nullptr;
+    std::uint64_t runs = 0;
+    time_point next = time_point::max();
+  };
+  std::map<std::string, host> hosts;
+  for (const auto& [id, e] : runs_) {
+    if (e.at != phase::waiting || !e.row.outages || !e.row.outages->is_on()) continue;
+    const auto& r = *e.row.outages;
+    if (hosts.size() >= hosts_listed_max && hosts.count(r.last.host) == 0) continue;
+    auto& h = hosts[r.last.host];
+    if (!h.longest || r.first < h.longest->first) h.longest = &r;
+    h.next = std::min(h.next, e.not_before);
+    ++h.runs;
+  }
+  auto out = nlohmann::json::array();
+  for (const auto& [name, h] : hosts)
+    out.push_back(
+        {{"host", name},
+         {"cause", to_string(h.longest->last.cause)},
+         {"since_ms", h.longest->since_ms},
+         {"runs", h.runs},
+         {"next_try_in_ms",
+          std::max<std::int64_t>(0, std::chrono::ceil<milliseconds>(h.next - now).count())}});
+  return out;
+}
+
+}  // namespace ntrace::dispatcher

@@ -1,0 +1,38 @@
+#pragma once
+// Tells an install step that failed because a registry was away from one that failed by itself.
+#include <map>
+#include <mutex>
+
+#include "actors/runner/attempt_fsm.hpp"
+#include "config/cancellation.hpp"
+#include "config/outage.hpp"
+#include "net/egress_proxy.hpp"
+
+namespace ntrace::runner {
+
+/// Which hosts an install step reached. Thread-safe.
+class reach_log {
+public:
+  /// `failed`: why it could not be reached; null when it was.
+  void note(const std::string& host, const error* failed);
+  /// Of a host that could not be reached since it last was, if there is one.
+  std::optional<outage> unreached() const;
+  /// The step asked for the host of that URL.
+  bool has_met(const std::string& url) const;
+
+private:
+  mutable std::mutex guard_;
+  std::map<std::string, std::optional<outage>> hosts_;  ///< Bounded; null: reached.
+};
+
+/// A connection that was refused, or that broke, as a line of the stream `events`.
+nlohmann::json event_of(const net::egress_report& e);
+
+/// The outcome of an install step, which is an outage when it failed and something that it needed
+/// could not be reached; what npm says of it decides nothing. A registry that was met is asked once
+/// more: what it answers to npm, the egress proxy cannot see. Blocks.
+step_outcome look_for_outage(step_outcome install, const reach_log& reached,
+                             const std::string& registry, const std::string& ca_file,
+                             const cancellation* stop);
+
+}  // namespace ntrace::runner
