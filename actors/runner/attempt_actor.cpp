@@ -10,6 +10,7 @@
 #include "actors/runner/exec_outcome.hpp"
 #include "actors/runner/install_reach.hpp"
 #include "actors/runner/job_environment.hpp"
+#include "actors/zone/linux/zone_sights.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
@@ -177,11 +178,16 @@ void install(attempt_self self) {
             [self](const caf::error& e) { done(self, step::install, failure(e)); });
 }
 
+/// See zone::node_module.
+std::string profiled_node_options() {
+  return profiler::sampler_perf::node_options("--require=" + std::string{zone::node_module_file});
+}
+
 void run_script(attempt_self self, const std::string& script) {
   auto& s = self->state;
   auto env = job_environment(work_folder(s), s.options.npm_registry, false);
   const bool profiled = s.sampler.has_value();
-  if (profiled) env.push_back("NODE_OPTIONS=" + profiler::sampler_perf::node_options(""));
+  if (profiled) env.push_back("NODE_OPTIONS=" + profiled_node_options());
   const auto r = in_zone(self, {"npm", "run", "--silent", script}, std::move(env), s.options.run);
   const auto start = [self, r, script] {
     ask<zone::exec_end>(self, step::run, self->state.spec.zone, r,

@@ -68,7 +68,8 @@ constexpr const char* whole_table =
     "6 1 0:6 / /dev/pts rw,nosuid,noexec - devpts devpts rw\n"
     "7 1 0:7 / /dev/shm rw,nosuid,nodev - tmpfs tmpfs rw\n"
     "8 1 0:8 / /tmp rw,nosuid,nodev - tmpfs tmpfs rw\n"
-    "9 1 0:9 / /run rw,nosuid,nodev shared:1 - tmpfs tmpfs rw\n";
+    "9 1 0:9 / /run rw,nosuid,nodev shared:1 - tmpfs tmpfs rw\n"
+    "10 1 0:9 / /sys rw,nosuid,nodev,noexec - tmpfs tmpfs rw\n";
 
 }  // namespace
 
@@ -295,6 +296,10 @@ TEST(zone_mounts, are_right_only_when_each_is_there_closed_and_none_is_more) {
   EXPECT_EQ(wrong_mount(whole_table), "");
   EXPECT_NE(wrong_mount(std::string{whole_table} + "10 1 0:9 / /mnt rw - ext4 /dev/x rw\n"), "");
   EXPECT_NE(wrong_mount(std::string{whole_table} + "10 1 0:9 / /usr/x rw - ext4 /dev/x rw\n"), "");
+  const std::string table{whole_table}, limits = "11 10 0:9 / /sys/fs/cgroup/memory ";
+  EXPECT_EQ(wrong_mount(table + limits + "ro,nosuid,nodev,noexec - cgroup cgroup rw,memory\n"), "");
+  EXPECT_NE(wrong_mount(table + limits + "rw,nosuid,nodev,noexec - cgroup cgroup rw,memory\n"), "");
+  EXPECT_NE(wrong_mount(table + limits + "ro,nosuid,nodev,noexec - ext4 /dev/x rw\n"), "");
   std::istringstream lines{whole_table};
   for (std::string line; std::getline(lines, line);) {
     auto without = std::string{whole_table};

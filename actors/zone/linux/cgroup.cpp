@@ -22,7 +22,10 @@ namespace {
 
 constexpr std::string_view parent = "/ntrace/";
 constexpr std::uint64_t socket_share = 8;  // of its memory, as much again for a zone's sockets
-constexpr int hold_tries_max = 16;         // each lost to a helper that ended in that very moment
+/// Of these a zone has groups of its own. The last two limit nothing; but the JVM believes no limit
+/// where it does not find all but `pids`.
+constexpr std::array v1_controllers{"memory", "pids", "cpu", "cpuacct", "cpuset"};
+constexpr int hold_tries_max = 16;  // each lost to a helper that ended in that very moment
 constexpr auto reap_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exec, and the end"
 
 std::string read_text(const std::string& path) { return read_file(path, 1u << 20).value_or(""); }
@@ -58,7 +61,7 @@ std::vector<int> members(const std::string& path) {
 std::vector<std::string> bases(const cgroup_layout& layout) {
   std::vector<std::string> out;
   if (!layout.v2.empty()) out.push_back(layout.v2);
-  for (const char* controller : {"memory", "pids", "cpu"}) {
+  for (const char* controller : v1_controllers) {
     const auto at = layout.v1.find(controller);
     if (at != layout.v1.end() && std::find(out.begin(), out.end(), at->second) == out.end())
       out.push_back(at->second);
@@ -131,6 +134,17 @@ result<void> limit_pids_and_cpu(const cgroup_layout& layout, const std::string& 
   return {};
 }
 
+/// In v1 a new group has no CPU and no memory node, and nobody can join it: cpuset(7).
+result<void> inherit_cpuset(const std::string& path) {
+  for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+    const auto own = read_text(path + file);
+    if (own.find_first_not_of('\n') != std::string::npos || own.empty()) continue;
+    if (!write_text(path + file, read_text(path.substr(0, path.rfind('/')) + file)))
+      return fail(io_error("write", path + file, errno));
+  }
+  return {};
+}
+
 /// The folder at `path`, made when it is missing, with a shared lock.
 result<unique_fd> hold_folder(const std::string& path) {
   for (int i = 0; i < hold_tries_max; ++i) {
@@ -140,6 +154,7 @@ result<unique_fd> hold_folder(const std::string& path) {
     if (!folder && errno == ENOENT) continue;  // Another helper that ended has just removed it.
     if (!folder || ::flock(folder.get(), LOCK_SH) != 0)
       return fail(io_error("open and lock", path, errno));
+    ::fchmod(folder.get(), 0755);  // A zone comes this way to the groups of its own.
     // Or before we had the lock.
     struct stat held = {}, there = {};
     if (::fstat(folder.get(), &held) == 0 && ::stat(path.c_str(), &there) == 0 &&
@@ -176,7 +191,7 @@ cgroup_layout parse_cgroup_layout(std::string_view mountinfo) {
     if (type != "cgroup") continue;
     std::istringstream words{options};
     for (std::string word; std::getline(words, word, ',');)
-      for (const char* controller : {"memory", "pids", "cpu"})
+      for (const char* controller : v1_controllers)
         if (word == controller) out.v1.emplace(word, point);
   }
   return out;
@@ -192,6 +207,7 @@ result<cgroup_parents> cgroup_parents::hold(const cgroup_layout& layout, bool in
     // It may be another user's, whose zones run here, too: then ours have no limits.
     if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
       return fail(io_error("make a group in", path, errno));
+    if (auto filled = inherit_cpuset(path); !filled) return fail(filled.error());
     out.held_.emplace(std::move(path), std::move(*folder));
   }
   return out;
@@ -214,8 +230,13 @@ result<zone_cgroup> zone_cgroup::make(const cgroup_layout& layout, const std::st
       out.remove();
       return fail(io_error("mkdir", path, code));
     }
+    ::chmod(path.c_str(), 0755);  // Whatever our umask is: the zone reads its limits there.
     out.paths_.push_back(path);
     crash_point("zone.step");
+    if (auto filled = inherit_cpuset(path); !filled) {
+      out.remove();
+      return fail(filled.error());
+    }
     if (base == layout.v2) out.v2_path_ = path;
   }
   if (out.paths_.empty()) return fail(ec::zone_unsupported, "no cgroup hierarchy is mounted");
@@ -236,6 +257,16 @@ result<std::vector<unique_fd>> zone_cgroup::open_joins() const {
     out.emplace_back(::open((path + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
     if (!out.back()) return fail(io_error("open", path + "/tasks", errno));
   }
+  return out;
+}
+
+std::vector<limits_view> zone_cgroup::views(const cgroup_layout& layout) const {
+  const std::string folder{limits_folder};
+  if (layout.v1.count("memory") == 0 && layout.v1.count("cpu") == 0) return {{v2_path_, folder}};
+  std::vector<limits_view> out;
+  for (const char* controller : v1_controllers)
+    if (const auto at = layout.v1.find(controller); at != layout.v1.end())
+      out.push_back({at->second + path_of(name_), folder + "/" + controller});
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/zone/linux/zone_sights.hpp"
 #include "config/file.hpp"
 #include "config/result.hpp"
 
@@ -66,6 +67,8 @@ public:
   const std::string& v2_path() const { return v2_path_; }
   /// The folder where memory is limited; empty when it is not.
   const std::string& memory_path() const { return memory_path_; }
+  /// What a zone may see of its groups, to be mounted read-only.
+  std::vector<limits_view> views(const cgroup_layout& layout) const;
   /// P9: a limit that does not read as it was written; empty when all do.
   std::string changed_limit() const;
   /// The files by which a process joins the v1 groups: it writes "0" into each, itself. The kernel

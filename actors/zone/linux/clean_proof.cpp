@@ -20,6 +20,8 @@
 #include "actors/zone/linux/namespaces.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 #include "actors/zone/linux/zone_rlimits.hpp"
+#include "actors/zone/linux/zone_sights.hpp"
+#include "config/digest.hpp"
 
 namespace ntrace::zone {
 namespace fs = std::filesystem;
@@ -225,14 +227,20 @@ std::string wrong_mount(std::string_view mountinfo) {
   static const auto table = wanted_mounts();
   // What the host has mounted below /usr comes along, closed like /usr itself.
   static constexpr wanted_mount below_usr{"", usr_flags, false};
+  // Its own groups, by how many hierarchies the machine has.
+  static constexpr wanted_mount of_limits{"", limits_flags, false};
   std::set<std::string_view> missing;
   for (const auto& [at, one] : table)
     if (one.is_needed) missing.insert(at);
   while (!mountinfo.empty()) {
     const auto [at, options, type] = take_mount(mountinfo);
     const auto known = table.find(at);
-    if (known == table.end() && !at.starts_with("/usr/")) return "there is a mount at " + at;
-    const auto& wanted = known == table.end() ? below_usr : known->second;
+    const bool is_of_limits = at.starts_with(limits_folder) && type.starts_with("cgroup");
+    if (known == table.end() && !at.starts_with("/usr/") && !is_of_limits)
+      return "there is a mount at " + at;
+    const auto& wanted = is_of_limits           ? of_limits
+                         : known == table.end() ? below_usr
+                                                : known->second;
     if (!wanted.type.empty() && wanted.type != type)
       return "the mount at " + at + " is " + type + ", not " + std::string{wanted.type};
     if (!has_options(options, wanted.options))

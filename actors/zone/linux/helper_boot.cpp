@@ -1,11 +1,13 @@
 // A boot: cgroup, root, init and its receipt.
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include "actors/zone/disk_usage.hpp"
+#include "actors/zone/linux/cpu_list.hpp"
 #include "actors/zone/linux/helper_server.hpp"
 #include "config/crash_point.hpp"
 
@@ -51,6 +53,20 @@ result<std::optional<zone_cgroup>> helper_server::make_cgroup(const std::string&
                                           "); run as root, or set zone_allow_degraded");
   receipt.degraded.emplace_back("limits");
   return std::optional<zone_cgroup>{};
+}
+
+/// Programs count the CPUs that they may run on, and know nothing of a share of their time.
+std::vector<int> helper_server::cpus_for(const std::string& uuid, std::uint64_t percent) const {
+  cpu_set_t ours;
+  CPU_ZERO(&ours);
+  if (::sched_getaffinity(0, sizeof ours, &ours) != 0) return {};
+  std::vector<int> allowed;
+  for (int cpu = 0; cpu < cpus_max; ++cpu)
+    if (CPU_ISSET(static_cast<unsigned>(cpu), &ours)) allowed.push_back(cpu);
+  std::map<int, unsigned> load;
+  for (const auto& [other, zone] : live_)
+    for (const int cpu : zone.cpus) ++load[cpu];
+  return choose_cpus(allowed, load, percent, std::hash<std::string>{}(uuid));
 }
 
 std::string helper_server::runtime_state(const std::string& uuid) const {
@@ -130,6 +146,7 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
   auto group = make_cgroup(name, receipt);
   if (!group) return fail(group.error());
   zone.cgroup = std::move(*group);
+  if (zone.cgroup) zone.cpus = cpus_for(uuid, limits.cpu_percent);
   auto up =
       start_init({plan,
                   fresh,
@@ -140,7 +157,9 @@ result<nlohmann::json> helper_server::boot(const nlohmann::json& request, fds& p
                   init_image_.get(),
                   &filter_,
                   limits.memory_bytes / 2,
-                  {root->overlay.get(), root->usr.get(), root->devices.get()}},
+                  {root->overlay.get(), root->usr.get(), root->devices.get()},
+                  zone.cgroup ? zone.cgroup->views(layout_) : std::vector<limits_view>{},
+                  format_cpu_list(zone.cpus)},
                  zone);
   if (!up) {
     if (zone.cgroup) zone.cgroup->remove();

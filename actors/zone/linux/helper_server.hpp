@@ -30,6 +30,7 @@ private:
     unique_fd pidfd{};
     bool is_ending = false;  ///< Its end was begun, and is tried again until it succeeds.
     std::optional<zone_cgroup> cgroup{};
+    std::vector<int> cpus{};  ///< That it is held to; empty: all.
     bool was_absent = false, was_empty = false, is_new = false;  ///< Before its boot: P1 and P6.
     std::string broken_layer{};                                  ///< P7.
     clean_receipt receipt{};                                     ///< To be completed by prove().
@@ -57,6 +58,7 @@ private:
   result<void> hold_parents();
   result<void> expect_room() const;
   result<std::optional<zone_cgroup>> make_cgroup(const std::string& name, clean_receipt& receipt);
+  std::vector<int> cpus_for(const std::string& uuid, std::uint64_t percent) const;
   result<booted> start_init(const boot_plan& plan, live_zone& zone);
   std::string runtime_state(const std::string& uuid) const;
   result<nlohmann::json> prove(const std::string& uuid);

@@ -89,6 +89,15 @@ void mount_table(const std::string& root, int devices, std::uint64_t tmp_bytes) 
   }
 }
 
+void show_limits(const std::string& root, const std::vector<limits_view>& limits) {
+  for (const auto& one : limits) {
+    const auto to = root + one.inside;
+    if (auto made = make_folders(to, 0755); !made) throw made.error().message;
+    mount_or_fail(one.host.c_str(), to, nullptr, ms_bind);
+    restrict(to, limits_flags);
+  }
+}
+
 void hide_kernel_files(const std::string& root) {
   for (const auto name : readonly_folders) {
     const auto path = root + std::string{name};
@@ -189,7 +198,8 @@ result<unique_fd> make_detached_overlay(const overlay_plan& plan) {
   return out;
 }
 
-void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes) {
+void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes,
+                const std::vector<limits_view>& limits) {
   const std::string root = "/tmp";  // Exists on every host; covered in this namespace only.
   mount_or_fail(nullptr, "/", nullptr, ms_rec | ms_private);
   if (made.root >= 0) {
@@ -203,6 +213,7 @@ void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t
     mount_usr(root + "/usr", plan);
   }
   mount_table(root, made.devices, tmp_bytes);
+  show_limits(root, limits);
   hide_kernel_files(root);
   if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0)
     fail_step("pivot_root");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/zone/linux/zone_sights.hpp"
 #include "config/file.hpp"
 #include "config/result.hpp"
 
@@ -47,6 +48,8 @@ std::string size_options(std::uint64_t tmp_bytes);
 
 /// In the child: builds the whole tree of the `made` mounts and, for a root that is not among them,
 /// of `plan`, and makes it `/`. Throws std::string with the failing step.
-void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes);
+/// `limits`: folders of the host that it sees, read-only.
+void enter_root(const made_mounts& made, const overlay_plan& plan, std::uint64_t tmp_bytes,
+                const std::vector<limits_view>& limits);
 
 }  // namespace ntrace::zone

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -134,8 +135,9 @@ int clone_as_zone(clone_args& args, const zone_ids& ids) {
     const auto mounts = await_go(go, plan.mounts.devices >= 0);
     if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
       fail_step("become root of the zone");
+    ::umask(022);  // Ours is stricter, and the job has to find its way.
     enter_root(mounts, {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
-               plan.tmp_bytes);
+               plan.tmp_bytes, plan.limits_views);
     if (::sethostname("zone", 4) != 0) fail_step("sethostname");
     bring_loopback_up();
     if (::dup2(control, init_control_fd) < 0) fail_step("place the control socket");
@@ -221,6 +223,7 @@ std::vector<std::string> init_words(const boot_plan& plan) {
   std::vector<std::string> out{"pids=" + std::to_string(plan.limits.pids)};
   if (plan.ids.is_shared) out.emplace_back("shared");
   if (plan.with_network) out.emplace_back("network");
+  if (!plan.cpus.empty()) out.push_back("cpus=" + plan.cpus);
   return out;
 }
 

@@ -19,12 +19,14 @@ struct boot_plan {
   bool is_volatile = true;    ///< Skip fsync; such an upper is never mounted again.
   bool with_network = false;  ///< Make a listener for the proxy.
   zone_ids ids;
-  const zone_cgroup* cgroup = nullptr;  ///< Null: no limits (a degraded machine).
-  cgroup_limits limits{};               ///< As `cgroup` has them.
-  int init_image = -1;                  ///< Sealed memfd of zone init.
-  const std::string* filter = nullptr;  ///< Of system calls: make_syscall_filter().
-  std::uint64_t tmp_bytes = 0;          ///< Size of each tmpfs.
-  made_mounts mounts{};                 ///< Of `root` and the host.
+  const zone_cgroup* cgroup = nullptr;      ///< Null: no limits (a degraded machine).
+  cgroup_limits limits{};                   ///< As `cgroup` has them.
+  int init_image = -1;                      ///< Sealed memfd of zone init.
+  const std::string* filter = nullptr;      ///< Of system calls: make_syscall_filter().
+  std::uint64_t tmp_bytes = 0;              ///< Size of each tmpfs.
+  made_mounts mounts{};                     ///< Of `root` and the host.
+  std::vector<limits_view> limits_views{};  ///< Of `cgroup`.
+  std::string cpus{};  ///< A list of what it may run on; empty: all that we may.
 };
 
 struct booted {

@@ -3,6 +3,7 @@
 #include "actors/zone/linux/mounts.hpp"
 #include "actors/zone/linux/syscall_policy.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
+#include "actors/zone/linux/zone_sights.hpp"
 
 namespace ntrace::zone {
 namespace {
@@ -40,6 +41,11 @@ json mounts_of(const boot_plan& plan) {
                    {"source", one.type},
                    {"options", words(options)}});
   }
+  for (const auto& one : plan.limits_views)
+    out.push_back({{"destination", one.inside},
+                   {"type", "bind"},
+                   {"source", one.host},
+                   {"options", words("bind," + std::string{limits_flags})}});
   return out;
 }
 

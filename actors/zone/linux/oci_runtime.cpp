@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,6 +63,7 @@ const char* become_create(const surroundings& with, char* const* argv) {
     return "place descriptors";
   for (int fd = 0; fd < 3; ++fd)
     if (::dup2(null, fd) < 0) return "set up stdio";
+  ::umask(022);  // Ours is stricter, and the job has to find its way.
   ::syscall(SYS_close_range, oci_init_fd + 1, log - 1, 0);
   ::syscall(SYS_close_range, log + 1, ~0u, 0);
   char* env[] = {nullptr};

@@ -26,6 +26,7 @@ constexpr std::pair<std::string_view, std::string_view> files[] = {
      "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
     {"/etc/group", "root:x:0:\njob:x:1000:\nnogroup:x:65534:\n"},
     {"/etc/hosts", "127.0.0.1 localhost zone\n::1 localhost\n"},
+    {"/etc/host.conf", "multi on\n"},  // Else localhost is one address of the two.
     {"/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"},
     {"/etc/resolv.conf", "# No network but the proxy.\n"},
     {"/etc/hostname", "zone\n"},

@@ -30,6 +30,7 @@
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 #include "actors/zone/linux/zone_rlimits.hpp"
+#include "actors/zone/linux/zone_sights.hpp"
 
 namespace {
 
@@ -312,14 +313,16 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
 
 }  // namespace
 
-/// zone-init pids=NUMBER [shared] [network], its socket at 3.
+/// zone-init pids=NUMBER [shared] [network] [cpus=LIST], its socket at 3.
 int main(int argc, char** argv) {
   bool is_shared = false, with_network = false;
   std::uint64_t pids = 0;
+  std::string_view cpus;
   for (int i = 1; i < argc; ++i) {
     is_shared = is_shared || std::strcmp(argv[i], "shared") == 0;
     with_network = with_network || std::strcmp(argv[i], "network") == 0;
     if (std::strncmp(argv[i], "pids=", 5) == 0) pids = std::strtoull(argv[i] + 5, nullptr, 10);
+    if (std::strncmp(argv[i], "cpus=", 5) == 0) cpus = argv[i] + 5;
   }
   // An OCI runtime leaves the program itself open.
   ::syscall(SYS_close_range, control_fd + 1, ~0u, 0);
@@ -335,8 +338,10 @@ int main(int argc, char** argv) {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   std::map<pid_t, std::uint32_t> running;
-  if (!lower_rlimits(pids)) {
-    reply(init_op::refused, 0, errno, -1, "lower the limits");
+  const char* step = lower_rlimits(pids) ? nullptr : "lower the limits";
+  if (step == nullptr) step = show_sights(cpus);
+  if (step != nullptr) {
+    reply(init_op::refused, 0, errno, -1, step);
     _exit(1);
   }
   if (with_network) pass_listener();

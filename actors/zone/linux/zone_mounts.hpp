@@ -22,7 +22,8 @@ inline constexpr std::array zone_mounts{
     zone_mount{"/dev/pts", "devpts", "nosuid,noexec", "newinstance,ptmxmode=0666,mode=0620,max=64"},
     zone_mount{"/dev/shm", "tmpfs", "nosuid,nodev", "mode=1777", true},
     zone_mount{"/tmp", "tmpfs", "nosuid,nodev", "mode=1777", true},
-    zone_mount{"/run", "tmpfs", "nosuid,nodev", "mode=755", true}};
+    zone_mount{"/run", "tmpfs", "nosuid,nodev", "mode=755", true},
+    zone_mount{"/sys", "tmpfs", "nosuid,nodev,noexec", "size=64k,mode=755"}};
 
 inline constexpr std::string_view root_flags = "nosuid,nodev", usr_flags = "ro,nosuid,nodev";
 inline constexpr unsigned tmp_files_max = 100'000;

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "actors/zone/linux/cgroup.hpp"
+#include "actors/zone/linux/cpu_list.hpp"
 #include "actors/zone/linux/id_block.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/oci_bundle.hpp"
@@ -74,6 +75,23 @@ TEST(cgroup_layout, reads_hybrid_pure_and_absent_hierarchies) {
           .v2,
       "/sys/fs/cgroup");
   EXPECT_EQ(parse_cgroup_layout("garbage\n\n - \n").v2, "");
+}
+
+TEST(cpu_list, is_written_and_read_as_the_kernel_does) {
+  EXPECT_EQ(format_cpu_list({0, 1, 2, 3, 8, 10, 11}), "0-3,8,10-11");
+  EXPECT_EQ(parse_cpu_list("0-3,8,10-11"), (std::vector{0, 1, 2, 3, 8, 10, 11}));
+  for (const char* bad : {"", "x", "1-", "3-1", "1,", ",1", "1024", "-1", "1 2", "0-99999999999"})
+    EXPECT_TRUE(parse_cpu_list(bad).empty()) << bad;
+}
+
+TEST(choose_cpus, gives_as_many_as_the_share_takes_and_those_with_the_fewest_zones) {
+  const std::vector all{0, 1, 2, 3};
+  EXPECT_EQ(choose_cpus(all, {{0, 2}, {1, 1}, {2, 1}}, 100, 0), std::vector{3});
+  EXPECT_EQ(choose_cpus(all, {{0, 2}, {1, 1}, {3, 1}}, 150, 0), (std::vector{1, 2}));
+  EXPECT_EQ(choose_cpus(all, {}, 1, 0), std::vector{0}) << "less than one CPU is one";
+  EXPECT_EQ(choose_cpus(all, {}, 100, 6), std::vector{2}) << "the seed spreads runners";
+  EXPECT_TRUE(choose_cpus(all, {}, 400, 0).empty()) << "all of them: nothing to choose";
+  EXPECT_TRUE(choose_cpus({}, {}, 100, 0).empty());
 }
 
 TEST(cgroup_parents, stay_until_the_last_holder_goes) {
