@@ -36,6 +36,7 @@ enum class mutation {
   deleted_run_is_requeued = 27,
   retention_forgets_tokens = 28,
   outage_counts_as_attempt = 29,
+  zone_ignores_its_lease = 30,
   // Orders that lose pushes: docs/protocol.md, P1 to P11. P4 is pending_counter_leaks.
   handed_is_given_for_good = 31,
   unbegun_job_is_nobodys = 32,

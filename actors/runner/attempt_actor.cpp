@@ -93,6 +93,7 @@ void boot(attempt_self self) {
   spec.limits = s.options.limits;
   spec.with_network = true;
   spec.deadline = s.options.boot;
+  spec.lease = s.spec.lease;
   ask<zone::boot_answer>(self, step::rollback, s.spec.zone, zone::boot_request{spec, s.spec.token},
                          [self](const zone::boot_answer& a) {
                            self->state.up = a;

@@ -30,6 +30,8 @@ struct attempt_spec {
   std::string worker;  ///< The zone's uuid.
   caf::actor zone;     ///< Façade of its zone::zone_actor.
   caf::actor sink;     ///< Hears the four messages below.
+  /// With which its zone ends; null: nobody's.
+  std::shared_ptr<const zone::zone_lease> lease{};
 };
 
 /// What an attempt tells its sink, in this order: started once, chunks, finished once.

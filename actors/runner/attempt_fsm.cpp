@@ -98,7 +98,8 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
     end("infrastructure", {ec::cancelled, cancel_reason_, {}}, false, out);
     return out;
   }
-  if (!ok && outcome.failed.code == ec::init_died) {
+  // With its lease, or its init, the zone went: that is nobody's fault in here.
+  if (!ok && (outcome.failed.code == ec::init_died || outcome.failed.code == ec::stale_lease)) {
     end("infrastructure", outcome.failed, false, out);
     return out;
   }

@@ -8,7 +8,9 @@ step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::str
   const auto failed = [&](ec code, std::string message) {
     out.failed = {code, std::move(message), {}};
   };
-  if (e.init_died)
+  if (e.lease_over)
+    failed(ec::stale_lease, "the lease was over, and the zone ended, while " + what + " ran");
+  else if (e.init_died)
     failed(ec::init_died, "the zone's init ended while " + what + " ran");
   else if (e.cancelled)
     failed(ec::cancelled, what + " was cancelled");

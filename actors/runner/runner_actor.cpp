@@ -38,9 +38,12 @@ void ask_dispatcher(runner_self self, const char* method, json args, Good good, 
 
 void accept(runner_self self, const accept_offer& e) {
   crash_point("runner.before_accept");
+  const auto lead = zone::boot_clock_lead();
   ask_dispatcher(
       self, "accept", {{"token", e.token}},
-      [self, e](const json&) { carry_out(self, self->state.fsm->on_accepted(now_of(self), e)); },
+      [self, e, lead](const json&) {
+        carry_out(self, self->state.fsm->on_accepted(now_of(self), e), lead);
+      },
       [self, e] { carry_out(self, self->state.fsm->on_not_accepted(now_of(self), e.token)); });
 }
 
@@ -53,29 +56,34 @@ void refuse(runner_self self, const refuse_offer& e) {
 
 void beat(runner_self self, const send_heartbeat& e) {
   crash_point("runner.before_heartbeat");
+  const auto lead = zone::boot_clock_lead();
   ask_dispatcher(
       self, "heartbeat", e.state,
-      [self, e](const json& answer) {
+      [self, e, lead](const json& answer) {
         std::vector<std::uint64_t> stale;
         for (const auto& token : answer.value("stale", json::array()))
           if (token.is_number_unsigned()) stale.push_back(token.get<std::uint64_t>());
-        carry_out(self, self->state.fsm->on_heartbeat(e, stale));
+        carry_out(self, self->state.fsm->on_heartbeat(now_of(self), e, stale), lead);
       },
       [] { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
 }
 
-void begin(runner_self self, const begin_attempt& e) {
+void begin(runner_self self, const begin_attempt& e, zone::boot_clock::duration lead) {
   auto& s = self->state;
   crash_point("runner.accepted");
   const auto token = e.offer.value("token", std::uint64_t{0});
+  self->send(s.parts.outbox, attempt_begun{token, e.offer.value("run", "")});
+  auto lease = zone::zone_lease::make(zone::on_boot_clock(e.lease_ends, lead));
+  if (!lease) return carry_out(self, s.fsm->on_attempt_died(token, to_string(lease.error())));
+  s.leases[token] = *lease;
   attempt_spec spec{e.offer.value("run", ""),
                     e.offer.value("attempt", std::uint64_t{1}),
                     token,
                     e.offer.value("source", ""),
                     e.worker,
                     s.zones.at(e.worker),
-                    s.parts.outbox};
-  self->send(s.parts.outbox, attempt_begun{token, e.offer.value("run", "")});
+                    s.parts.outbox,
+                    std::move(*lease)};
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;
@@ -144,13 +152,19 @@ void prove(runner_self self, const std::string& worker) {
 
 }  // namespace
 
-void carry_out(runner_self self, const runner_effects& todo) {
+void carry_out(runner_self self, const runner_effects& todo, zone::boot_clock::duration lead) {
   auto& s = self->state;
   for (const auto& one : todo) {
     std::visit(
         overload{[&](const accept_offer& e) { accept(self, e); },
                  [&](const refuse_offer& e) { refuse(self, e); },
-                 [&](const begin_attempt& e) { begin(self, e); },
+                 [&](const begin_attempt& e) { begin(self, e, lead); },
+                 [&](const renew_lease& e) {
+                   const auto at = s.leases.find(e.token);
+                   if (at != s.leases.end() &&
+                       !at->second->renew(zone::on_boot_clock(e.lease_ends, lead)))
+                     ++gauges::value("runner_late_renewals");
+                 },
                  [&](const cancel_attempt& e) {
                    ++gauges::value("runner_attempts_cancelled");
                    log::info("attempt.cancelled", {{"token", e.token}, {"reason", e.reason}});
@@ -299,6 +313,7 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
       },
       [self](const attempt_done& m) {
         self->state.early_cancels.erase(m.token);
+        self->state.leases.erase(m.token);
         carry_out(self, self->state.fsm->on_attempt_done(m));
       },
       [self](const delivered& m) { self->state.fsm->on_delivered(m.token); },

@@ -43,9 +43,16 @@ milliseconds runner_fsm::margin() const {
   return mutated(mutation::no_lease_margin) ? milliseconds{0} : lease_ / margin_divisor;
 }
 
-void runner_fsm::extend(held_attempt& a, time_point sent_at, runner_effects& out) const {
-  a.lease_ends = std::max(a.lease_ends, sent_at + lease_ - margin());
+bool runner_fsm::extend(held_attempt& a, time_point sent_at, runner_effects& out) const {
+  const bool is_later = sent_at + lease_ - margin() > a.lease_ends;
+  if (is_later) a.lease_ends = sent_at + lease_ - margin();
   out.push_back(look_again{a.lease_ends});
+  return is_later;
+}
+
+/// What the zone is told.
+time_point runner_fsm::zone_ends(const held_attempt& a) {
+  return mutated(mutation::zone_ignores_its_lease) ? time_point::max() : a.lease_ends;
 }
 
 void runner_fsm::end_without_lease(time_point now, runner_effects& out) {
@@ -117,7 +124,7 @@ runner_effects runner_fsm::on_accepted(time_point now, const accept_offer& said)
   }
   at->second.is_accepted = true;
   extend(at->second, said.sent_at, out);
-  out.push_back(begin_attempt{at->second.offer, at->second.worker});
+  out.push_back(begin_attempt{at->second.offer, at->second.worker, zone_ends(at->second)});
   return out;
 }
 
@@ -133,13 +140,16 @@ runner_effects runner_fsm::on_not_accepted(time_point now, std::uint64_t token) 
   return out;
 }
 
-runner_effects runner_fsm::on_heartbeat(const send_heartbeat& said,
+runner_effects runner_fsm::on_heartbeat(time_point now, const send_heartbeat& said,
                                         const std::vector<std::uint64_t>& stale) {
   runner_effects out;
   for (const auto token : said.tokens) {
     const auto at = attempts_.find(token);
-    if (at != attempts_.end() && std::find(stale.begin(), stale.end(), token) == stale.end())
-      extend(at->second, said.sent_at, out);
+    if (at == attempts_.end() || now >= at->second.lease_ends ||
+        std::find(stale.begin(), stale.end(), token) != stale.end())
+      continue;
+    if (extend(at->second, said.sent_at, out))
+      out.push_back(renew_lease{token, zone_ends(at->second)});
   }
   for (const auto token : stale)
     for (auto& one : on_stale(token, "the dispatcher gave the lease away"))

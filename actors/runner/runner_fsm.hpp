@@ -21,10 +21,17 @@ struct refuse_offer {
   std::uint64_t token;
   std::string reason;
 };
-/// Start the attempt's actor on that worker; the lease is held.
+/// Start the attempt's actor on that worker; the lease is held, and its zone must be dead at the
+/// end of that unless renew_lease puts it off: by itself, for we may be stopped.
 struct begin_attempt {
   nlohmann::json offer;
   std::string worker;
+  time_point lease_ends{};
+};
+/// A heartbeat was answered: the zone of that attempt may live on.
+struct renew_lease {
+  std::uint64_t token;
+  time_point lease_ends;
 };
 /// End the attempt as soon as may be; its end follows.
 struct cancel_attempt {
@@ -59,8 +66,8 @@ struct look_again {
   time_point at;
 };
 using runner_effects = std::vector<
-    std::variant<accept_offer, refuse_offer, begin_attempt, cancel_attempt, lose_attempt, end_zone,
-                 prove_zone, forget_zone, send_heartbeat, look_again>>;
+    std::variant<accept_offer, refuse_offer, begin_attempt, renew_lease, cancel_attempt,
+                 lose_attempt, end_zone, prove_zone, forget_zone, send_heartbeat, look_again>>;
 
 class runner_fsm {
 public:
@@ -77,8 +84,9 @@ public:
   runner_effects on_accepted(time_point now, const accept_offer& said);
   runner_effects on_not_accepted(time_point now, std::uint64_t token);
   /// The answer: `stale` are the tokens whose lease the dispatcher does not hold; those of the
-  /// others run a whole term from when the heartbeat was sent.
-  runner_effects on_heartbeat(const send_heartbeat& said, const std::vector<std::uint64_t>& stale);
+  /// others run a whole term from when the heartbeat was sent. A lease that is over stays over.
+  runner_effects on_heartbeat(time_point now, const send_heartbeat& said,
+                              const std::vector<std::uint64_t>& stale);
   /// The dispatcher, or the outbox, says that the lease is gone.
   runner_effects on_stale(std::uint64_t token, const std::string& reason);
   /// The attempt has its verdict, which waits in the outbox; its zone can be ended. Also of one
@@ -125,7 +133,9 @@ private:
   std::size_t free() const { return is_draining_ || !has_room_ ? 0 : pool_.free(); }
   void tell(time_point now, runner_effects& out) const;
   milliseconds margin() const;
-  void extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
+  /// False when it ends as late already.
+  bool extend(held_attempt& a, time_point sent_at, runner_effects& out) const;
+  static time_point zone_ends(const held_attempt& a);
   void end_without_lease(time_point now, runner_effects& out);
   void prove_what_is_due(time_point now, runner_effects& out);
   void forget_if_left(const std::string& worker, runner_effects& out) const;

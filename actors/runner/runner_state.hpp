@@ -18,7 +18,8 @@ struct runner_state {
   runner_parts parts;
   std::optional<runner_fsm> fsm;
   wake_timer timer;
-  std::map<std::uint64_t, caf::actor> attempts;  ///< By token.
+  std::map<std::uint64_t, caf::actor> attempts;                       ///< By token.
+  std::map<std::uint64_t, std::shared_ptr<zone::zone_lease>> leases;  ///< By token.
   std::map<caf::actor_id, std::uint64_t> tokens;
   std::map<std::uint64_t, std::string> early_cancels;  ///< Of attempts that are being spawned.
   std::map<std::string, caf::actor> zones;             ///< Façades by uuid.
@@ -27,8 +28,10 @@ struct runner_state {
 };
 using runner_self = caf::stateful_actor<runner_state>*;
 
-/// Does what the machine says.
-void carry_out(runner_self self, const runner_effects& todo);
+/// Does what the machine says. `lead` is of the clock that zones go by, when that was said which
+/// the dispatcher has answered.
+void carry_out(runner_self self, const runner_effects& todo,
+               zone::boot_clock::duration lead = zone::boot_clock_lead());
 
 /// The id of a worker's zone below zone_sup.
 inline std::string zone_id(const std::string& uuid) { return "zone_" + uuid; }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/zone/zone_lease.hpp"
 #include "actors/zone/zone_types.hpp"
 #include "config/cancellation.hpp"
 #include "config/result.hpp"
@@ -22,6 +23,10 @@ struct boot_spec {
   bool with_network = false;  ///< Make the proxy's listener.
   bool fresh = true;          ///< Roll back to the snapshot first; attempts always do.
   milliseconds deadline{5000};
+  /// When it is over, everything in the zone is dead: the zone itself sees to that, also while this
+  /// process, its helper and init are stopped. ec::stale_lease from then on, and exec_end says so.
+  /// Null: nobody's lease (`zone shell`, `profile`).
+  std::shared_ptr<const zone_lease> lease{};
 };
 
 struct output_limits {

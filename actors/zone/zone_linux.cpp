@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "actors/zone/linux/cgroup.hpp"
+#include "actors/zone/linux/pass_descriptor.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
 
@@ -25,6 +26,7 @@ zone_linux::~zone_linux() {
 result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   if (auto ended = end(); !ended) return fail(ended.error());
   last_boot_ = spec;
+  if (is_lease_over()) return gone();
   auto answer = helper_->call({{"op", "boot"},
                                {"uuid", uuid_},
                                {"fresh", spec.fresh},
@@ -51,27 +53,32 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   upper_ = value.value("upper", "");
   limits_.disk_bytes = value.value("disk_bytes", std::uint64_t{0});
   limits_.disk_in_memory = value.value("disk_in_memory", false);
-  clean_receipt receipt;
   auto up = await_ready(spec.deadline);
-  if (up) {
-    auto proof = helper_->call({{"op", "prove"}, {"uuid", uuid_}});
-    if (!proof)
-      up = fail(proof.error());
-    else
-      receipt = receipt_from_json(proof->value);
-  }
-  if (up && !receipt.ok()) {
-    std::string seen;
-    for (const auto& c : receipt.checks)
-      if (!c.ok) seen += "; " + c.id + ": " + c.seen;
-    up = fail(ec::zone_dirty,
-              "zone " + uuid_ + " is not clean: " + (seen.empty() ? "no checks" : seen.substr(2)));
-  }
-  if (!up) {
-    if (auto ended = end(); !ended) return fail(ended.error());
-    return fail(up.error());
-  }
+  auto receipt = up ? prove() : fail(up.error());
+  if (receipt) return receipt;
+  if (auto ended = end(); !ended) return fail(ended.error());
   return receipt;
+}
+
+result<clean_receipt> zone_linux::prove() {
+  const int lease = last_boot_.lease ? last_boot_.lease->fd() : -1;
+  init_record record;
+  record.op = init_op::lease;
+  if (lease >= 0 && !send_with_descriptor(control_.get(), encode(record), lease)) return gone();
+  auto proof = helper_->call({{"op", "prove"}, {"uuid", uuid_}}, lease);
+  if (!proof) return is_lease_over() ? gone() : fail(proof.error());
+  auto receipt = receipt_from_json(proof->value);
+  if (receipt.ok()) return receipt;
+  std::string seen;
+  for (const auto& c : receipt.checks)
+    if (!c.ok) seen += "; " + c.id + ": " + c.seen;
+  return fail(ec::zone_dirty,
+              "zone " + uuid_ + " is not clean: " + (seen.empty() ? "no checks" : seen.substr(2)));
+}
+
+tl::unexpected<error> zone_linux::gone() const {
+  if (!is_lease_over()) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
+  return fail(ec::stale_lease, "the lease is over that zone " + uuid_ + " was booted for");
 }
 
 result<void> zone_linux::await_ready(milliseconds deadline) {
@@ -107,7 +114,7 @@ result<init_record> zone_linux::receive() {
   ssize_t n = 0;
   do n = ::recvmsg(control_.get(), &message, MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);
-  if (n <= 0) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
+  if (n <= 0) return gone();
   int passed = -1;
   if (const auto* c = CMSG_FIRSTHDR(&message); c != nullptr && c->cmsg_type == SCM_RIGHTS)
     std::memcpy(&passed, CMSG_DATA(c), sizeof passed);
@@ -134,8 +141,7 @@ result<void> zone_linux::send(const init_record& record, const std::array<int, 3
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof stdio);
   std::memcpy(CMSG_DATA(c), stdio.data(), sizeof stdio);
-  if (::sendmsg(control_.get(), &message, MSG_NOSIGNAL) < 0)
-    return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
+  if (::sendmsg(control_.get(), &message, MSG_NOSIGNAL) < 0) return gone();
   return {};
 }
 

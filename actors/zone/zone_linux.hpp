@@ -40,6 +40,10 @@ public:
 private:
   struct pumped;
   result<void> await_ready(milliseconds deadline);
+  result<clean_receipt> prove();
+  bool is_lease_over() const { return last_boot_.lease && last_boot_.lease->is_over(); }
+  /// Why init does not answer.
+  tl::unexpected<error> gone() const;
   result<init_record> receive();
   result<exec_end> start_and_pump(init_record record, const std::array<int, 3>& stdio,
                                   pumped& streams, milliseconds deadline, const cancellation* stop);

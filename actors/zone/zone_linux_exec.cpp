@@ -148,6 +148,11 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
     if (ended && (fds[2].revents != 0 || fds[3].revents != 0))
       until = steady_clock::now() + last_words;
   }
+  if (!out.ok() && is_lease_over()) {  // Whatever it looks like: what killed it shows nowhere.
+    out.lease_over = true;
+    ++gauges::value("zone_leases_over");
+    return out;
+  }
   out.oom = oom_kills(memory_path_) > oom_before;
   if (!killing && !out.ok() && !out.init_died && limits_.disk_bytes > 0)
     out.disk_full = is_watched ? watch.is_beyond_bound(final_look) : is_disk_full();
@@ -230,7 +235,7 @@ result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, millis
       start_and_pump(std::move(record), {bundle_fd, null.get(), streams.job_ends[1].get()}, streams,
                      deadline, stop);
   if (!ended) return fail(ended.error());
-  if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
+  if (ended->init_died || ended->lease_over) return gone();
   if (ended->cancelled) return fail(ec::cancelled, "unpacking was cancelled");
   if (ended->timed_out) return fail(ec::timed_out, "unpacking took too long");
   if (ended->disk_full) return fail(ec::disk_full, "the source needs more than zone_disk_bytes");
@@ -254,7 +259,7 @@ result<std::map<std::string, std::string>> zone_linux::collect(const std::string
   const auto ended = start_and_pump(std::move(record), {null.get(), file.get(), null.get()},
                                     streams, milliseconds{60'000}, nullptr);
   if (!ended) return fail(ended.error());
-  if (ended->init_died) return fail(ec::init_died, "zone " + uuid_ + "'s init ended");
+  if (ended->init_died || ended->lease_over) return gone();
   std::map<std::string, std::string> out;
   std::size_t total = 0;
   ::lseek(file.get(), 0, SEEK_SET);

@@ -71,6 +71,7 @@ struct exec_end {
   bool no_reserve = false;    ///< It was ended, for the machine's own disk was nearly full.
   bool output_limit = false;  ///< It wrote more than output_hard_bytes.
   bool init_died = false;     ///< The zone is gone.
+  bool lease_over = false;    ///< So is the lease that the zone was booted for.
   bool ok() const {
     return exit_code == 0 && !timed_out && !cancelled && !output_limit && !disk_full &&
            !no_reserve && !init_died;

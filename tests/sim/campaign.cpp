@@ -74,6 +74,7 @@ std::vector<std::string> missing_coverage(const coverage& seen) {
       // Faults and what the disk made of them.
       "disk.unsynced_kept", "disk.unsynced_lost", "disk.refused_full", "disk.sync_failed",
       "link.up", "link.lost", "link.dial_failed", "zone.killed", "attempt.killed",
+      "zone.lease_over", "zone.lease_over_while_stopped",
       // What the dispatcher answers.
       "push.ok", "push.journal_full", "push.journal_failed", "cancel.ok", "cancel.journal_full",
       "cancel.invalid_state", "requeue.ok", "requeue.invalid_state", "requeue.not_found",

@@ -6,12 +6,12 @@
 namespace ntrace::sim {
 
 std::string_view to_string(fault_kind k) {
-  static constexpr std::array<std::string_view, 21> names{
-      "crash_dispatcher", "crash_runner", "break_link", "half_open",     "partition",
-      "disk_full",        "sync_error",   "slow_disk",  "kill_zone",     "kill_attempt",
-      "kill_actor",       "kill_session", "stop_sshd",  "freeze_sshd",   "refuse_key",
-      "drain_tunnel",     "outbox_full",  "wall_jump",  "crowd_journal", "forge_away",
-      "registry_away"};
+  static constexpr std::array<std::string_view, 23> names{
+      "crash_dispatcher", "crash_runner", "break_link",     "half_open",     "partition",
+      "disk_full",        "sync_error",   "slow_disk",      "kill_zone",     "kill_attempt",
+      "kill_actor",       "kill_session", "stop_sshd",      "freeze_sshd",   "refuse_key",
+      "drain_tunnel",     "outbox_full",  "wall_jump",      "crowd_journal", "forge_away",
+      "registry_away",    "stop_runner",  "stop_dispatcher"};
   return names[static_cast<std::size_t>(k)];
 }
 

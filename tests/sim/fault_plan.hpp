@@ -31,7 +31,9 @@ enum class fault_kind {
   crowd_journal,
   forge_away,
   registry_away,
-  last = registry_away
+  stop_runner,
+  stop_dispatcher,
+  last = stop_dispatcher
 };
 std::string_view to_string(fault_kind k);
 

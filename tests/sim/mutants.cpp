@@ -47,6 +47,7 @@ constexpr planted_bug bugs[] = {
     {mutation::deleted_run_is_requeued, "a run that was deleted meanwhile is requeued"},
     {mutation::retention_forgets_tokens, "retention forgets which tokens were given"},
     {mutation::outage_counts_as_attempt, "an outage uses up an attempt"},
+    {mutation::zone_ignores_its_lease, "a zone does not end with its lease"},
     {mutation::handed_is_given_for_good, "a job that was handed out is given for good"},
     {mutation::dead_requests_are_kept, "requests of a connection that ended are kept"},
     {mutation::key_conflict_ignored, "a push with another's key is taken for that one"},

@@ -33,7 +33,8 @@ struct stream {
   struct side {
     std::function<void(const frame&)> on_frame;
     std::function<void()> on_broken;
-    time_point arrival{};  ///< Earliest arrival of the next frame here.
+    time_point arrival{};   ///< Earliest arrival of the next frame here.
+    process* of = nullptr;  ///< Which hears nothing while it is stopped.
   };
   std::uint64_t number = 0;
   unsigned path = 0;
@@ -78,16 +79,15 @@ public:
     auto& to = by_caller ? s->server : s->caller;
     const auto at = arrival(s, to);
     s->is_cut = true;
-    world_.after(at - world_.now(),
-                 [s, by_caller] { hear_end(by_caller ? s->server : s->caller); });
+    world_.after(at - world_.now(), [s, by_caller] { hear_end(s, !by_caller); });
   }
   /// What is under way is lost; `late`: the longest time until a side learns of it.
   void cut(const stream_ptr& s, milliseconds late) {
     if (std::exchange(s->is_cut, true)) return;
     forget(s);
     const auto longest = static_cast<std::uint64_t>(late.count()) * 1000;
-    world_.after_between(0, longest, [s] { hear_end(s->server); });
-    world_.after_between(0, longest, [s] { hear_end(s->caller); });
+    world_.after_between(0, longest, [s] { hear_end(s, false); });
+    world_.after_between(0, longest, [s] { hear_end(s, true); });
   }
   void cut_path(unsigned path, milliseconds late) {
     const auto all = streams_;
@@ -104,9 +104,14 @@ private:
       return a->number < b->number;
     }
   };
-  static void hear_end(stream::side& side) {
-    const auto what = std::exchange(side, {}).on_broken;
-    if (what) what();
+  static void when_running(const stream::side& side, std::function<void()> what) {
+    side.of != nullptr ? side.of->when_running(std::move(what)) : what();
+  }
+  static void hear_end(const stream_ptr& s, bool is_caller) {
+    when_running(is_caller ? s->caller : s->server, [s, is_caller] {
+      const auto what = std::exchange(is_caller ? s->caller : s->server, {}).on_broken;
+      if (what) what();
+    });
   }
   time_point free_at(unsigned path) const {
     return path < partitioned_until_.size() ? partitioned_until_[path] : time_point{};
@@ -121,9 +126,11 @@ private:
   void deliver(const stream_ptr& s, bool by_caller, frame f) {
     const auto at = arrival(s, by_caller ? s->server : s->caller);
     world_.after(at - world_.now(), [s, by_caller, f = std::move(f)] {
-      // A copy: what it does may break this very stream off.
-      const auto what = (by_caller ? s->server : s->caller).on_frame;
-      if (!s->is_cut && what) what(f);
+      when_running(by_caller ? s->server : s->caller, [s, by_caller, f] {
+        // A copy: what it does may break this very stream off.
+        const auto what = (by_caller ? s->server : s->caller).on_frame;
+        if (!s->is_cut && what) what(f);
+      });
     });
   }
   void forget(const stream_ptr& s) { streams_.erase(s); }

@@ -138,7 +138,8 @@ void sim_supervisor::die(const std::string& id, const supervision::exit_reason& 
     world_.met(name_ + ".child_died");
     const bool is_alone = incarnations_.size() == fsm_->count_children().specs;
     lone_death_.reset();
-    if (is_alone && !template_) lone_death_ = death{id, process_.now(), up_since_[id]};
+    if (is_alone && !template_)
+      lone_death_ = death{id, process_.now(), process_.awake(), up_since_[id]};
   }
   clear(id, reason.text);
   owner_.take_down(id, [] {});
@@ -157,7 +158,7 @@ void sim_supervisor::note_restart(const std::string& id) {
   f.text = id;
   const bool was_stable = lone_death_->at - lone_death_->up_since >= backoff.stable_for;
   const auto most = was_stable ? backoff.min : backoff.max;
-  f.n = {ms(process_.now() - lone_death_->at), ms(most)};
+  f.n = {ms(process_.awake() - lone_death_->awake_at), ms(most)};
   world_.met(name_ + (was_stable ? ".restart_after_stable" : ".restart_backed_off"));
   lone_death_.reset();
   world_.note(std::move(f));

@@ -116,7 +116,7 @@ private:
   std::uint64_t next_call_ = 1, next_incarnation_ = 1, epoch_ = 0;
   struct death {
     std::string child;
-    time_point at, up_since;
+    time_point at, awake_at, up_since;
   };
   std::optional<death> lone_death_;  ///< The one child that is down by itself.
   std::map<std::string, time_point> up_since_;

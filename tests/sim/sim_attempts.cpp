@@ -218,9 +218,11 @@ void sim_runner::begin_job(const std::string& worker) {
     if (z.token != 0 && attempts_.count(z.token) == 0)
       world_.note(about(fact_kind::zone_ended, z.token, worker));
     z.token = job.token;
-    if (z.token != 0) world_.note(about(fact_kind::zone_begun, job.token, worker));
-  } else if (z.token != job.token) {
-    job.outcome->failed = {ec::init_died, "the zone is down", {}};
+    const auto lease = leases_.find(job.token);
+    z.is_dead = lease != leases_.end() && now() >= lease->second;
+    if (z.token != 0 && !z.is_dead) world_.note(about(fact_kind::zone_begun, job.token, worker));
+  } else if (z.token != job.token || z.is_dead) {
+    job.outcome->failed = {z.is_dead ? ec::stale_lease : ec::init_died, "the zone is down", {}};
     longest_us = 1000;
   } else {
     world_.note(about(fact_kind::zone_used, job.token, worker));
@@ -238,6 +240,8 @@ void sim_runner::end_job(const std::string& worker, std::uint64_t number) {
   const auto job = std::move(z.jobs.front());
   z.jobs.pop_front();
   z.number = 0;
+  if (job.what && z.token == job.token && z.is_dead)
+    job.outcome->failed = {ec::stale_lease, "the zone ended with its lease", {}};
   result<json> answer{json()};
   if (!job.what) {
     if (z.token != 0) world_.note(about(fact_kind::zone_ended, z.token, worker));
@@ -249,6 +253,28 @@ void sim_runner::end_job(const std::string& worker, std::uint64_t number) {
   }
   if (!z.jobs.empty()) begin_job(worker);
   job.answer(answer);
+}
+
+/// The zone of an attempt goes by this alone: its own, and on when the runner is stopped.
+void sim_runner::hold_lease(std::uint64_t token, time_point until) {
+  const auto held = leases_.find(token);
+  if (held != leases_.end() && now() >= held->second) return;  // It is over for good.
+  leases_[token] = until;
+  if (until == time_point::max()) return;
+  beside_at(until, [this, token] {
+    if (const auto at = leases_.find(token); at != leases_.end() && now() >= at->second)
+      end_without_lease(token);
+  });
+}
+
+void sim_runner::end_without_lease(std::uint64_t token) {
+  for (auto& [worker, z] : zones_) {
+    if (z.token != token || z.is_dead) continue;
+    z.is_dead = true;
+    world_.met(is_stopped() ? "zone.lease_over_while_stopped" : "zone.lease_over");
+    world_.note(about(fact_kind::zone_expired, token, worker));
+    break_job(worker, {ec::stale_lease, "the zone ended with its lease", {}});
+  }
 }
 
 /// What it does now ends soon and has failed; its own end and a rollback go on.

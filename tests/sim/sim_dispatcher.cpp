@@ -113,8 +113,7 @@ void sim_dispatcher::kill_actor(unsigned which) {
 
 void sim_dispatcher::crash(milliseconds wait) {
   if (!is_alive_) return;
-  is_alive_ = false;
-  ++life_;
+  die();
   tree_.forget();
   take_down("rpc_server");
   take_down("dispatcher");
@@ -260,7 +259,10 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
     names_[c.peer] = first.value("name", "");
     return queue_->on_hello(at, c.peer, request, first);
   }
-  if (c.method == "accept") return queue_->on_accept(at, c.peer, request, first);
+  if (c.method == "accept") {
+    renew(first.value("token", std::uint64_t{0}));
+    return queue_->on_accept(at, c.peer, request, first);
+  }
   if (c.method == "refuse") return queue_->on_refuse(at, c.peer, request, first);
   if (c.method == "started") {
     renew(first.value("token", std::uint64_t{0}));

@@ -55,6 +55,7 @@ bool sim_dispatcher::accept(const stream_ptr& s) {
   if (!is_alive_ || !tree_.is_up("rpc_server")) return false;
   const auto id = next_peer_++;
   peers_[id].to = s;
+  s->server.of = this;
   s->server.on_frame = [this, id](const frame& f) {
     const auto at = peers_.find(id);
     if (at == peers_.end()) return;

@@ -105,6 +105,7 @@ sim_runner::sim_runner(world& w, network& net, sim_sshd& sshd, unsigned index, u
       link_{*this, w, net, to_runner_, [this]() -> stream_ptr {
               if (!tunnel_.is_listening()) return nullptr;
               auto out = net_.connect(network::local);
+              out->caller.of = out->server.of = this;
               tunnel_.accept(out);
               return out;
             }} {
@@ -161,8 +162,7 @@ void sim_runner::start() {
 
 void sim_runner::crash(milliseconds wait) {
   if (!is_alive_) return;
-  is_alive_ = false;
-  ++life_;
+  die();
   for (auto* sup : {&tree_, &zone_sup_, &attempt_sup_}) sup->forget();
   link_.stop();
   tunnel_.stop();
@@ -172,6 +172,7 @@ void sim_runner::crash(milliseconds wait) {
   outbox_writing_.clear();
   attempts_.clear();
   zones_.clear();
+  leases_.clear();
   fact f;
   f.kind = fact_kind::crashed;
   f.who = name();

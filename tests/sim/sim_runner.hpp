@@ -71,6 +71,7 @@ private:
     std::deque<zone_job> jobs;  ///< The first is under way.
     std::uint64_t token = 0;    ///< Whose it is.
     std::uint64_t number = 0;   ///< Of the job under way.
+    bool is_dead = false;       ///< Its lease was over.
   };
   sim_facade* front_of(const std::string& child);
   void bring_up(const std::string& child);
@@ -111,6 +112,8 @@ private:
   void begin_job(const std::string& worker);
   void end_job(const std::string& worker, std::uint64_t number);
   void break_job(const std::string& worker, const error& why);
+  void hold_lease(std::uint64_t token, time_point until);
+  void end_without_lease(std::uint64_t token);
 
   network& net_;
   unsigned index_, workers_;
@@ -135,7 +138,8 @@ private:
   time_point disk_full_until_{};
   std::uint64_t outbox_life_ = 0;
   std::map<std::uint64_t, attempt> attempts_;
-  std::map<std::string, sim_zone> zones_;  ///< By worker.
+  std::map<std::string, sim_zone> zones_;       ///< By worker.
+  std::map<std::uint64_t, time_point> leases_;  ///< As zones know their ends, by token.
   std::uint64_t next_number_ = 1;
   sim_tunnel tunnel_;
   sim_link link_;

@@ -79,6 +79,7 @@ void sim_runner::stale(std::uint64_t token) {
 void sim_runner::begin(const begin_attempt& e) {
   const auto token = e.offer.value("token", std::uint64_t{0});
   specs_.insert_or_assign(token, e);
+  hold_lease(token, e.lease_ends);
   to_outbox_.tell(
       [this, token, run = e.offer.value("run", "")] { perform(outbox_->on_begun(token, run)); });
   to_attempt_sup_.ask(
@@ -114,6 +115,7 @@ void sim_runner::perform(const runner_effects& todo) {
                    call("refuse", {{"token", e.token}, {"reason", e.reason}}, [](const auto&) {});
                  },
                  [&](const begin_attempt& e) { begin(e); },
+                 [&](const renew_lease& e) { hold_lease(e.token, e.lease_ends); },
                  [&](const cancel_attempt& e) {
                    if (e.reason.starts_with("its lease runs out")) world_.met("runner.lease_ended");
                    if (born_.count(e.token) == 0) {
@@ -144,7 +146,7 @@ void sim_runner::perform(const runner_effects& todo) {
                           for (const auto& token : a->value("stale", json::array()))
                             stale.push_back(token.template get<std::uint64_t>());
                           for (const auto token : stale) note_stale(token);
-                          perform(runner_->on_heartbeat(e, stale));
+                          perform(runner_->on_heartbeat(now(), e, stale));
                         }));
                  },
                  [&](const runner::look_again& e) {

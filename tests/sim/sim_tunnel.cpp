@@ -175,6 +175,7 @@ void sim_tunnel::dial(generation of) {
 void sim_tunnel::connect(generation of) {
   const auto s = net_.connect(path_);
   sessions_[of] = s;
+  s->caller.of = &process_;
   s->caller.on_frame = [this, of](const frame& f) { on_frame(of, f); };
   s->caller.on_broken = [this, of] {
     sessions_.erase(of);

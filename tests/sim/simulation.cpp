@@ -266,7 +266,7 @@ private:
       case fault_kind::kill_zone:
         return runner.kill_zone();
       case fault_kind::kill_attempt:
-        return runner.kill_attempt();
+        return runner.when_running([&runner] { runner.kill_attempt(); });
       case fault_kind::kill_actor:
         return kill_actor(f, f.lasts > milliseconds{8000} ? 12 : 1);
       case fault_kind::kill_session:
@@ -274,7 +274,7 @@ private:
       case fault_kind::stop_sshd:
         return sshd_.stop_for(f.lasts);
       case fault_kind::drain_tunnel:
-        return runner.drain_tunnel(f.lasts);
+        return runner.when_running([&runner, f] { runner.drain_tunnel(f.lasts); });
       case fault_kind::outbox_full:
         return runner.fill_disk(f.lasts);
       case fault_kind::refuse_key:
@@ -286,22 +286,26 @@ private:
         return dispatcher_.jump_wall(static_cast<std::int64_t>(f.lasts.count()) * 1000 *
                                      (f.number % 2 == 0 ? 1 : -1));
       case fault_kind::crowd_journal:
-        return dispatcher_.crowd_journal(f.lasts);
+        return dispatcher_.when_running([this, f] { dispatcher_.crowd_journal(f.lasts); });
       case fault_kind::forge_away:
         world_.forge_back = std::max(world_.forge_back, world_.now() + f.lasts);
         return;
       case fault_kind::registry_away:
         world_.registry_back = std::max(world_.registry_back, world_.now() + f.lasts);
         return;
+      case fault_kind::stop_runner:
+        return runner.stop_for(f.lasts);
+      case fault_kind::stop_dispatcher:
+        return dispatcher_.stop_for(f.lasts);
     }
   }
 
   /// Many `times`: what it starts with fails again and again, until its supervisor gives up.
   void kill_actor(const fault& f, unsigned times) {
     if (f.number % 2 == 0)
-      dispatcher_.kill_actor(f.number / 2);
+      dispatcher_.when_running([this, f] { dispatcher_.kill_actor(f.number / 2); });
     else
-      runners_[f.target]->kill_actor(f.number / 2);
+      runners_[f.target]->when_running([this, f] { runners_[f.target]->kill_actor(f.number / 2); });
     if (times > 1) world_.after(milliseconds{100}, [this, f, times] { kill_actor(f, times - 1); });
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The ground that the simulated processes stand on: virtual time, one order of events, chance from
 // one seed, the history with its checker, and the count of what was met.
+#include <deque>
 #include <functional>
 #include <map>
 #include <string>
@@ -92,8 +93,7 @@ public:
   }
   /// By its own clock, and never early.
   void after(time_point::duration wait, std::function<void()> what) {
-    const auto us = std::chrono::ceil<std::chrono::microseconds>(wait);
-    world_.after(us * 1'000'000 / rate_ppm_ + std::chrono::microseconds{2}, mine(std::move(what)));
+    world_.after(by_own_clock(wait), mine(std::move(what)));
   }
   /// At that time of its own clock, or now.
   void at(time_point when, std::function<void()> what) {
@@ -109,16 +109,65 @@ public:
     world_.after(arrival - world_.now(), mine(std::move(what)));
   }
 
+  /// SIGSTOP, and SIGCONT after a while. Whatever comes due or arrives meanwhile does so then.
+  void stop_for(time_point::duration lasts) {
+    if (!is_alive_) return;
+    if (stops_++ == 0) stopped_at_ = now();
+    world_.after(lasts, [this, life = life_] {
+      if (!is_alive_ || life_ != life || --stops_ != 0) return;
+      stopped_ += now() - stopped_at_;
+      while (stops_ == 0 && !held_.empty()) {
+        const auto what = std::move(held_.front());
+        held_.pop_front();
+        what();
+      }
+    });
+  }
+  bool is_stopped() const { return stops_ != 0; }
+  /// As now(), but what it was stopped for does not count.
+  time_point awake() const { return (is_stopped() ? stopped_at_ : now()) - stopped_; }
+  /// Now, or when it goes on.
+  void when_running(std::function<void()> what) {
+    if (!is_stopped()) return what();
+    held_.push_back(std::move(what));
+  }
+
 protected:
   std::function<void()> mine(std::function<void()> what) {
     return [this, life = life_, what = std::move(what)] {
-      if (is_alive_ && life_ == life) what();
+      if (!is_alive_ || life_ != life) return;
+      when_running([this, life, what] {
+        if (is_alive_ && life_ == life) what();
+      });
     };
+  }
+  /// At that time of its clock, also while it is stopped: what others of its machine do.
+  void beside_at(time_point when, std::function<void()> what) {
+    world_.after(by_own_clock(std::max(time_point::duration{0}, when - now())),
+                 [this, life = life_, what = std::move(what)] {
+                   if (is_alive_ && life_ == life) what();
+                 });
+  }
+  void die() {
+    is_alive_ = false;
+    ++life_;
+    stops_ = 0;
+    held_.clear();
   }
   world& world_;
   std::int64_t rate_ppm_;
   bool is_alive_ = false;
   std::uint64_t life_ = 0;
+
+private:
+  time_point::duration by_own_clock(time_point::duration wait) const {
+    const auto us = std::chrono::ceil<std::chrono::microseconds>(wait);
+    return us * 1'000'000 / rate_ppm_ + std::chrono::microseconds{2};
+  }
+  unsigned stops_ = 0;
+  std::deque<std::function<void()>> held_;
+  time_point stopped_at_{};
+  time_point::duration stopped_{0};
 };
 
 }  // namespace ntrace::sim

@@ -71,6 +71,7 @@ void invariant_checker::on(const fact& f) {
       break;
     }
     case fact_kind::renewed:
+      heard_at_[f.token] = f.at;
       if (const auto at = alive_at_.find(f.token); at != alive_at_.end()) at->second = f.at;
       break;
     case fact_kind::lease_expired:
@@ -90,6 +91,10 @@ void invariant_checker::on(const fact& f) {
     case fact_kind::zone_used:
     case fact_kind::zone_ended:
       on_zone(f);
+      break;
+    case fact_kind::zone_expired:
+      expired_.insert(f.token);
+      on_attempt_over(f.token);
       break;
     case fact_kind::attempt_over:
       on_attempt_over(f.token);
@@ -282,7 +287,9 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
     check("S13", r.accepted - r.outages <= options_.attempts,
           "run " + o.run + " is at attempt " + std::to_string(o.attempts) + ", of which " +
               std::to_string(r.outages) + " met an outage");
-    alive_at_[o.token] = f.at;
+    // The lease counts from the accept, whose write may have taken long.
+    const auto heard = heard_at_.find(o.token);
+    alive_at_[o.token] = heard == heard_at_.end() ? f.at : heard->second;
   }
   if (o.state == run_state::quarantined) check_quarantine(f, r, o);
   if (is_terminal(o.state))
@@ -355,9 +362,15 @@ void invariant_checker::on_zone(const fact& f) {
         at_work_[f.token] = {at->second, f.who};
       break;
     case fact_kind::zone_proved:
+      check("S12", expired_.count(f.token) == 0,
+            "zone " + f.zone + " came up for token " + std::to_string(f.token) +
+                " after its lease was over");
       z.is_proved = true;
       break;
     case fact_kind::zone_used:
+      check("S12", expired_.count(f.token) == 0,
+            "token " + std::to_string(f.token) + " works in zone " + f.zone +
+                " after its lease was over");
       check("S11", z.token == f.token && z.is_proved,
             "token " + std::to_string(f.token) + " works in zone " + f.zone +
                 " without a proof of clean");

@@ -28,6 +28,7 @@ enum class fact_kind {
   zone_proved,    ///< It came up with a proof of clean.
   zone_used,      ///< A step of `token` after the rollback began in `zone`.
   zone_ended,     ///< Nothing runs in `zone` any more.
+  zone_expired,   ///< `zone` ended itself, for the lease of `token` was over.
   attempt_over,   ///< The runner `who` works for `token` no more.
   outage_met,     ///< The attempt of `token` could not reach what it needs: `text`.
   told_stale,     ///< The runner `who` learned that `token` is stale.
@@ -113,6 +114,7 @@ private:
   std::map<std::string, zone_state> zones_;
   std::map<std::uint64_t, std::string> run_of_token_;
   std::map<std::uint64_t, time_point> alive_at_;  ///< Live token → last sign of life.
+  std::map<std::uint64_t, time_point> heard_at_;  ///< Token → last time that its runner was heard.
   std::map<std::uint64_t, time_point> stale_at_;  ///< Token → when its runner knew.
   std::set<std::uint64_t> begun_;                 ///< Leases that a runner knows it has.
   struct work {
@@ -120,7 +122,8 @@ private:
   };
   std::map<std::uint64_t, work> at_work_;                ///< Attempts that run somewhere, by token.
   std::map<std::uint64_t, std::string> lost_to_outage_;  ///< Token → what its runner said.
-  std::set<std::uint64_t> over_;  ///< Attempts that work no more, though a zone may still boot.
+  std::set<std::uint64_t> expired_;  ///< Tokens whose lease was over, as their zone judged.
+  std::set<std::uint64_t> over_;     ///< Attempts that work no more, though a zone may still boot.
   std::map<std::uint64_t, std::uint64_t> chunks_;  ///< Token → highest stored.
   std::set<std::string> acked_, docs_, deleted_;
   std::uint64_t last_token_ = 0;

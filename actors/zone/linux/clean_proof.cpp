@@ -174,7 +174,8 @@ std::string wrong_descriptor(int pid) {
     const auto leads = fs::read_symlink(entry.path(), unread).string();
     const bool is_right = (number <= "2" && number.size() == 1)
                               ? is_null_device(entry.path())
-                              : leads.starts_with("socket:") || leads == "anon_inode:[signalfd]";
+                              : leads.starts_with("socket:") || leads == "anon_inode:[signalfd]" ||
+                                    leads == "anon_inode:[timerfd]";
     if (!is_right) return "init holds descriptor " + number + ", " + leads;
   }
   return gone ? "init's descriptors cannot be seen: " + gone.message() : "";

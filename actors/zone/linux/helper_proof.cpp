@@ -16,7 +16,8 @@ bool is_below(const std::string& mountinfo, const std::string& path) {
 }  // namespace
 
 /// The proof of clean of a zone that says that it is up: from outside, and before it runs anything.
-result<nlohmann::json> helper_server::prove(const std::string& uuid) {
+/// From here on the zone's `lease` is held, when it has one.
+result<nlohmann::json> helper_server::prove(const std::string& uuid, unique_fd lease) {
   const auto at = live_.find(uuid);
   if (at == live_.end()) return fail(ec::invalid_state, "zone " + uuid + " is not up");
   auto& zone = at->second;
@@ -25,6 +26,12 @@ result<nlohmann::json> helper_server::prove(const std::string& uuid) {
   const auto ours = namespaces_of(::getpid());
   if (!live || !ours)
     return fail(ec::zone_failed, "zone " + uuid + "'s init ended before its proof");
+  if (lease) {
+    auto held = lease_watchdog::start(zone.pid, zone.pidfd.get(), std::move(lease));
+    if (!held) return fail(held.error());
+    if (!held->is_tied()) zone.receipt.degraded.emplace_back("lease:watched");
+    zone.watchdog.emplace(std::move(*held));
+  }
   const auto ids = stores_.at(uuid).ids();
   // Ours, and those that everybody on the host sees.
   const auto mountinfo =

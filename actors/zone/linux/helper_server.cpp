@@ -31,6 +31,24 @@ constexpr auto kill_deadline = std::chrono::seconds{10};  // docs/zones.md, "Exe
 constexpr milliseconds sweep_after{100};
 constexpr std::size_t unproved_max = 16;  // generations whose P4 was not asked
 
+/// As recv(2), with the descriptor that came along.
+ssize_t receive_request(int socket, std::string& packet, unique_fd& given) {
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))];
+  iovec part{packet.data(), packet.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = ancillary;
+  message.msg_controllen = sizeof ancillary;
+  const auto n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  int passed = -1;
+  if (const auto* c = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+      c != nullptr && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+    std::memcpy(&passed, CMSG_DATA(c), sizeof passed);
+  given = unique_fd{passed};
+  return n;
+}
+
 }  // namespace
 
 helper_server::helper_server(helper_options options) : options_{std::move(options)} {
@@ -99,6 +117,7 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
     return fail(ec::zone_failed, "zone " + uuid + " survives SIGKILL, and is killed again later: " +
                                      survivors(zone.name(), zone.pid));
   };
+  zone.watchdog.reset();  // Before init is reaped, which its tracer could hold up.
   if (zone.pid > 0) {
     ::kill(zone.pid, SIGKILL);  // Not reaped yet, so the number is still its own.
     if (zone.cgroup) zone.cgroup->kill();
@@ -135,12 +154,13 @@ result<nlohmann::json> helper_server::end(const std::string& uuid) {
   return nlohmann::json{{"was_up", true}};
 }
 
-result<nlohmann::json> helper_server::serve(const nlohmann::json& request, fds& pass) {
+result<nlohmann::json> helper_server::serve(const nlohmann::json& request, unique_fd given,
+                                            fds& pass) {
   const auto op = request.value("op", "");
   const auto uuid = request.value("uuid", "");
   if (op == "create") return create(request);
   if (op == "boot") return boot(request, pass);
-  if (op == "prove") return prove(uuid);
+  if (op == "prove") return prove(uuid, std::move(given));
   if (op == "end") return end(uuid);
   auto store = owned(uuid);
   if (!store) return fail(store.error());
@@ -231,12 +251,14 @@ void helper_server::run(int socket) {
   std::string packet(64u << 10, '\0');
   for (;;) {
     await_request(socket);
-    const auto n = ::recv(socket, packet.data(), packet.size(), 0);
+    unique_fd given;
+    const auto n = receive_request(socket, packet, given);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
     const auto asked = parse_or_discard({packet.data(), static_cast<std::size_t>(n)});
     fds pass;
-    auto answer = asked.is_object() ? serve(asked, pass) : fail(ec::defect, "not a request");
+    auto answer = asked.is_object() ? serve(asked, std::move(given), pass)
+                                    : fail(ec::defect, "not a request");
     nlohmann::json reply = answer ? nlohmann::json{{"ok", *answer}}
                                   : nlohmann::json{{"code", to_string(answer.error().code)},
                                                    {"message", answer.error().message}};

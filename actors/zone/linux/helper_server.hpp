@@ -6,6 +6,7 @@
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/linux/clean_proof.hpp"
+#include "actors/zone/linux/lease_watchdog.hpp"
 #include "actors/zone/linux/namespaces.hpp"
 #include "actors/zone/linux/oci_runtime.hpp"
 #include "actors/zone/linux/privileged_helper.hpp"
@@ -36,6 +37,7 @@ private:
     clean_receipt receipt{};                                     ///< To be completed by prove().
     leftovers left{};                                            ///< P3 and P4.
     ended_generation self{};                                     ///< What will be left of it.
+    std::optional<lease_watchdog> watchdog{};                    ///< Of one that has a lease.
     /// Of its cgroup and container.
     std::string name() const { return store.uuid() + "." + std::to_string(generation); }
   };
@@ -49,7 +51,8 @@ private:
   };
   using fds = std::vector<int>;
 
-  result<nlohmann::json> serve(const nlohmann::json& request, fds& pass);
+  /// `given` came with the request.
+  result<nlohmann::json> serve(const nlohmann::json& request, unique_fd given, fds& pass);
   result<nlohmann::json> create(const nlohmann::json& request);
   result<nlohmann::json> boot(const nlohmann::json& request, fds& pass);
   result<nlohmann::json> end(const std::string& uuid);
@@ -61,7 +64,7 @@ private:
   std::vector<int> cpus_for(const std::string& uuid, std::uint64_t percent) const;
   result<booted> start_init(const boot_plan& plan, live_zone& zone);
   std::string runtime_state(const std::string& uuid) const;
-  result<nlohmann::json> prove(const std::string& uuid);
+  result<nlohmann::json> prove(const std::string& uuid, unique_fd lease);
   result<prepared_root> prepare(const zone_store& store, zone_store::root_plan plan,
                                 bool is_volatile, std::uint64_t tmpfs_bytes) const;
   result<prepared_root> take_root(zone_store& store, bool fresh, std::uint64_t tmpfs_bytes);

@@ -22,6 +22,7 @@ enum class init_op : std::uint32_t {
   collect = 3,    ///< Write files cwd/argv[0]* as a bundle to descriptor 1.
   kill_all = 4,   ///< SIGKILL to everything but init.
   attend = 5,     ///< As exec; descriptor 0 is a terminal, which will control it.
+  lease = 6,      ///< The page of the zone's lease comes with it: lease_page.
   ready = 16,     ///< init → runner: the zone is up.
   exited = 17,    ///< init → runner: `id` ended with `status` (waitpid(2)'s).
   refused = 18,   ///< init → runner: `id` could not be started (status: errno; cwd: the step).

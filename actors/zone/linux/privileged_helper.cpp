@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "actors/zone/linux/pass_descriptor.hpp"
 #include "actors/zone/linux/sealed_program.hpp"
 #include "config/gauges.hpp"
 #include "config/json_parse.hpp"
@@ -109,11 +110,11 @@ tl::unexpected<error> privileged_helper::lost() {
   return fail(ec::helper_lost, "the privileged helper died, and all zones that were up; try again");
 }
 
-result<helper_answer> privileged_helper::call(const nlohmann::json& request) {
+result<helper_answer> privileged_helper::call(const nlohmann::json& request, int pass) {
   const std::lock_guard lock{guard_};
   if (auto up = revive(); !up) return fail(up.error());
   const auto text = request.dump();
-  if (::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return lost();
+  if (!send_with_descriptor(socket_.get(), text, pass)) return lost();
   std::string packet(64u << 10, '\0');
   alignas(cmsghdr) char ancillary[CMSG_SPACE(4 * sizeof(int))]{};
   iovec part{packet.data(), packet.size()};

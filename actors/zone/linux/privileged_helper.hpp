@@ -43,7 +43,8 @@ public:
   /// Requests: {"op": "create|boot|prove|end|destroy|snapshot|delete_snapshot|rollback|facts", …}.
   /// The helper's own errors come back as they are. ec::helper_lost when it died, and all zones
   /// that were up with it; another one is started then, at most one a second, for calls to come.
-  result<helper_answer> call(const nlohmann::json& request);
+  /// The descriptor `pass` goes with it, when there is one.
+  result<helper_answer> call(const nlohmann::json& request, int pass = -1);
   /// Its process id; another one after ec::helper_lost, and none while it is not up: kill(2) takes
   /// -1 for everybody.
   std::optional<int> pid() const {

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 
 #include "actors/zone/linux/bundle_format.hpp"
 #include "actors/zone/linux/init_wire.hpp"
+#include "actors/zone/linux/lease_page.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 #include "actors/zone/linux/zone_rlimits.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
@@ -275,7 +277,31 @@ void pass_listener() {
   ::close(fd);
 }
 
-void serve_request(std::map<pid_t, std::uint32_t>& running) {
+/// Ends the zone when its lease is over. The watchdog outside does, too: each holds it alone when
+/// the other is stopped.
+class held_lease {
+public:
+  int timer() const { return timer_; }
+  void take(int fd) {
+    page_ = lease_page::map(fd);
+    timer_ = ::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (page_ == nullptr || timer_ < 0) _exit(1);
+    look();
+  }
+  void look() const {
+    const auto until = page_->until();
+    if (boot_clock::now() >= until) _exit(0);
+    itimerspec at{};
+    at.it_value = to_timespec(until);
+    if (::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &at, nullptr) != 0) _exit(1);
+  }
+
+private:
+  const lease_page* page_ = nullptr;
+  int timer_ = -1;
+};
+
+void serve_request(std::map<pid_t, std::uint32_t>& running, held_lease& lease) {
   static char packet[init_packet_bytes_max];
   alignas(cmsghdr) char ancillary[CMSG_SPACE(3 * sizeof(int))];
   iovec part{packet, sizeof packet};
@@ -297,6 +323,8 @@ void serve_request(std::map<pid_t, std::uint32_t>& running) {
   const auto request = decode({packet, static_cast<std::size_t>(n)});
   if (request && request->op == init_op::kill_all) {
     ::kill(-1, SIGKILL);
+  } else if (request && request->op == init_op::lease) {
+    lease.take(fds[0]);
   } else if (request && (request->op == init_op::exec || request->op == init_op::attend ||
                          request->op == init_op::unpack || request->op == init_op::collect)) {
     const bool has_words = request->op == init_op::exec || request->op == init_op::attend;
@@ -344,11 +372,13 @@ int main(int argc, char** argv) {
     reply(init_op::refused, 0, errno, -1, step);
     _exit(1);
   }
+  held_lease lease;
   if (with_network) pass_listener();
   reply(init_op::ready, 0, 0);
   for (;;) {
-    pollfd fds[2] = {{control_fd, POLLIN, 0}, {signals, POLLIN, 0}};
-    if (::poll(fds, 2, -1) < 0 && errno != EINTR) _exit(1);
+    pollfd fds[3] = {{control_fd, POLLIN, 0}, {signals, POLLIN, 0}, {lease.timer(), POLLIN, 0}};
+    if (::poll(fds, 3, -1) < 0 && errno != EINTR) _exit(1);
+    if (fds[2].revents != 0) lease.look();
     if (fds[1].revents != 0) {
       signalfd_siginfo unused;
       while (::read(signals, &unused, sizeof unused) > 0) {
@@ -361,6 +391,6 @@ int main(int argc, char** argv) {
         running.erase(at);
       }
     }
-    if (fds[0].revents != 0) serve_request(running);
+    if (fds[0].revents != 0) serve_request(running, lease);
   }
 }

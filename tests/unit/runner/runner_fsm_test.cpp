@@ -115,7 +115,7 @@ TEST(runner_fsm, counts_a_lease_from_when_the_answered_heartbeat_was_sent) {
   ASSERT_EQ(beat.size(), 1u);
   EXPECT_EQ(beat[0].tokens, std::vector<std::uint64_t>{1});
   // Its answer took 2 s, which the dispatcher may have counted already.
-  const auto wakes = only<look_again>(uut.on_heartbeat(beat[0], {}));
+  const auto wakes = only<look_again>(uut.on_heartbeat(start + 4s, beat[0], {}));
   ASSERT_EQ(wakes.size(), 1u);
   EXPECT_EQ(wakes[0].at, start + 7s);
   EXPECT_TRUE(only<cancel_attempt>(uut.on_tick(start + 6999ms)).empty());
@@ -127,11 +127,38 @@ TEST(runner_fsm, does_not_extend_a_lease_that_a_heartbeat_did_not_name_or_that_i
   const auto early = only<send_heartbeat>(uut.on_tick(start + 1s));
   uut.on_offer(start + 1s, offer_of(1));
   uut.on_accepted(start + 1s, {1, start + 1s});
-  EXPECT_TRUE(only<look_again>(uut.on_heartbeat(early.at(0), {})).empty());
+  EXPECT_TRUE(only<look_again>(uut.on_heartbeat(start + 4s, early.at(0), {})).empty());
   const auto late = only<send_heartbeat>(uut.on_tick(start + 3s));
-  const auto seen = uut.on_heartbeat(late.at(0), {1});
+  const auto seen = uut.on_heartbeat(start + 4s, late.at(0), {1});
   EXPECT_TRUE(only<look_again>(seen).empty());
   EXPECT_EQ(only<cancel_attempt>(seen).size(), 1u);
+}
+
+TEST(runner_fsm, tells_the_zone_of_each_attempt_when_its_lease_ends) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  const auto begun = only<begin_attempt>(uut.on_accepted(start + 1s, {1, start}));
+  ASSERT_EQ(begun.size(), 1u);
+  EXPECT_EQ(begun[0].lease_ends, start + 5s) << "from when the accept was sent";
+  const auto early = only<send_heartbeat>(uut.on_tick(start + 1s)).at(0);
+  const auto late = only<send_heartbeat>(uut.on_tick(start + 2s)).at(0);
+  const auto renewed = only<renew_lease>(uut.on_heartbeat(start + 3s, late, {}));
+  ASSERT_EQ(renewed.size(), 1u);
+  EXPECT_EQ(renewed[0].token, 1u);
+  EXPECT_EQ(renewed[0].lease_ends, start + 7s);
+  EXPECT_TRUE(only<renew_lease>(uut.on_heartbeat(start + 4s, early, {})).empty())
+      << "an answer that another has overtaken";
+  EXPECT_TRUE(only<renew_lease>(uut.on_tick(start + 6s)).empty()) << "no answer, no renewal";
+}
+
+TEST(runner_fsm, renews_no_lease_that_is_over) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted(start, {1, start});
+  const auto beat = only<send_heartbeat>(uut.on_tick(start + 4s)).at(0);
+  // We were stopped: the answer comes after the end, though it names a later one.
+  EXPECT_TRUE(only<renew_lease>(uut.on_heartbeat(start + 5s, beat, {})).empty());
+  EXPECT_EQ(only<cancel_attempt>(uut.on_tick(start + 5s)).size(), 1u);
 }
 
 TEST(runner_fsm, says_nothing_while_the_link_is_down) {

@@ -241,6 +241,8 @@ TEST(attempt_fsm, tells_the_users_errors_from_infrastructure) {
   EXPECT_EQ(verdict("install", ec::timed_out), "timed_out");
   for (const char* step : {"unpack", "install", "run", "fold"})
     EXPECT_EQ(verdict(step, ec::init_died), "infrastructure") << step;
+  for (const char* step : {"unpack", "install", "run", "fold"})
+    EXPECT_EQ(verdict(step, ec::stale_lease), "infrastructure") << "with its lease the zone went";
 }
 
 TEST(attempt_fsm, is_lost_to_what_cannot_be_reached_and_blames_nobody) {
