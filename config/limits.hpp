@@ -31,8 +31,5 @@ inline constexpr std::size_t source_depth_max = 64;  // directories below each o
 inline constexpr std::size_t path_bytes_max = 4096;  // Linux: PATH_MAX
 inline constexpr std::uint64_t download_bytes_max = 256ull << 20;
 
-inline constexpr std::size_t perf_map_bytes_max = 64u << 20;    // docs/profiling.md, "Symbols"
-inline constexpr std::size_t perf_maps_bytes_max = 256u << 20;  // of one run
-inline constexpr std::size_t perf_maps_max = 256;               // files of one run
 
 }  // namespace ntrace::limits

@@ -31,7 +31,8 @@ struct fold_work {
   std::optional<profiler::perf_folder> folder;
   std::optional<profiler::perf_feed> feed;
   result<void> fed{};
-  std::string words;  ///< Of perf's standard error.
+  std::string words;                                ///< Of perf's standard error.
+  nlohmann::json facts = nlohmann::json::object();  ///< Of what was collected for it.
 };
 
 struct attempt_state {
@@ -227,10 +228,11 @@ void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
         return std::make_shared<std::pair<nlohmann::json, std::string>>(std::move(facts),
                                                                         std::move(packed));
       },
-      [self](const result<std::shared_ptr<std::pair<nlohmann::json, std::string>>>& got) {
+      [self, work](const result<std::shared_ptr<std::pair<nlohmann::json, std::string>>>& got) {
         step_outcome out;
         if (got) {
           out.facts = (*got)->first;
+          out.facts.update(work->facts);
           out.facts["event"] = self->state.capture->event;
           out.facts["frequency"] = self->state.options.frequency;
           if (out.facts["samples"] != 0)  // Without one there is nothing to draw.
@@ -278,12 +280,15 @@ void fold_capture(attempt_self self) {
   auto& s = self->state;
   self->request(s.spec.zone, caf::infinite, zone::collect_request{"/tmp", "perf-", s.spec.token})
       .then(
-          [self](const zone::collected_files& maps) {
+          [self](const zone::collected& maps) {
             auto& state = self->state;
             auto work = std::make_shared<fold_work>();
+            if (maps.left_out != 0) work->facts["maps_left_out"] = maps.left_out;
+            if (maps.cut != 0) work->facts["maps_cut"] = maps.cut;
+            if (!maps.is_whole) work->facts["maps_broken_off"] = true;
             for (const auto& [host, inside] : state.capture->zone_pids)
-              if (const auto at = maps.find("perf-" + std::to_string(inside) + ".map");
-                  at != maps.end())
+              if (const auto at = maps.files.find("perf-" + std::to_string(inside) + ".map");
+                  at != maps.files.end())
                 work->options.maps[host].add(at->second);
             work->options.js.job_folder = work_folder(state);
             work->options.kernel = profiler::host_kernel_symbols();

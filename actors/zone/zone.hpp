@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/zone/collected.hpp"
 #include "actors/zone/zone_lease.hpp"
 #include "actors/zone/zone_types.hpp"
 #include "config/cancellation.hpp"
@@ -50,9 +51,9 @@ public:
   /// Unpacks the bundle read from `bundle_fd` below `folder`, as the job's user.
   virtual result<void> unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
                               const cancellation* stop) = 0;
-  /// The regular files `folder`/`prefix`*, by name: the first limits::perf_maps_max of them, cut.
-  virtual result<std::map<std::string, std::string>> collect(const std::string& folder,
-                                                             const std::string& prefix) = 0;
+  /// The regular files `folder`/`prefix`*, within collect_bounds, whatever they are and however
+  /// many there are: links, pipes and devices are left alone.
+  virtual result<collected> collect(const std::string& folder, const std::string& prefix) = 0;
   /// The listener inside the zone, once per boot with network; the caller owns it.
   virtual unique_fd take_listener() = 0;
   /// Where the zone's processes are members, for perf; empty when there is none.

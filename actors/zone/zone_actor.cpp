@@ -63,7 +63,7 @@ zone_actor::behavior_type run(zone_self self, const std::shared_ptr<zone>& z) {
             if (!done) return to_caf(done.error());
             return caf::ok_atom::value;
           },
-          [self, z](const collect_request& r) -> caf::result<collected_files> {
+          [self, z](const collect_request& r) -> caf::result<collected> {
             if (auto may = self->state.fence.check_use(r.token); !may)
               return refuse(*z, may.error());
             auto files = z->collect(r.folder, r.prefix);

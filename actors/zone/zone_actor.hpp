@@ -44,7 +44,6 @@ struct collect_request {
   std::string folder, prefix;
   std::uint64_t token = 0;
 };
-using collected_files = std::map<std::string, std::string>;
 using end_atom = caf::atom_constant<caf::atom("end")>;
 
 using zone_actor = caf::typed_actor<
@@ -54,7 +53,7 @@ using zone_actor = caf::typed_actor<
     /// Runs a program to its end.
     caf::replies_to<exec_request>::with<exec_end>,
     caf::replies_to<unpack_request>::with<caf::ok_atom>,
-    caf::replies_to<collect_request>::with<collected_files>,
+    caf::replies_to<collect_request>::with<collected>,
     /// Everything in it dies, its writable layer is dropped.
     caf::replies_to<end_atom>::with<caf::ok_atom>>;
 
@@ -63,9 +62,13 @@ caf::actor spawn_zone(caf::actor_system& system, std::shared_ptr<zone> z);
 
 }  // namespace ntrace::zone
 
+template <>
+inline constexpr bool ntrace::supervision::is_handle<ntrace::zone::zone_lease> = true;
+
 NTRACE_LOCAL_MESSAGE(ntrace::zone::boot_request)
 NTRACE_LOCAL_MESSAGE(ntrace::zone::boot_answer)
 NTRACE_LOCAL_MESSAGE(ntrace::zone::exec_request)
 NTRACE_LOCAL_MESSAGE(ntrace::zone::exec_end)
 NTRACE_LOCAL_MESSAGE(ntrace::zone::unpack_request)
 NTRACE_LOCAL_MESSAGE(ntrace::zone::collect_request)
+NTRACE_LOCAL_MESSAGE(ntrace::zone::collected)

@@ -25,8 +25,7 @@ public:
   result<exec_end> attend(const exec_spec& spec, unique_fd terminal);
   result<void> unpack(const std::string& folder, int bundle_fd, milliseconds deadline,
                       const cancellation* stop) override;
-  result<std::map<std::string, std::string>> collect(const std::string& folder,
-                                                     const std::string& prefix) override;
+  result<collected> collect(const std::string& folder, const std::string& prefix) override;
   unique_fd take_listener() override { return std::move(listener_); }
   std::string cgroup_path() const override { return cgroup_; }
   int init_pid() const override { return pid_; }

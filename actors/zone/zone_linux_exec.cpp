@@ -14,7 +14,6 @@
 #include <cstring>
 
 #include "actors/zone/disk_usage.hpp"
-#include "actors/zone/linux/bundle_format.hpp"
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/gauges.hpp"
@@ -26,7 +25,8 @@ namespace {
 constexpr milliseconds last_words{1000};            // for output after the program's end
 constexpr milliseconds init_deadline{2000};         // for init to kill what it was told to
 constexpr std::uint64_t disk_room_min = 64u << 10;  // with less, a write has failed or soon does
-constexpr milliseconds final_look{1000};            // at the disk of who failed
+constexpr milliseconds collect_deadline{60'000};
+constexpr milliseconds final_look{1000};  // at the disk of who failed
 constexpr std::uint64_t mib = 1u << 20;
 constexpr milliseconds kill_deadline{10'000};  // docs/zones.md, "Exec, and the end"
 
@@ -245,37 +245,30 @@ result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, millis
   return {};
 }
 
-result<std::map<std::string, std::string>> zone_linux::collect(const std::string& folder,
-                                                               const std::string& prefix) {
-  const unique_fd file{::memfd_create("collected", MFD_CLOEXEC)};
+result<collected> zone_linux::collect(const std::string& folder, const std::string& prefix) {
+  auto pipe = make_pipe();
   const unique_fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-  if (!file || !null) return fail(ec::io, "no descriptors left for collecting");
+  if (!pipe || !null) return fail(ec::io, "no descriptors left for collecting");
   init_record record;
   record.op = init_op::collect;
   record.uid = job_uid_;
   record.cwd = folder;
   record.argv = {prefix};
-  pumped streams{{}, {}, {}};
-  const auto ended = start_and_pump(std::move(record), {null.get(), file.get(), null.get()},
-                                    streams, milliseconds{60'000}, nullptr);
+  collected_reader reader;
+  constexpr auto bytes_max = collect_bounds{}.bytes + collect_bounds{}.files * mib;
+  pumped streams{{std::move(pipe->read), unique_fd{}},
+                 {bytes_max, bytes_max},
+                 [&reader](std::string_view, std::string_view data) { reader.on_bytes(data); }};
+  streams.job_ends[0] = std::move(pipe->write);
+  const auto ended =
+      start_and_pump(std::move(record), {null.get(), streams.job_ends[0].get(), null.get()},
+                     streams, collect_deadline, nullptr);
   if (!ended) return fail(ended.error());
   if (ended->init_died || ended->lease_over) return gone();
-  std::map<std::string, std::string> out;
-  std::size_t total = 0;
-  ::lseek(file.get(), 0, SEEK_SET);
-  bundle_header head{};
-  while (out.size() < limits::perf_maps_max && read_all(file.get(), &head, sizeof head) &&
-         head.magic == bundle_magic && head.kind == bundle_kind::file && head.path_bytes <= 255 &&
-         head.size <= limits::perf_map_bytes_max &&
-         total + head.size <= limits::perf_maps_bytes_max) {
-    std::string name(head.path_bytes, '\0');
-    std::string content(head.size, '\0');
-    if (!read_all(file.get(), name.data(), name.size()) ||
-        !read_all(file.get(), content.data(), content.size()))
-      break;
-    total += content.size();
-    out.emplace(std::move(name), std::move(content));
-  }
+  auto out = reader.take();
+  if (!out.is_whole) ++gauges::value("zone_collections_broken_off");
+  gauges::value("zone_files_left_out") += static_cast<std::int64_t>(out.left_out);
+  gauges::value("zone_files_cut") += static_cast<std::int64_t>(out.cut);
   return out;
 }
 

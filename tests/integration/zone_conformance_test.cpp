@@ -155,11 +155,36 @@ TEST_P(zone_conformance, collects_regular_files_only) {
   ok(uut->boot(spec));
   run("echo good > /tmp/perf-1.map; ln -s /etc/passwd /tmp/perf-2.map; mkfifo /tmp/perf-3.map; "
       "mkdir /tmp/perf-4.map; truncate -s 1T /tmp/perf-5.map; echo no > /tmp/other");
-  const auto files = ok(uut->collect("/tmp", "perf-"));
+  const auto files = ok(uut->collect("/tmp", "perf-")).files;
   EXPECT_EQ(files.at("perf-1.map"), "good\n");
   EXPECT_EQ(files.count("perf-2.map") + files.count("perf-3.map") + files.count("perf-4.map") +
                 files.count("other"),
             0u);
+}
+
+TEST_P(zone_conformance, collects_within_its_bounds_whatever_a_job_left) {
+  boot_spec spec;
+  spec.limits.disk_bytes = 0;
+  spec.limits.memory_bytes = 256u << 20;
+  ok(uut->boot(spec));
+  // Far more bytes than the zone's memory, in files that take none; and far more files than are
+  // taken.
+  ASSERT_TRUE(run("cd /tmp; for i in 1 2 3 4 5 6; do truncate -s 1T perf-$i.map; done").ok())
+      << out;
+  const auto huge = ok(uut->collect("/tmp", "perf-"));
+  EXPECT_TRUE(huge.is_whole);
+  EXPECT_EQ(huge.files.size(), 4u);
+  EXPECT_EQ(huge.cut, 4u);
+  EXPECT_EQ(huge.left_out, 2u);
+  ASSERT_TRUE(run("cd /tmp; rm perf-*; seq -f 'perf-%g.map' 3000 | xargs touch; "
+                  "rm -f perf-7.map; ln perf-8.map perf-7.map")
+                  .ok())
+      << out;
+  const auto many = ok(uut->collect("/tmp", "perf-"));
+  EXPECT_TRUE(many.is_whole);
+  EXPECT_EQ(many.files.size(), 256u);
+  EXPECT_EQ(many.left_out, 3000u - 256u);
+  EXPECT_TRUE(run("echo alive").ok()) << "nothing was killed for want of memory";
 }
 
 TEST_P(zone_conformance, ends_who_writes_more_to_the_disk_than_the_limit) {

@@ -39,8 +39,8 @@ namespace {
 using namespace ntrace::zone;
 
 constexpr int control_fd = init_control_fd;
-constexpr int egress_backlog = 1024;  // Of connections that wait until the proxy has room.
-constexpr std::uint64_t collected_file_bytes_max = 64u << 20;  // docs/profiling.md, "Symbols"
+constexpr int egress_backlog = 1024;     // Of connections that wait until the proxy has room.
+constexpr collect_bounds collected_max;  // docs/profiling.md, "Symbols"
 
 [[noreturn]] void die(const char* what, const char* object) {
   std::fprintf(stderr, "ntrace: %s %s: %s\n", what, object, std::strerror(errno));
@@ -137,7 +137,10 @@ void put(const bundle_header& head, const char* path) {
     _exit(1);
 }
 
+/// Writes the regular files of a folder to a pipe, so that they lie in nobody's memory twice.
 [[noreturn]] void collect(const char* folder, const std::string& prefix) {
+  std::uint64_t files = 0, bytes = 0, left_out = 0;
+  std::uint32_t cut = 0;
   DIR* entries = ::opendir(folder);
   while (const dirent* entry = entries ? ::readdir(entries) : nullptr) {
     if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
@@ -149,8 +152,18 @@ void put(const bundle_header& head, const char* path) {
       if (fd >= 0) ::close(fd);
       continue;
     }
-    auto left = static_cast<std::uint64_t>(facts.st_size);
-    if (left > collected_file_bytes_max) left = collected_file_bytes_max;
+    const auto size = static_cast<std::uint64_t>(facts.st_size);
+    if (files == collected_max.files || bytes == collected_max.bytes) {
+      ++left_out;
+      ::close(fd);
+      continue;
+    }
+    auto left = size;
+    if (left > collected_max.file_bytes) left = collected_max.file_bytes;
+    if (left > collected_max.bytes - bytes) left = collected_max.bytes - bytes;
+    if (left < size) ++cut;
+    ++files;
+    bytes += left;
     put({bundle_magic, bundle_kind::file, 0600,
          static_cast<std::uint32_t>(std::strlen(entry->d_name)), left},
         entry->d_name);
@@ -168,7 +181,7 @@ void put(const bundle_header& head, const char* path) {
     }
     ::close(fd);
   }
-  put({bundle_magic, bundle_kind::end, 0, 0, 0}, "");
+  put({bundle_magic, bundle_kind::end, cut, 0, left_out}, "");
   _exit(0);
 }
 
