@@ -33,7 +33,8 @@ result<profiler::folding> fold_in_zone(zone::zone& zone, const profiler::raw_cap
   if (!maps) return fail(maps.error());
   profiler::fold_options options;
   for (const auto& [host, inside] : capture.zone_pids)
-    if (const auto at = maps->find("perf-" + std::to_string(inside) + ".map"); at != maps->end())
+    if (const auto at = maps->files.find("perf-" + std::to_string(inside) + ".map");
+        at != maps->files.end())
       options.maps[host].add(at->second);
   options.kernel = profiler::host_kernel_symbols();
   profiler::perf_folder folder{options};
