@@ -40,8 +40,7 @@ public:
                       const cancellation* stop) override {
     return real_.unpack(folder, fd, deadline, stop);
   }
-  result<std::map<std::string, std::string>> collect(const std::string& folder,
-                                                     const std::string& prefix) override {
+  result<zone::collected> collect(const std::string& folder, const std::string& prefix) override {
     return real_.collect(folder, prefix);
   }
   unique_fd take_listener() override { return real_.take_listener(); }
