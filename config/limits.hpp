@@ -27,9 +27,11 @@ inline constexpr std::size_t batch_max = 1024;               // operations in on
 
 inline constexpr std::uint64_t source_bytes_max = 512ull << 20;  // unpacked size of one source
 inline constexpr std::uint64_t source_entries_max = 100'000;
-inline constexpr std::size_t source_depth_max = 64;  // directories below each other
-inline constexpr std::size_t path_bytes_max = 4096;  // Linux: PATH_MAX
+inline constexpr std::size_t source_depth_max = 64;    // directories below each other
+inline constexpr std::size_t path_bytes_max = 4096;    // Linux: PATH_MAX
+inline constexpr std::size_t submodules_max = 64;      // of one source, at all depths
+inline constexpr std::size_t submodule_depth_max = 8;  // submodules of submodules
+inline constexpr std::size_t tree_texts_max = 64;  // .gitmodules and .gitattributes that are read
 inline constexpr std::uint64_t download_bytes_max = 256ull << 20;
-
 
 }  // namespace ntrace::limits

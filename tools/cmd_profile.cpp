@@ -45,8 +45,9 @@ struct collected {
     if (stream != "events") return;
     auto event = parse_or_discard(data);
     if (!event.is_object()) return;
-    const bool says_something =
-        event.value("code", "") == "start" || event.value("level", "") == "error";
+    const bool says_something = event.value("code", "") == "start" ||
+                                event.value("level", "") == "error" ||
+                                event.value("level", "") == "warn";
     if (says_something) std::cerr << "  " << for_terminal(event.value("message", "")) << "\n";
     event["attempt"] = number;
     events.push_back(std::move(event));

@@ -1,15 +1,16 @@
 #include "actors/runner/attempt_actor.hpp"
 
-#include <zstd.h>
 #include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 
-#include "actors/profiler/fold_perf.hpp"
 #include "actors/profiler/profiler_actor.hpp"
 #include "actors/runner/exec_outcome.hpp"
+#include "actors/runner/fold_work.hpp"
 #include "actors/runner/install_reach.hpp"
+#include "actors/runner/install_sources.hpp"
 #include "actors/runner/job_environment.hpp"
+#include "actors/runner/npm_words.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
@@ -26,15 +27,6 @@ using supervision::now_of;
 constexpr std::uint64_t capture_text_max = 1ull << 40;  // perf script's text is folded as it comes
 constexpr milliseconds script_text_deadline{120'000};   // docs/profiling.md, "Symbols"
 
-struct fold_work {
-  profiler::fold_options options;
-  std::optional<profiler::perf_folder> folder;
-  std::optional<profiler::perf_feed> feed;
-  result<void> fed{};
-  std::string words;                                ///< Of perf's standard error.
-  nlohmann::json facts = nlohmann::json::object();  ///< Of what was collected for it.
-};
-
 struct attempt_state {
   const char* name = "attempt";
   attempt_options options;
@@ -44,6 +36,7 @@ struct attempt_state {
   std::optional<profiler::profiler_actor> sampler;
   zone::boot_answer up;
   std::shared_ptr<unique_fd> bundle;
+  tree_facts tree;  ///< What the bundle says of itself.
   profiler::capture_ptr capture;
   cancellation_ptr stop = std::make_shared<cancellation>();
   /// Blocking calls under way end when the attempt does, however it does.
@@ -123,6 +116,10 @@ void fetch(attempt_self self) {
         } else {
           self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
           out.package_json = (*got)->package_json;
+          auto& tree = self->state.tree = std::move((*got)->tree);
+          out.has_binding_gyp = tree.has_file("binding.gyp");
+          out.notices = tree.notices();
+          for (auto& one : unheeded(tree)) out.notices.push_back(std::move(one));
           out.facts = {{"source", self->state.source.text},
                        {"source_digest", (*got)->digest},
                        {"source_entries", (*got)->entries}};
@@ -145,12 +142,15 @@ zone::exec_request in_zone(attempt_self self, std::vector<std::string> argv,
 }
 
 void finish_install(attempt_self self, const zone::exec_end& e,
-                    const std::shared_ptr<reach_log>& reached) {
+                    const std::shared_ptr<reach_log>& reached, const npm_words& words) {
   const auto& s = self->state;
+  auto ended = exec_outcome(e, ec::install_failed, "npm install");
+  if (const auto said = words.first_errors(); !said.empty() && ended.failed.code != ec::none)
+    ended.failed.message += ": " + said;
   supervision::run_blocking<step_outcome>(
       self, "reach",
-      [out = exec_outcome(e, ec::install_failed, "npm install"), reached, stop = s.stop,
-       registry = s.options.npm_registry, ca_file = s.options.source.ca_file] {
+      [out = std::move(ended), reached, stop = s.stop, registry = s.options.npm_registry,
+       ca_file = s.options.source.ca_file] {
         return result<step_outcome>{look_for_outage(out, *reached, registry, ca_file, stop.get())};
       },
       [self](const result<step_outcome>& out) {
@@ -160,9 +160,18 @@ void finish_install(attempt_self self, const zone::exec_end& e,
 
 void install(attempt_self self) {
   auto& s = self->state;
-  auto r =
-      in_zone(self, {"npm", "install", "--no-package-lock"},
-              job_environment(work_folder(s), s.options.npm_registry, true), s.options.install);
+  if (auto fine = expect_hosts(s.tree, s.options.npm_registry, s.options.egress.allow); !fine) {
+    step_outcome refused;
+    refused.failed = fine.error();
+    return done(self, step::install, refused);
+  }
+  auto r = in_zone(self, install_command(s.options.npm_registry),
+                   job_environment(work_folder(s), true), s.options.install);
+  const auto words = std::make_shared<npm_words>();
+  r.sink = [words, pass = std::move(r.sink)](std::string_view stream, std::string_view data) {
+    words->on_output(stream, data);
+    pass(stream, data);
+  };
   r.egress = zone::egress_spec{
       s.options.egress, [sink = s.spec.sink, token = s.spec.token](const net::egress_report& e) {
         if (e.reason.empty()) return;
@@ -176,7 +185,8 @@ void install(attempt_self self) {
     reached->note(host, failed);
   };
   self->request(s.spec.zone, caf::infinite, std::move(r))
-      .then([self, reached](const zone::exec_end& e) { finish_install(self, e, reached); },
+      .then([self, reached,
+             words](const zone::exec_end& e) { finish_install(self, e, reached, *words); },
             [self](const caf::error& e) { done(self, step::install, failure(e)); });
 }
 
@@ -187,7 +197,7 @@ std::string profiled_node_options() {
 
 void run_script(attempt_self self, const std::string& script) {
   auto& s = self->state;
-  auto env = job_environment(work_folder(s), s.options.npm_registry, false);
+  auto env = job_environment(work_folder(s), false);
   const bool profiled = s.sampler.has_value();
   if (profiled) env.push_back("NODE_OPTIONS=" + profiled_node_options());
   const auto r = in_zone(self, {"npm", "run", "--silent", script}, std::move(env), s.options.run);
@@ -205,38 +215,22 @@ void run_script(attempt_self self, const std::string& script) {
 }
 
 void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
-  supervision::run_blocking<std::shared_ptr<std::pair<nlohmann::json, std::string>>>(
+  supervision::run_blocking<std::shared_ptr<packed_stacks>>(
       self, "fold",
-      [work]() -> result<std::shared_ptr<std::pair<nlohmann::json, std::string>>> {
-        if (work->fed) work->fed = work->feed->finish();
-        if (!work->fed) return fail(work->fed.error());
-        auto folded = work->folder->finish();
-        if (!folded) return fail(folded.error());
-        const auto text = folded->stacks.folded();
-        std::string packed(ZSTD_compressBound(text.size()), '\0');
-        packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
-        const auto& r = folded->report;
-        nlohmann::json facts{{"samples", r.samples},
-                             {"unresolved_jit", r.unresolved_jit},
-                             {"ambiguous_jit", r.ambiguous_jit},
-                             {"truncated_stacks", r.truncated},
-                             {"stacks_digest", "sha256:" + [&] {
-                                sha256 h;
-                                h.add(text);
-                                return h.hex();
-                              }()}};
-        return std::make_shared<std::pair<nlohmann::json, std::string>>(std::move(facts),
-                                                                        std::move(packed));
+      [work]() -> result<std::shared_ptr<packed_stacks>> {
+        auto packed = pack_stacks(*work);
+        if (!packed) return fail(packed.error());
+        return std::make_shared<packed_stacks>(std::move(*packed));
       },
-      [self, work](const result<std::shared_ptr<std::pair<nlohmann::json, std::string>>>& got) {
+      [self, work](const result<std::shared_ptr<packed_stacks>>& got) {
         step_outcome out;
         if (got) {
-          out.facts = (*got)->first;
+          out.facts = (*got)->facts;
           out.facts.update(work->facts);
           out.facts["event"] = self->state.capture->event;
           out.facts["frequency"] = self->state.options.frequency;
           if (out.facts["samples"] != 0)  // Without one there is nothing to draw.
-            send_chunk(self, "result", std::move((*got)->second));
+            send_chunk(self, "result", std::move((*got)->zstd));
         } else {
           out.failed = got.error();
         }

@@ -91,6 +91,7 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
                       {"message", outcome.failed.message}};
   if (outcome.facts.is_object()) event["facts"] = outcome.facts;
   out.push_back(report{std::move(event)});
+  for (const auto& notice : outcome.notices) out.push_back(report{notice});
   receipt_["steps"][std::string{to_string(what)}] = duration;
   if (outcome.facts.is_object()) receipt_.update(outcome.facts);
 
@@ -126,6 +127,7 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
     case step::fetch:
       if (!ok) return end(verdict_of_source(outcome.failed.code), outcome.failed, false, out), out;
       package_json_ = outcome.package_json;
+      has_binding_gyp_ = outcome.has_binding_gyp;
       fetched_ = true;
       after_preparation(now, out);
       break;
@@ -139,7 +141,7 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
       if (!chosen) return end("script_failed", chosen.error(), false, out), out;
       script_ = *chosen;
       receipt_["script"] = script_;
-      if (needs_install(package_json_))
+      if (needs_install(package_json_, has_binding_gyp_))
         begin(now, step::install, out);
       else
         begin(now, step::run, out, script_);
@@ -147,7 +149,8 @@ attempt_effects attempt_fsm::on_done(time_point now, step what, const step_outco
     }
     case step::install:
       if (!ok)
-        return end(is_users_error(outcome.failed.code)    ? "script_failed"
+        return end(is_users_error(outcome.failed.code) || outcome.failed.code == ec::forbidden
+                       ? "script_failed"
                    : outcome.failed.code == ec::timed_out ? "timed_out"
                                                           : "infrastructure",
                    outcome.failed, false, out),

@@ -19,10 +19,12 @@ std::string_view to_string(step s);
 
 /// How a step went; the members beside `failed` belong to the steps named.
 struct step_outcome {
-  error failed;              ///< code none: it went well.
-  nlohmann::json receipt;    ///< rollback: the proof of clean.
-  std::string package_json;  ///< fetch.
-  nlohmann::json facts;      ///< Anything for the run's receipt: digests, counts.
+  error failed;                              ///< code none: it went well.
+  nlohmann::json receipt;                    ///< rollback: the proof of clean.
+  std::string package_json;                  ///< fetch.
+  nlohmann::json facts;                      ///< Anything for the run's receipt: digests, counts.
+  bool has_binding_gyp = false;              ///< fetch.
+  std::vector<nlohmann::json> notices = {};  ///< fetch: further events.
 };
 
 struct perform {
@@ -65,6 +67,7 @@ private:
   std::string package_json_, script_, cancel_reason_;
   error script_error_;
   bool with_profiler_ = false, profiler_done_ = false, fetched_ = false, finished_ = false;
+  bool has_binding_gyp_ = false;
 };
 
 }  // namespace ntrace::runner

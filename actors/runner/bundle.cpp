@@ -23,7 +23,6 @@ using zone::bundle_kind;
 using zone::bundle_magic;
 namespace {
 
-constexpr std::size_t package_json_bytes_max = 1u << 20;
 constexpr std::size_t flush_bytes = 1u << 20;
 
 struct archive_source {
@@ -121,6 +120,7 @@ result<void> bundle_writer::begin(std::uint32_t kind, const std::string& path, u
 }
 
 result<void> bundle_writer::add_folder(const std::string& path, unsigned mode) {
+  facts_.on_folder(path);
   return begin(static_cast<std::uint32_t>(bundle_kind::folder), path, mode, 0);
 }
 
@@ -130,6 +130,7 @@ result<void> bundle_writer::add_symlink(const std::string& path, const std::stri
       !w)
     return w;
   links_.insert(path);
+  facts_.on_file(path, {});
   return put(target);
 }
 
@@ -141,7 +142,8 @@ result<void> bundle_writer::add_file(
     return fail(ec::source_limit, "the source unpacks to more than " +
                                       std::to_string(limits::source_bytes_max) + " bytes");
   if (auto w = begin(static_cast<std::uint32_t>(bundle_kind::file), path, mode, size); !w) return w;
-  const bool keep = path == "package.json" && size <= package_json_bytes_max;
+  const bool is_wanted = tree_facts::wants(path, size);
+  std::string content;
   std::array<char, 65536> block;
   for (auto left = size; left > 0;) {
     const auto got =
@@ -150,10 +152,11 @@ result<void> bundle_writer::add_file(
     if (*got == 0)
       return fail(ec::source_failed,
                   "\"" + path + "\" ends before its size of " + std::to_string(size) + " bytes");
-    if (keep) package_json_.append(block.data(), *got);
+    if (is_wanted) content.append(block.data(), *got);
     if (auto w = put({block.data(), *got}); !w) return w;
     left -= *got;
   }
+  facts_.on_file(path, content);
   return {};
 }
 
@@ -162,7 +165,12 @@ result<bundle> bundle_writer::finish() {
   if (auto w = put({reinterpret_cast<const char*>(&end), sizeof end}); !w) return fail(w.error());
   if (!write_all(file_.get(), pending_) || ::lseek(file_.get(), 0, SEEK_SET) != 0)
     return fail(io_error("write", "the source's bundle", errno));
-  return bundle{std::move(file_), "sha256:" + hash_->hex(), std::move(package_json_), entries_,
+  auto package_json = facts_.text("package.json");
+  return bundle{std::move(file_),
+                "sha256:" + hash_->hex(),
+                std::move(package_json),
+                std::move(facts_),
+                entries_,
                 bytes_};
 }
 

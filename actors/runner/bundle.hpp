@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "actors/runner/tree_facts.hpp"
 #include "config/cancellation.hpp"
 #include "config/digest.hpp"
 #include "config/file.hpp"
@@ -16,6 +17,7 @@ struct bundle {
   unique_fd file;            ///< Positioned at its start.
   std::string digest;        ///< "sha256:…" of all its bytes.
   std::string package_json;  ///< Empty when there is none.
+  tree_facts tree;           ///< What it says of itself.
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;  ///< Of the files' contents.
 };
@@ -31,6 +33,8 @@ public:
   result<void> add_file(const std::string& path, unsigned mode, std::uint64_t size,
                         const std::function<result<std::size_t>(char*, std::size_t)>& read);
   result<bundle> finish();
+  /// For who knows more of the tree than what was added.
+  tree_facts& facts() { return facts_; }
 
 private:
   explicit bundle_writer(unique_fd file)
@@ -42,7 +46,8 @@ private:
   unique_fd file_;
   std::unique_ptr<sha256> hash_;
   std::set<std::string> links_, files_;
-  std::string package_json_, pending_;
+  tree_facts facts_;
+  std::string pending_;
   std::uint64_t entries_ = 0, bytes_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/runner/install_sources.hpp"
 #include "net/http_client.hpp"
 
 namespace ntrace::runner {
@@ -60,6 +61,15 @@ step_outcome look_for_outage(step_outcome install, const reach_log& reached,
   found->message.insert(0, "npm install failed: ");
   install.failed = to_error(*found);
   return install;
+}
+
+result<void> expect_hosts(const tree_facts& tree, const std::string& npm_registry,
+                          const std::vector<net::allow_entry>& allow) {
+  const auto hosts = package_hosts(tree, npm_registry);
+  if (!hosts) return fail(hosts.error());
+  return expect_reachable(*hosts, [&allow](const std::string& host, std::uint16_t port) {
+    return net::find_allowed(allow, host, port) != nullptr;
+  });
 }
 
 }  // namespace ntrace::runner

@@ -4,8 +4,10 @@
 #include <mutex>
 
 #include "actors/runner/attempt_fsm.hpp"
+#include "actors/runner/tree_facts.hpp"
 #include "config/cancellation.hpp"
 #include "config/outage.hpp"
+#include "net/egress_policy.hpp"
 #include "net/egress_proxy.hpp"
 
 namespace ntrace::runner {
@@ -27,6 +29,11 @@ private:
 
 /// A connection that was refused, or that broke, as a line of the stream `events`.
 nlohmann::json event_of(const net::egress_report& e);
+
+/// ec::forbidden, with what to add to network_allow, when the install needs a host that is not in
+/// `allow`: npm would only say that it cannot connect.
+result<void> expect_hosts(const tree_facts& tree, const std::string& npm_registry,
+                          const std::vector<net::allow_entry>& allow);
 
 /// The outcome of an install step, which is an outage when it failed and something that it needed
 /// could not be reached; what npm says of it decides nothing. A registry that was met is asked once

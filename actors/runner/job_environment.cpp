@@ -1,9 +1,35 @@
 #include "actors/runner/job_environment.hpp"
 
-namespace ntrace::runner {
+#include <unistd.h>
 
-std::vector<std::string> job_environment(const std::string& work_folder,
-                                         const std::string& npm_registry, bool with_network) {
+namespace ntrace::runner {
+namespace {
+
+constexpr std::string_view global_config = "/tmp/.ntrace-npmrc";
+
+}  // namespace
+
+std::string node_headers_folder() {
+  for (const std::string folder : {"/usr/local", "/usr"}) {
+    if (::access((folder + "/bin/node").c_str(), X_OK) != 0) continue;
+    // The first in the job's PATH is the one that runs.
+    const bool has_headers =
+        ::access((folder + "/include/node/node_version.h").c_str(), R_OK) == 0 &&
+        ::access((folder + "/include/node/config.gypi").c_str(), R_OK) == 0;
+    return has_headers ? folder : "";
+  }
+  return {};
+}
+
+std::vector<std::string> install_command(const std::string& npm_registry) {
+  // --no-save: no lock is written that the project does not have.
+  return {"sh", "-c",
+          "printf 'registry=%s\\n' \"$1\" > " + std::string{global_config} +
+              " && exec npm install --no-save",
+          "npm", npm_registry};
+}
+
+std::vector<std::string> job_environment(const std::string& work_folder, bool with_network) {
   std::vector<std::string> env{
       "PATH=" + work_folder + "/node_modules/.bin:" + std::string{path_inside},
       "HOME=/home/job",
@@ -15,7 +41,9 @@ std::vector<std::string> job_environment(const std::string& work_folder,
       "npm_config_audit=false",
       "npm_config_fund=false",
       "npm_config_update_notifier=false",
-      "npm_config_registry=" + npm_registry};
+      "npm_config_globalconfig=" + std::string{global_config}};
+  if (const auto folder = node_headers_folder(); !folder.empty())
+    env.push_back("npm_config_nodedir=" + folder);
   if (!with_network) return env;
   for (const char* name :
        {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})

@@ -1,5 +1,5 @@
 #pragma once
-// The environment variables of what a job runs in its zone. Pure.
+// The environment variables of what a job runs in its zone, and how its packages are installed.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,7 +10,14 @@ inline constexpr std::string_view path_inside = "/usr/local/bin:/usr/bin:/bin";
 
 /// "NAME=value" each. `work_folder`: where the source lies in the zone. `with_network`: for steps
 /// that may reach the allow-list proxy.
-std::vector<std::string> job_environment(const std::string& work_folder,
-                                         const std::string& npm_registry, bool with_network);
+std::vector<std::string> job_environment(const std::string& work_folder, bool with_network);
+
+/// The command that installs packages, by the project's own lock where it has one. `npm_registry`
+/// is written to npm's global configuration first, which everything that a project says outranks.
+std::vector<std::string> install_command(const std::string& npm_registry);
+
+/// The folder that holds `bin/node` and its headers, for node-gyp, which else downloads them; empty
+/// without headers. /usr is the same in a zone.
+std::string node_headers_folder();
 
 }  // namespace ntrace::runner

@@ -184,9 +184,10 @@ result<std::string> choose_script(std::string_view package_json) {
               "package.json has no script benchmark, benchmarks or test: add one of them");
 }
 
-bool needs_install(std::string_view package_json) {
+bool needs_install(std::string_view package_json, bool has_binding_gyp) {
   const auto value = parse_or_discard(package_json);
   if (!value.is_object()) return false;
+  if (has_binding_gyp && (!value.contains("gypfile") || value["gypfile"] != false)) return true;
   for (const char* key : {"dependencies", "devDependencies", "optionalDependencies",
                           "peerDependencies", "workspaces"})
     if (const auto at = value.find(key); at != value.end() && !at->empty()) return true;

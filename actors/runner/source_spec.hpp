@@ -36,7 +36,8 @@ result<void> check_link(std::string_view path, std::string_view target);
 /// The script of a package.json to profile: benchmark, else benchmarks, else test.
 /// ec::no_script with what was looked for; ec::source_failed when it is not JSON.
 result<std::string> choose_script(std::string_view package_json);
-/// True when package.json names dependencies, so that `npm install` has something to do.
-bool needs_install(std::string_view package_json);
+/// True when `npm install` has something to do: package.json names dependencies or steps of its
+/// own, or there is a binding.gyp beside it, which npm builds by itself.
+bool needs_install(std::string_view package_json, bool has_binding_gyp);
 
 }  // namespace ntrace::runner

@@ -8,6 +8,8 @@
 #include "actors/profiler/flame_graph.hpp"
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/bundle.hpp"
+#include "actors/runner/install_sources.hpp"
+#include "actors/runner/npm_words.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "actors/shell/shell_commands.hpp"
 #include "actors/tunnel/remote_command.hpp"
@@ -172,6 +174,36 @@ TEST(fuzz, archives) {
         0, dir.path(), nullptr);
     [[maybe_unused]] const bool made = got.has_value();
   });
+}
+
+TEST(fuzz, what_a_tree_says_of_itself) {
+  fuzz("tree",
+       {"[submodule \"a\"]\n\tpath = a\n\turl = \"../a b\" ; c\n",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
+            "\nsize 1\n",
+        "registry=https://u:p@h.example:8443/x/\n@s:registry=\"http://h\"\n",
+        R"({"dependencies":{"a":"1","@s/b":"npm:c@1","u":"https://h/x.tgz"}})",
+        R"({"packages":{"node_modules/a":{"resolved":"https://h/a.tgz"}}})", "* export-ignore\n",
+        "npm error https://u:p@h/x\nnpm ERR! y"},
+       [](const std::string& input) {
+         runner::tree_facts tree;
+         for (const char* name : {"package.json", ".npmrc", "package-lock.json", ".gitmodules",
+                                  "a/.gitattributes", "pointer"})
+           tree.on_file(name, input);
+         tree.on_folder("a");
+         tree.find_empty_submodules("x");
+         tree.find_archive_attributes("x");
+         [[maybe_unused]] const auto notices = tree.notices();
+         [[maybe_unused]] const auto unused = runner::unheeded(tree);
+         if (const auto hosts = runner::package_hosts(tree, input)) {
+           for (const auto& one : *hosts)
+             ASSERT_TRUE(one.host.find('@') == std::string::npos && !one.host.empty());
+         }
+         runner::npm_words words;
+         words.on_output("stderr", input);
+         ASSERT_LT(words.first_errors().size(), 2000u);
+         ASSERT_EQ(runner::resolve_submodule_url("https://h/r", "../../" + input), "");
+       });
 }
 
 TEST(fuzz, sources_paths_and_settings) {

@@ -136,7 +136,7 @@ TEST(fuzz_user_files, nested_as_deep_as_a_file_allows) {
     EXPECT_EQ(test::code_of(runner::load_workers(dir.path())), ec::io);
     EXPECT_EQ(test::code_of(runner::choose_script("{\"scripts\":" + text + "}")),
               ec::source_failed);
-    EXPECT_FALSE(runner::needs_install("{\"dependencies\":" + text + "}"));
+    EXPECT_FALSE(runner::needs_install("{\"dependencies\":" + text + "}", true));
   }
 }
 

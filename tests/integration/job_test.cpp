@@ -66,3 +66,94 @@ TEST(job_environment, says_that_nobody_watches) {
           .dump());
   EXPECT_EQ(output_of(dir, "env"), "true true\n");
 }
+
+namespace {
+
+/// Profiles the folder of a package; its summary as JSON.
+json summary_of(const scratch& dir, const std::string& name, std::vector<std::string> more = {}) {
+  std::vector<std::string> words{"profile", dir / name, "-o", dir / "out", "--json"};
+  words.insert(words.end(), more.begin(), more.end());
+  const auto done = run_ntrace(in(dir, words), 120s);
+  return json::parse(ok(read_file(dir / "out/run.json")));
+}
+
+bool has_event(const json& summary, const std::string& code, const std::string& words) {
+  for (const auto& event : summary["events"])
+    if (event.value("code", "") == code &&
+        event.value("message", "").find(words) != std::string::npos)
+      return true;
+  return false;
+}
+
+}  // namespace
+
+TEST(job_install, refuses_a_registry_that_is_not_allowed_and_says_what_to_add) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  dir.file("own/.npmrc", "registry=https://npm.corp.example/\n");
+  dir.file("own/package.json", R"({"name":"own","version":"1.0.0","scripts":{"test":"true"},)"
+                               R"("dependencies":{"ms":"2.1.3"}})");
+  const auto refused = summary_of(dir, "own");
+  EXPECT_EQ(refused["verdict"], "script_failed");
+  EXPECT_EQ(refused["reason"].get<std::string>().find("forbidden: "), 0u) << refused["reason"];
+  EXPECT_NE(refused["reason"].get<std::string>().find(
+                "add \"npm.corp.example:443\" to the setting network_allow"),
+            std::string::npos)
+      << refused["reason"];
+}
+
+TEST(job_install, uses_the_projects_registry_and_by_default_ours) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto package =
+      json{{"name", "own"},
+           {"version", "1.0.0"},
+           {"scripts",
+            {{"test", "true"}, {"preinstall", "echo registry $(npm config get registry)"}}}}
+          .dump();
+  dir.file("own/package.json", package);
+  summary_of(dir, "own", {"--npm-registry", "https://mirror.example/"});
+  EXPECT_NE(ok(read_file(dir / "out/output.log")).find("registry https://mirror.example/"),
+            std::string::npos);
+  dir.file("own/.npmrc", "registry=https://npm.corp.example/\n");
+  summary_of(dir, "own", {"--npm-registry", "https://mirror.example/"});
+  EXPECT_NE(ok(read_file(dir / "out/output.log")).find("registry https://npm.corp.example/"),
+            std::string::npos);
+}
+
+TEST(job_install, names_the_lock_that_is_not_used_and_npms_own_error) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  dir.file("ws/package.json", R"({"name":"ws","version":"1.0.0","packageManager":"pnpm@9.0.0",)"
+                              R"("scripts":{"test":"true"},"dependencies":{"a":"workspace:*"}})");
+  dir.file("ws/pnpm-lock.yaml", "lockfileVersion: '9.0'\n");
+  const auto seen = summary_of(dir, "ws");
+  EXPECT_TRUE(has_event(seen, "lock_unused", "pnpm-lock.yaml, packageManager pnpm@9.0.0"))
+      << seen["events"].dump(1);
+  EXPECT_NE(seen["reason"].get<std::string>().find("EUNSUPPORTEDPROTOCOL"), std::string::npos)
+      << seen["reason"];
+}
+
+TEST(job_install, builds_a_native_add_on_without_the_network) {
+  NTRACE_NEEDS_ZONES();
+  if (::access("/usr/include/node/config.gypi", R_OK) != 0)
+    GTEST_SKIP() << "needs node's headers in /usr/include/node and a compiler";
+  const scratch dir;
+  dir.file("addon/package.json", R"x({"name":"addon","version":"1.0.0","scripts":{"test":)x"
+                                 R"x("node -p \"require('./build/Release/a.node').six\""}})x");
+  dir.file("addon/binding.gyp", R"({"targets":[{"target_name":"a","sources":["a.c"]}]})");
+  dir.file("addon/a.c",
+           "#include <node_api.h>\nNAPI_MODULE_INIT() {\n  napi_value six;\n"
+           "  napi_create_int32(env, 6, &six);\n"
+           "  napi_set_named_property(env, exports, \"six\", six);\n  return exports;\n}\n");
+  EXPECT_TRUE(output_of(dir, "addon", {"--network-allow", "nowhere.example"}).ends_with("\n6\n"));
+}
+
+TEST(job_tree, is_told_of_what_it_lacks) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  dir.file("half/package.json", R"({"name":"half","version":"1.0.0","scripts":{"test":"true"}})");
+  dir.file("half/.gitmodules", "[submodule \"x\"]\n\tpath = x\n\turl = ../x.git\n");
+  std::filesystem::create_directories(dir / "half/x");
+  EXPECT_TRUE(has_event(summary_of(dir, "half"), "submodule_missing", "../x.git"));
+}

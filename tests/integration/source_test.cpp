@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "actors/runner/git_remote.hpp"
+#include "actors/runner/git_tree.hpp"
 #include "actors/runner/source.hpp"
+#include "actors/zone/linux/bundle_format.hpp"
 #include "config/outage.hpp"
 #include "tests/support/free_port.hpp"
 #include "tests/support/program_parts.hpp"
@@ -215,6 +217,107 @@ TEST(source_git, runs_no_hook_and_no_helper_of_the_repository_or_the_user) {
         (dir / "evil") + "\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done");
   EXPECT_TRUE(fetch("git+" + (dir / "w") + "#main", {}, dir));
   EXPECT_FALSE(std::filesystem::exists(dir / "evil"));
+}
+
+namespace {
+
+/// "kind mode path content" of each entry of a bundle, in order.
+std::vector<std::string> entries_of(const bundle& from) {
+  std::vector<std::string> out;
+  for (;;) {
+    zone::bundle_header head{};
+    EXPECT_TRUE(read_all(from.file.get(), &head, sizeof head));
+    if (head.kind == zone::bundle_kind::end) return out;
+    std::string path(head.path_bytes, '\0'), content;
+    EXPECT_TRUE(read_all(from.file.get(), path.data(), path.size()));
+    if (head.kind != zone::bundle_kind::folder) content.resize(head.size);
+    EXPECT_TRUE(read_all(from.file.get(), content.data(), content.size()));
+    const char* kind = head.kind == zone::bundle_kind::folder    ? "d "
+                       : head.kind == zone::bundle_kind::symlink ? "l "
+                                                                 : "f ";
+    char mode[8];
+    std::snprintf(mode, sizeof mode, "%o ", static_cast<unsigned>(head.mode));
+    out.push_back(kind + std::string{mode} + path + " " + content);
+  }
+}
+
+const std::string commit_all =
+    " && git add -A && git -c user.name=t -c user.email=t@t commit -qm x";
+
+}  // namespace
+
+TEST(source_git, gives_every_byte_of_the_commit_whatever_its_attributes_say) {
+  const scratch dir;
+  shell("mkdir " + (dir / "w") + " && cd " + (dir / "w") +
+        " && git init -q -b main . && printf 'hidden export-ignore\nsubst.txt export-subst\n"
+        "crlf.txt text eol=crlf\nid.txt ident\n' > .gitattributes && mkdir hidden && echo h > "
+        "hidden/bench.js && printf '$Format:%%H$\n' > subst.txt && printf 'a\nb\n' > crlf.txt"
+        " && printf '$Id$\n' > id.txt && printf '#!/bin/sh\n' > run.sh && chmod +x run.sh"
+        " && ln -s hidden/bench.js link && printf x > 'blank in name' && : > empty && printf x > A"
+        " && printf y > a && mkdir \"$(printf 'latin\\351')\" && printf z > \"$(printf "
+        "'latin\\351/f')\"" +
+        commit_all);
+  const auto seen = entries_of(ok(fetch("git+" + (dir / "w") + "#main", {}, dir)));
+  const auto has = [&](const std::string& one) {
+    return std::find(seen.begin(), seen.end(), one) != seen.end();
+  };
+  for (const std::string one :
+       {"f 644 hidden/bench.js h\n", "f 644 subst.txt $Format:%H$\n", "f 644 crlf.txt a\nb\n",
+        "f 644 id.txt $Id$\n", "f 755 run.sh #!/bin/sh\n", "l 777 link hidden/bench.js",
+        "f 644 blank in name x", "f 644 empty ", "f 644 A x", "f 644 a y", "d 755 hidden ",
+        "f 644 latin\351/f z"})
+    EXPECT_TRUE(has(one)) << one << "\n" << ::testing::PrintToString(seen);
+  EXPECT_EQ(seen.size(), 14u) << ::testing::PrintToString(seen);
+}
+
+TEST(source_git, fetches_submodules_of_submodules_and_names_those_that_cannot_be_had) {
+  const scratch dir;
+  const std::string git = "git -c protocol.file.allow=always -c user.name=t -c user.email=t@t ";
+  shell("cd " + dir.path() +
+        " && for r in inner outer top; do git init -q -b main $r; done"
+        " && cd inner && echo deep > deep.txt" +
+        commit_all + " && cd ../outer && echo mid > mid.txt && " + git +
+        "submodule --quiet add ../inner in" + commit_all +
+        " && cd ../top && echo '{}' > package.json && " + git +
+        "submodule --quiet add ../outer vendor/outer && " + git +
+        "submodule --quiet add ../inner lost && " + git +
+        "submodule --quiet add ../inner evil"
+        " && git config -f .gitmodules submodule.lost.url ../nowhere"
+        " && git config -f .gitmodules submodule.evil.url 'ext::sh -c \"touch " +
+        (dir / "evil") + "\"'" + commit_all);
+  auto got = ok(fetch("git+file://" + (dir / "top") + "#main", {}, dir));
+  const auto notices = got.tree.notices();
+  const auto seen = entries_of(got);
+  const auto has = [&](const std::string& one) {
+    return std::find(seen.begin(), seen.end(), one) != seen.end();
+  };
+  EXPECT_TRUE(has("f 644 vendor/outer/mid.txt mid\n")) << ::testing::PrintToString(seen);
+  EXPECT_TRUE(has("f 644 vendor/outer/in/deep.txt deep\n")) << ::testing::PrintToString(seen);
+  EXPECT_TRUE(has("d 755 lost ")) << "git leaves an empty folder";
+  ASSERT_EQ(notices.size(), 2u) << nlohmann::json(notices).dump(1);
+  EXPECT_EQ(notices[0]["path"], "evil");
+  EXPECT_EQ(notices[1]["path"], "lost");
+  EXPECT_EQ(notices[1]["url"], "../nowhere");
+  EXPECT_FALSE(std::filesystem::exists(dir / "evil"));
+}
+
+TEST(source_git, reads_no_file_of_the_runner_for_a_submodule_of_a_server) {
+  const scratch dir;
+  shell("cd " + dir.path() + " && git init -q -b main s && cd s && echo secret > f" + commit_all);
+  EXPECT_EQ(refusal_of_submodule("https://h.example/r", dir / "s"),
+            "it lies on the disk of its author");
+}
+
+TEST(source_dir, names_an_empty_submodule_and_pointers) {
+  const scratch dir;
+  dir.file("d/.gitmodules", "[submodule \"x\"]\n\tpath = x\n\turl = ../x.git\n");
+  dir.file("d/pic.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                            std::string(64, 'b') + "\nsize 7\n");
+  std::filesystem::create_directories(dir / "d/x");
+  const auto notices = ok(fetch(dir / "d", {}, dir)).tree.notices();
+  ASSERT_EQ(notices.size(), 2u);
+  EXPECT_EQ(notices[0]["path"], "x");
+  EXPECT_EQ(notices[1]["paths"][0], "pic.bin");
 }
 
 TEST(source_git, can_be_cancelled) {

@@ -83,11 +83,17 @@ TEST(choose_script, prefers_benchmark_to_benchmarks_to_test) {
   EXPECT_EQ(code_of(choose_script("[")), ec::source_failed);
 }
 
+TEST(needs_install, is_true_for_a_native_add_on_unless_it_says_otherwise) {
+  EXPECT_TRUE(needs_install("{}", true));
+  EXPECT_TRUE(needs_install(R"({"gypfile":true})", true));
+  EXPECT_FALSE(needs_install(R"({"gypfile":false})", true));
+}
+
 TEST(needs_install, is_true_for_dependencies_and_install_hooks) {
-  EXPECT_FALSE(needs_install("{}"));
-  EXPECT_FALSE(needs_install(R"({"dependencies":{}})"));
-  EXPECT_TRUE(needs_install(R"({"devDependencies":{"a":"1"}})"));
-  EXPECT_TRUE(needs_install(R"({"scripts":{"postinstall":"x"}})"));
+  EXPECT_FALSE(needs_install("{}", false));
+  EXPECT_FALSE(needs_install(R"({"dependencies":{}})", false));
+  EXPECT_TRUE(needs_install(R"({"devDependencies":{"a":"1"}})", false));
+  EXPECT_TRUE(needs_install(R"({"scripts":{"postinstall":"x"}})", false));
 }
 
 namespace {

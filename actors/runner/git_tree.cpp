@@ -1,0 +1,285 @@
+#include "actors/runner/git_tree.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <map>
+
+#include "actors/runner/source_spec.hpp"
+#include "config/limits.hpp"
+#include "config/outage.hpp"
+#include "config/temporary_folder.hpp"
+#include "net/socket.hpp"
+
+namespace ntrace::runner {
+namespace {
+
+constexpr std::size_t listing_bytes_max = 64u << 20;
+
+struct tree_entry {
+  std::string mode, id, path;
+};
+
+/// The output of `git ls-tree -z`: "mode type id\tpath\0".
+result<std::vector<tree_entry>> parse_listing(std::string_view text) {
+  std::vector<tree_entry> out;
+  while (!text.empty()) {
+    const auto end = text.find('\0');
+    const auto record = text.substr(0, end);
+    const auto tab = record.find('\t'), first = record.find(' '),
+               second = record.find(' ', first == record.npos ? first : first + 1);
+    if (end == text.npos || tab == record.npos || second == record.npos || second > tab)
+      return fail(ec::source_failed, "git ls-tree gave no list of a tree");
+    text.remove_prefix(end + 1);
+    out.push_back({std::string{record.substr(0, first)},
+                   std::string{record.substr(second + 1, tab - second - 1)},
+                   std::string{record.substr(tab + 1)}});
+    if (out.size() > limits::source_entries_max)
+      return fail(ec::source_limit, "the commit has more than " +
+                                        std::to_string(limits::source_entries_max) + " entries");
+  }
+  return out;
+}
+
+/// `git cat-file --batch`, read while it writes, so that a bomb of a repository never lies
+/// unpacked on the disk.
+class blob_reader {
+public:
+  blob_reader(milliseconds deadline, const cancellation* stop)
+      : until_{steady_clock::now() + deadline}, stop_{stop} {}
+  ~blob_reader() {
+    if (pid_ <= 0) return;
+    ::kill(-pid_, SIGKILL);  // Ended, or of no more use; unreaped, so the number is its own.
+    ::waitpid(pid_, nullptr, 0);
+  }
+  blob_reader(const blob_reader&) = delete;
+  blob_reader& operator=(const blob_reader&) = delete;
+
+  /// The blobs come in the order of `ids`, one a line.
+  result<void> start(const git_repository& repository, const std::string& ids) {
+    const auto list = repository.folder() + "/blobs";
+    if (auto put = write_file_durably(list, ids); !put) return put;
+    const unique_fd in{::open(list.c_str(), O_RDONLY | O_CLOEXEC)};
+    std::array<int, 2> fds{};
+    if (!in || ::pipe2(fds.data(), O_CLOEXEC) != 0)
+      return fail(io_error("read", "git cat-file", errno));
+    from_ = unique_fd{fds[0]};
+    const unique_fd to{fds[1]};
+    const auto pid =
+        spawn_subprocess(repository.spec({"cat-file", "--batch"}), in.get(), to.get(), -1);
+    if (!pid) return fail(pid.error());
+    pid_ = *pid;
+    return {};
+  }
+
+  /// The head "id type size" of the next one; its size.
+  result<std::uint64_t> next(const std::string& id) {
+    std::string head;
+    for (char c = 0; head.size() < 256; head += c) {
+      const auto got = read(&c, 1);
+      if (!got) return fail(got.error());
+      if (*got == 0 || c == '\n') break;
+    }
+    std::uint64_t size = 0;
+    const auto blank = head.rfind(' ');
+    const bool is_blob = head.starts_with(id + " blob ");
+    const auto parsed =
+        is_blob ? std::from_chars(head.data() + blank + 1, head.data() + head.size(), size)
+                : std::from_chars_result{nullptr, std::errc::invalid_argument};
+    if (parsed.ec != std::errc{})
+      return fail(ec::source_failed, "the repository has no blob " + id + ": \"" + head + "\"");
+    return size;
+  }
+  result<std::size_t> read(char* into, std::size_t size) {
+    if (at_ == filled_) {
+      const auto left = std::chrono::ceil<milliseconds>(until_ - steady_clock::now());
+      if (left.count() <= 0 || !net::wait_ready(from_.get(), false, left, stop_))
+        return fail(stop_ && stop_->is_raised() ? ec::cancelled : ec::timed_out,
+                    "git cat-file did not end in time");
+      const auto n = ::read(from_.get(), block_.data(), block_.size());
+      if (n < 0) return fail(io_error("read", "git cat-file", errno));
+      at_ = 0;
+      filled_ = static_cast<std::size_t>(n);
+    }
+    const auto given = std::min(size, filled_ - at_);
+    std::copy_n(block_.data() + at_, given, into);
+    at_ += given;
+    return given;
+  }
+
+private:
+  std::chrono::steady_clock::time_point until_;
+  const cancellation* stop_;
+  unique_fd from_;
+  int pid_ = -1;
+  std::array<char, 65536> block_;
+  std::size_t at_ = 0, filled_ = 0;
+};
+
+/// A repository, and where its tree lies in the whole.
+struct part {
+  const git_repository& repository;
+  std::string commit, url, above;
+  std::size_t depth = 0;
+};
+
+class whole_tree {
+public:
+  whole_tree(bundle_writer& to, const source_options& options, const cancellation* stop)
+      : to_{to}, options_{options}, stop_{stop} {}
+
+  result<void> add(const part& from) {
+    const auto listing = from.repository.run(
+        {"ls-tree", "-r", "-t", "-z", "--full-tree", from.commit}, listing_bytes_max);
+    if (!listing) return fail(listing.error());
+    auto entries = parse_listing(*listing);
+    if (!entries) return fail(entries.error());
+    for (auto& entry : *entries) {
+      auto path = safe_path(entry.path, 0);
+      if (!path) return fail(path.error());
+      entry.path = from.above + *path;
+    }
+    if (auto added = add_blobs(from, *entries); !added) return added;
+    for (const auto& entry : *entries)
+      if (entry.mode == "160000")
+        if (auto added = add_submodule(from, entry); !added) return added;
+    return {};
+  }
+
+private:
+  static bool is_blob(const tree_entry& entry) {
+    return entry.mode != "160000" && entry.mode != "040000";
+  }
+
+  result<void> add_blobs(const part& from, const std::vector<tree_entry>& entries) {
+    std::string ids;
+    for (const auto& entry : entries)
+      if (is_blob(entry)) ids += entry.id + "\n";
+    blob_reader blobs{options_.deadline, stop_};
+    if (auto started = blobs.start(from.repository, ids); !started) return started;
+    for (const auto& entry : entries) {
+      if (stop_ && stop_->is_raised()) return fail(ec::cancelled, "fetching was cancelled");
+      auto added = is_blob(entry) ? add_blob(blobs, entry) : to_.add_folder(entry.path, 0755);
+      if (!added) return added;
+    }
+    return {};
+  }
+
+  result<void> add_blob(blob_reader& blobs, const tree_entry& entry) {
+    const auto size = blobs.next(entry.id);
+    if (!size) return fail(size.error());
+    result<void> added{};
+    if (entry.mode == "120000") {
+      std::string target(std::min<std::uint64_t>(*size, limits::path_bytes_max), '\0');
+      for (std::size_t at = 0; at < target.size();) {
+        const auto got = blobs.read(target.data() + at, target.size() - at);
+        if (!got) return fail(got.error());
+        if (*got == 0) return fail(ec::source_failed, "git cat-file ended early");
+        at += *got;
+      }
+      added = to_.add_symlink(entry.path, target);
+    } else {
+      added = to_.add_file(entry.path, entry.mode == "100755" ? 0755 : 0644, *size,
+                           [&](char* into, std::size_t room) { return blobs.read(into, room); });
+    }
+    if (!added) return added;
+    char newline = 0;
+    const auto got = blobs.read(&newline, 1);
+    if (!got) return fail(got.error());
+    return {};
+  }
+
+  /// What .gitmodules of that commit says; a commit without one names none.
+  std::vector<submodule> modules_of(const part& from) {
+    const auto text = from.repository.run({"cat-file", "blob", from.commit + ":.gitmodules"});
+    return text ? parse_gitmodules(*text) : std::vector<submodule>{};
+  }
+
+  result<void> add_submodule(const part& from, const tree_entry& entry) {
+    const auto modules = modules_of(from);
+    const auto known = std::find_if(modules.begin(), modules.end(), [&](const submodule& one) {
+      return from.above + one.path == entry.path;
+    });
+    submodule named{entry.path, known == modules.end() ? "" : known->url};
+    const auto missing = [&](const std::string& why) -> result<void> {
+      to_.facts().on_missing(named, why);
+      return {};
+    };
+    if (known == modules.end()) return missing(".gitmodules does not name it");
+    const auto url = resolve_submodule_url(from.url, named.url);
+    if (const auto why = refusal_of_submodule(from.url, url); !why.empty()) return missing(why);
+    if (from.depth == limits::submodule_depth_max)
+      return missing("it is more than " + std::to_string(limits::submodule_depth_max) +
+                     " submodules below the top");
+    if (++count_ > limits::submodules_max)
+      return missing("there are more than " + std::to_string(limits::submodules_max));
+    const auto left = std::chrono::ceil<milliseconds>(until_ - steady_clock::now());
+    if (left.count() <= 0) return missing("the time for fetching them has passed");
+    const temporary_folder folder{options_.scratch, "submodule"};
+    if (folder.path().empty()) return fail(io_error("create a folder in", options_.scratch, errno));
+    auto repository = git_repository::make(folder.path(), options_.ca_file, left, stop_);
+    if (!repository) return fail(repository.error());
+    repository->allow_only(is_local(from.url)
+                               ? std::vector<std::string>{"file", "https", "http", "ssh"}
+                               : std::vector<std::string>{"https", "http", "ssh"});
+    const auto commit = repository->fetch(url, entry.id);
+    // What cannot be reached now is waited for, as the repository itself is; but not a path of this
+    // machine, which the repository beside it is the proof of.
+    const auto away = commit ? std::nullopt : outage_of(commit.error());
+    if (!commit &&
+        (commit.error().code == ec::cancelled || (away && away->cause != outage_cause::absent)))
+      return fail(commit.error());
+    if (!commit) return missing(commit.error().message.substr(0, 500));
+    return add({*repository, *commit, url, entry.path + "/", from.depth + 1});
+  }
+
+  static bool is_local(std::string_view url) {
+    return url.starts_with('/') || url.starts_with("file:///");
+  }
+
+  bundle_writer& to_;
+  const source_options& options_;
+  const cancellation* stop_;
+  std::chrono::steady_clock::time_point until_ = steady_clock::now() + options_.deadline;
+  std::size_t count_ = 0;
+};
+
+}  // namespace
+
+std::string refusal_of_submodule(std::string_view parent, std::string_view url) {
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (url.empty() || url.starts_with('-') || std::any_of(url.begin(), url.end(), control))
+    return "its URL is none";
+  for (const std::string_view scheme : {"https://", "http://", "ssh://"})
+    if (url.starts_with(scheme))
+      return url.substr(scheme.size()).starts_with('-') ? "its URL is none" : "";
+  const bool is_path = url.starts_with('/') || url.starts_with("file:///");
+  if (is_path)
+    return parent.starts_with('/') || parent.starts_with("file:///")
+               ? ""
+               : "it lies on the disk of its author";
+  // user@host:path, as scp(1) has it; "x::y" asks for a program of that name.
+  const auto colon = url.find(':');
+  const auto path = colon == url.npos ? std::string_view{} : url.substr(colon + 1);
+  if (!path.empty() && colon < url.find('/') && !path.starts_with(':') && !path.starts_with("//"))
+    return "";
+  return "its protocol is not https, http or ssh";
+}
+
+result<bundle> bundle_commit(const git_repository& repository, const std::string& commit,
+                             const std::string& url, const source_options& options,
+                             const cancellation* stop) {
+  auto writer = bundle_writer::make(options.scratch);
+  if (!writer) return fail(writer.error());
+  whole_tree tree{*writer, options, stop};
+  if (auto added = tree.add({repository, commit, url, "", 0}); !added) return fail(added.error());
+  return writer->finish();
+}
+
+}  // namespace ntrace::runner

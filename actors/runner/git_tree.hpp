@@ -1,0 +1,18 @@
+#pragma once
+// The whole tree of a commit, byte for byte: what .gitattributes would take out or change in an
+// archive or a working copy too, and the trees of its submodules.
+#include "actors/runner/git_repository.hpp"
+
+namespace ntrace::runner {
+
+/// `commit` of `repository`, which came from `url`. Submodules are fetched into `scratch` and
+/// beside it only over https, http and ssh, or from this machine when `url` is of it; who cannot be
+/// had is an empty folder and stands in the bundle's tree_facts. Blocks.
+result<bundle> bundle_commit(const git_repository& repository, const std::string& commit,
+                             const std::string& url, const source_options& options,
+                             const cancellation* stop);
+
+/// Why a submodule of a repository at `parent` is not fetched from `url`; empty when it is.
+std::string refusal_of_submodule(std::string_view parent, std::string_view url);
+
+}  // namespace ntrace::runner

@@ -1,0 +1,274 @@
+#include "actors/runner/tree_facts.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "config/limits.hpp"
+
+namespace ntrace::runner {
+namespace {
+
+constexpr std::size_t lfs_pointer_bytes_max = 1023;  // The specification: below 1024.
+constexpr std::size_t attributes_bytes_max = 64u << 10;
+constexpr std::size_t named_max = 5;  // Paths in one message.
+
+/// What decides how the tree is installed, and how much of it is read.
+constexpr std::pair<std::string_view, std::uint64_t> top_files[] = {
+    {"package.json", 1u << 20},
+    {".npmrc", 64u << 10},
+    {"package-lock.json", 16u << 20},
+    {"npm-shrinkwrap.json", 16u << 20}};
+
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') == path.npos ? 0 : path.rfind('/') + 1);
+}
+
+std::string_view take_line(std::string_view& text) {
+  const auto end = std::min(text.find('\n'), text.size());
+  auto line = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto from = text.find_first_not_of(" \t");
+  if (from == text.npos) return {};
+  return text.substr(from, text.find_last_not_of(" \t") - from + 1);
+}
+
+/// A value of git's configuration: quotes are dropped, escapes are taken, a comment ends it.
+std::string config_value(std::string_view raw) {
+  std::string out;
+  bool is_quoted = false;
+  std::size_t kept = 0;  // Blanks at the end do not count unless they are quoted.
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    char c = raw[i];
+    if (c == '"') {
+      is_quoted = !is_quoted;
+      kept = out.size();
+      continue;
+    }
+    if (!is_quoted && (c == '#' || c == ';')) break;
+    if (c == '\\' && i + 1 < raw.size()) {
+      c = raw[++i];
+      c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
+    }
+    out += c;
+    if (is_quoted || (c != ' ' && c != '\t')) kept = out.size();
+  }
+  out.resize(kept);
+  return out;
+}
+
+bool equal_caseless(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+    return lower(x) == lower(y);
+  });
+}
+
+bool is_hex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.size() <= 19 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::string listed(const std::vector<std::string>& names, std::uint64_t count) {
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
+  return count > names.size() ? out + " and " + std::to_string(count - names.size()) + " more"
+                              : out;
+}
+
+nlohmann::json notice(const char* code, std::string message) {
+  return {{"level", "warn"}, {"code", code}, {"step", "fetch"}, {"message", std::move(message)}};
+}
+
+}  // namespace
+
+std::vector<submodule> parse_gitmodules(std::string_view text) {
+  std::vector<submodule> out;
+  bool is_in_one = false;
+  while (!text.empty()) {
+    auto line = trimmed(take_line(text));
+    if (line.starts_with('[')) {
+      const auto name = trimmed(line.substr(1));
+      is_in_one = equal_caseless(name.substr(0, 9), "submodule") && name.find('"') != name.npos;
+      if (is_in_one && out.size() == limits::submodules_max) break;
+      if (is_in_one) out.emplace_back();
+      continue;
+    }
+    const auto equals = line.find('=');
+    if (!is_in_one || line.empty() || line.front() == '#' || line.front() == ';' ||
+        equals == line.npos)
+      continue;
+    const auto key = trimmed(line.substr(0, equals));
+    auto value = config_value(trimmed(line.substr(equals + 1)));
+    while (value.ends_with('/')) value.pop_back();
+    if (equal_caseless(key, "path"))
+      out.back().path = std::move(value);
+    else if (equal_caseless(key, "url"))
+      out.back().url = std::move(value);
+  }
+  std::erase_if(out, [](const submodule& s) { return s.path.empty() || s.url.empty(); });
+  return out;
+}
+
+bool is_lfs_pointer(std::string_view content) {
+  if (content.size() > lfs_pointer_bytes_max || !content.ends_with('\n')) return false;
+  std::string_view last;
+  bool has_oid = false, has_size = false;
+  for (bool is_first = true; !content.empty(); is_first = false) {
+    const auto end = content.find('\n');
+    const auto line = content.substr(0, end);
+    content.remove_prefix(end + 1);
+    const auto blank = line.find(' ');
+    if (blank == line.npos || blank == 0) return false;
+    const auto key = line.substr(0, blank), value = line.substr(blank + 1);
+    if (is_first) {
+      // The second is what it was before its specification had a home.
+      if (key != "version" || (value != "https://git-lfs.github.com/spec/v1" &&
+                               value != "https://hawser.github.com/spec/v1"))
+        return false;
+      continue;
+    }
+    if (!last.empty() && key <= last) return false;
+    last = key;
+    if (key == "oid")
+      has_oid = value.starts_with("sha256:") && value.size() == 71 && is_hex(value.substr(7));
+    else if (key == "size")
+      has_size = is_number(value);
+    else if (!key.starts_with("ext-"))
+      return false;
+  }
+  return has_oid && has_size;
+}
+
+std::string resolve_submodule_url(std::string_view parent, std::string_view url) {
+  if (!url.starts_with("./") && !url.starts_with("../")) return std::string{url};
+  std::string base{parent};
+  while (base.ends_with('/')) base.pop_back();
+  const auto scheme = base.find("://");
+  // Never above the host, nor above the root of a path.
+  const auto floor = scheme == base.npos ? 0 : base.find('/', scheme + 3);
+  while (!url.empty()) {
+    if (url.starts_with("./")) {
+      url.remove_prefix(2);
+    } else if (url.starts_with("../")) {
+      url.remove_prefix(3);
+      const auto cut = base.rfind('/');
+      if (cut == base.npos || floor == base.npos || cut < floor) return {};
+      base.resize(cut);
+    } else {
+      break;
+    }
+  }
+  return base + "/" + std::string{url};
+}
+
+bool tree_facts::wants(std::string_view path, std::uint64_t size) {
+  if (size <= lfs_pointer_bytes_max) return true;
+  for (const auto& [name, bytes_max] : top_files)
+    if (path == name) return size <= bytes_max;
+  const auto name = base_name(path);
+  return (name == ".gitmodules" || name == ".gitattributes") && size <= attributes_bytes_max;
+}
+
+void tree_facts::on_folder(const std::string& path) { folders_.insert(path); }
+
+void tree_facts::on_file(const std::string& path, std::string_view content) {
+  files_.insert(path);
+  if (content.empty()) return;
+  if (is_lfs_pointer(content)) {
+    if (++pointers_count_ <= named_max) pointers_.push_back(path);
+    return;
+  }
+  const auto name = base_name(path);
+  const bool is_top = std::any_of(std::begin(top_files), std::end(top_files),
+                                  [&](const auto& one) { return path == one.first; });
+  const bool is_of_git = name == ".gitmodules" || name == ".gitattributes";
+  if (is_top || (is_of_git && texts_.size() < limits::tree_texts_max))
+    texts_.emplace(path, content);
+}
+
+void tree_facts::on_missing(submodule part, std::string why) {
+  if (++missing_count_ <= limits::submodules_max)
+    missing_.push_back({std::move(part), std::move(why)});
+}
+
+void tree_facts::find_empty_submodules(const std::string& why) {
+  for (const auto& [path, content] : texts_) {
+    if (base_name(path) != ".gitmodules") continue;
+    const auto above = path.substr(0, path.size() - std::string_view{".gitmodules"}.size());
+    for (auto& one : parse_gitmodules(content)) {
+      one.path.insert(0, above);
+      const auto below = files_.lower_bound(one.path + "/");
+      const bool has_files = below != files_.end() && below->starts_with(one.path + "/");
+      if (folders_.count(one.path) != 0 && !has_files) on_missing(std::move(one), why);
+    }
+  }
+}
+
+void tree_facts::find_archive_attributes(const std::string& whole) {
+  whole_ = whole;
+  for (const auto& [path, content] : texts_) {
+    if (base_name(path) != ".gitattributes") continue;
+    std::string_view rest = content;
+    while (!rest.empty()) {
+      auto line = trimmed(take_line(rest));
+      const auto blank = line.find_first_of(" \t");
+      if (line.starts_with('#') || blank == line.npos) continue;
+      const auto attributes = " " + std::string{line.substr(blank + 1)} + " ";
+      for (const char* word : {" export-ignore ", " export-subst "})
+        if (attributes.find(word) != attributes.npos && left_out_.size() < limits::tree_texts_max)
+          left_out_.insert(std::string{line.substr(0, blank)});
+    }
+  }
+}
+
+const std::string& tree_facts::text(std::string_view name) const {
+  static const std::string none;
+  const auto at = texts_.find(name);
+  return at == texts_.end() ? none : at->second;
+}
+
+std::vector<nlohmann::json> tree_facts::notices() const {
+  std::vector<nlohmann::json> out;
+  for (const auto& [what, why] : missing_) {
+    auto one = notice("submodule_missing", "the folder " + what.path + " is empty: the submodule " +
+                                               what.url + " was not fetched: " + why);
+    one["path"] = what.path;
+    one["url"] = what.url;
+    out.push_back(std::move(one));
+  }
+  if (missing_count_ > missing_.size())
+    out.push_back(notice("submodule_missing",
+                         std::to_string(missing_count_ - missing_.size()) +
+                             " more submodules were not fetched; their folders are empty"));
+  if (pointers_count_ > 0) {
+    auto one = notice("lfs_missing", std::to_string(pointers_count_) +
+                                         " files are pointers of Git LFS; their contents were not "
+                                         "fetched: " +
+                                         listed(pointers_, pointers_count_));
+    one["count"] = pointers_count_;
+    one["paths"] = pointers_;
+    out.push_back(std::move(one));
+  }
+  if (!left_out_.empty()) {
+    std::vector<std::string> first;
+    for (auto at = left_out_.begin(); at != left_out_.end() && first.size() < named_max; ++at)
+      first.push_back(*at);
+    out.push_back(notice("archive_not_whole",
+                         "an archive is no whole tree: .gitattributes has export-ignore or "
+                         "export-subst for " +
+                             listed(first, left_out_.size()) + "; the whole one is " + whole_));
+  }
+  return out;
+}
+
+}  // namespace ntrace::runner
