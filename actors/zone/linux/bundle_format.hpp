@@ -22,8 +22,8 @@ struct bundle_header {
 inline constexpr std::uint32_t bundle_magic = 0x6e74626eu;
 
 /// What is taken out of a zone at once, at the most; held by init, which sends no more, and by the
-/// runner, which does not trust it. In the `end` entry of such a bundle `size` counts the files that
-/// were left out, and `mode` those that were cut.
+/// runner, which does not trust it. In the `end` entry of such a bundle `size` counts the files
+/// that were left out, and `mode` those that were cut.
 struct collect_bounds {
   std::uint64_t files = 256, file_bytes = 64u << 20, bytes = 256u << 20;
 };
