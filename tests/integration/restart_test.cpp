@@ -40,7 +40,8 @@ public:
                       const cancellation* stop) override {
     return real_.unpack(folder, fd, deadline, stop);
   }
-  result<zone::collected> collect(const std::string& folder, const std::string& prefix) override {
+  result<ntrace::zone::collected> collect(const std::string& folder,
+                                          const std::string& prefix) override {
     return real_.collect(folder, prefix);
   }
   unique_fd take_listener() override { return real_.take_listener(); }

@@ -3,7 +3,10 @@
 // zone's watchdog read it, each in a mapping of its own. So nothing has to arrive, and a runner
 // that is stopped renews nothing.
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -12,7 +15,8 @@
 namespace ntrace::zone {
 
 /// Counts while the machine is suspended, too; nobody can set it; all processes of a machine share
-/// it, for zones have no time namespace.
+/// it, for zones have no time namespace. It is read, and timers are set by it, by system calls
+/// alone: a preloaded library that fakes the time must not move the end of a lease.
 struct boot_clock {
   using duration = std::chrono::nanoseconds;
   using rep = duration::rep;
@@ -21,7 +25,7 @@ struct boot_clock {
   static constexpr bool is_steady = true;
   static time_point now() noexcept {
     timespec t{};
-    ::clock_gettime(CLOCK_BOOTTIME, &t);
+    ::syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &t);
     return time_point{std::chrono::seconds{t.tv_sec} + std::chrono::nanoseconds{t.tv_nsec}};
   }
 };
@@ -29,6 +33,13 @@ struct boot_clock {
 inline timespec to_timespec(boot_clock::time_point at) {
   const auto ns = at.time_since_epoch().count();
   return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
+
+/// Arms a timerfd of CLOCK_BOOTTIME; false when the kernel refuses it.
+inline bool arm(int timer, boot_clock::time_point at) {
+  itimerspec value{};
+  value.it_value = to_timespec(at);
+  return ::syscall(SYS_timerfd_settime, timer, TFD_TIMER_ABSTIME, &value, nullptr) == 0;
 }
 
 class lease_page {

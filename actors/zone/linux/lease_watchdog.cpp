@@ -24,12 +24,23 @@ constexpr char tied = 'k', untied = 'u', over = 'o';  // what it reports
 constexpr boot_clock::duration look_min = std::chrono::milliseconds{2};
 
 /// A timer whose end is SIGKILL to this process, which the kernel sends by itself.
-bool make_fatal_timer(timer_t& timer) {
-  sigevent fatal{};
-  fatal.sigev_notify = SIGEV_SIGNAL;
-  fatal.sigev_signo = SIGKILL;
-  return ::timer_create(CLOCK_BOOTTIME, &fatal, &timer) == 0;
-}
+class fatal_timer {
+public:
+  bool make() {
+    sigevent fatal{};
+    fatal.sigev_notify = SIGEV_SIGNAL;
+    fatal.sigev_signo = SIGKILL;
+    return ::syscall(SYS_timer_create, CLOCK_BOOTTIME, &fatal, &id_) == 0;
+  }
+  void arm(boot_clock::time_point at) const {
+    itimerspec value{};
+    value.it_value = to_timespec(at);
+    ::syscall(SYS_timer_settime, id_, TIMER_ABSTIME, &value, nullptr);
+  }
+
+private:
+  int id_ = 0;  // the kernel's
+};
 
 /// Init as its tracee goes on after each stop. It gets the signal, but cannot be stopped: the lease
 /// would then be all that is left of it.
@@ -54,24 +65,21 @@ void let_init_go_on(int init) {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   const int alarm = ::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-  timer_t fatal{};
+  fatal_timer fatal;
   if (signals < 0 || alarm < 0) _exit(1);
   const bool is_tied =
-      make_fatal_timer(fatal) && ::ptrace(PTRACE_SEIZE, init, 0, PTRACE_O_EXITKILL) == 0;
+      fatal.make() && ::ptrace(PTRACE_SEIZE, init, 0, PTRACE_O_EXITKILL) == 0;
   for (bool is_told = false;; is_told = true) {
     const auto until = page.until();
     const auto now = boot_clock::now();
     const bool is_over = now >= until;
-    itimerspec at{};
-    at.it_value = to_timespec(until);
-    if (is_tied && !is_over) ::timer_settime(fatal, TIMER_ABSTIME, &at, nullptr);
+    if (is_tied && !is_over) fatal.arm(until);
     const char word = is_over ? over : is_tied ? tied : untied;
     if (!is_told && ::write(report, &word, 1) != 1) _exit(1);
     if (is_over) ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
     if (is_over) _exit(0);
     // A renewal is seen long before the timer ends, unless it comes at the very last.
-    at.it_value = to_timespec(now + std::max((until - now) / 2, look_min));
-    ::timerfd_settime(alarm, TFD_TIMER_ABSTIME, &at, nullptr);
+    if (!arm(alarm, now + std::max((until - now) / 2, look_min))) _exit(1);
     std::array<pollfd, 3> fds{{{signals, POLLIN, 0}, {alarm, POLLIN, 0}, {pidfd, POLLIN, 0}}};
     ::poll(fds.data(), fds.size(), -1);
     signalfd_siginfo unused;

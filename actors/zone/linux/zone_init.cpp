@@ -304,9 +304,7 @@ public:
   void look() const {
     const auto until = page_->until();
     if (boot_clock::now() >= until) _exit(0);
-    itimerspec at{};
-    at.it_value = to_timespec(until);
-    if (::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &at, nullptr) != 0) _exit(1);
+    if (!arm(timer_, until)) _exit(1);
   }
 
 private:
