@@ -1,4 +1,8 @@
 // What an operator does to a child, named by its path.
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
 #include "supervision/supervisor_state.hpp"
@@ -17,28 +21,61 @@ void call_self(self_ptr self, Atom what, const std::string& id, answer promise, 
             [promise](caf::error& e) mutable { promise.deliver(std::move(e)); });
 }
 
+/// Who is restarted with `id`, in the order of their starts: those that would be if it had failed.
+/// What depends on it would otherwise go on with what it knew of the one that is gone.
+std::vector<std::string> restarted_with(const supervisor_state& s, const std::string& id) {
+  const auto how = s.fsm->flags().how;
+  std::vector<std::string> out;
+  bool is_after = false;
+  for (const auto& c : s.fsm->children()) {
+    is_after = is_after || c.spec.id == id;
+    const bool depends =
+        how == strategy::one_for_all || (how == strategy::rest_for_one && is_after);
+    if (c.spec.id == id || (depends && s.running.count(c.spec.id) != 0)) out.push_back(c.spec.id);
+  }
+  return out;
+}
+
+void start_all(self_ptr self, std::vector<std::string> ids, std::size_t next, answer promise,
+               const std::function<void()>& done) {
+  if (next == ids.size()) return done();
+  const auto id = ids[next];
+  call_self(self, restart_atom::value, id, promise,
+            [=, ids = std::move(ids)] { start_all(self, ids, next + 1, promise, done); });
+}
+
+/// The last started is the first to stop.
+void stop_and_start(self_ptr self, std::vector<std::string> ids, std::size_t left, answer promise,
+                    const std::function<void()>& done) {
+  if (left == 0) return start_all(self, std::move(ids), 0, promise, done);
+  const auto id = ids[left - 1];
+  call_self(self, terminate_atom::value, id, promise,
+            [=, ids = std::move(ids)] { stop_and_start(self, ids, left - 1, promise, done); });
+}
+
 caf::result<std::string> act_on(self_ptr self, const std::string& verb, const std::string& id) {
   auto& s = self->state;
   const auto at = s.running.find(id);
   const bool is_alive = at != s.running.end();
   log::info("supervisor.act", {{"supervisor", s.label}, {"child", id}, {"verb", verb}});
   auto promise = self->make_response_promise<std::string>();
+  const auto refuse = [&promise](const error& why) { promise.deliver(to_caf(why)); };
   const auto done = [promise, id] {
     auto kept = promise;
     kept.deliver(id);
   };
   const bool is_dynamic = s.fsm->flags().how == strategy::simple_one_for_one;
-  if (verb == "stop") {
+  if (!s.fsm->find(id)) {
+    refuse({ec::not_found, "no child \"" + id + "\" of " + s.label, {}});
+  } else if (verb == "stop") {
     call_self(self, terminate_atom::value, id, promise, done);
-  } else if (verb == "start") {
+  } else if (verb == "start" && (is_alive || is_dynamic)) {
     call_self(self, restart_atom::value, id, promise, done);
-  } else if (verb == "restart" && !is_dynamic) {
-    const auto start = [self, id, promise, done] {
-      call_self(self, restart_atom::value, id, promise, done);
-    };
-    call_self(self, terminate_atom::value, id, promise, start);
+  } else if (verb == "start" || (verb == "restart" && !is_dynamic)) {
+    const auto ids = restarted_with(s, id);
+    stop_and_start(self, ids, ids.size(), promise, done);
   } else if (!is_alive) {
-    return to_caf({ec::not_found, "no child \"" + id + "\" of " + s.label + " is running", {}});
+    refuse({ec::not_found, "no child \"" + id + "\" of " + s.label + " is running", {}});
   } else if (verb == "kill" || verb == "restart") {  // Who is terminated there is forgotten.
     self->send_exit(at->second.address, caf::exit_reason::kill);
     done();
@@ -46,7 +83,7 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
     caf::anon_send(at->second.address, fault_atom::value, verb);
     done();
   } else {
-    return to_caf({ec::bad_argument, "no verb \"" + verb + "\"", {}});
+    refuse({ec::bad_argument, "no verb \"" + verb + "\"", {}});
   }
   return promise;
 }

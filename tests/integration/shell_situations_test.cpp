@@ -53,11 +53,13 @@ TEST_F(situation, a_run_is_in_quarantine_and_comes_back) {
   ASSERT_EQ(uut.wait_for_end(run), "quarantined") << uut.log();
   EXPECT_TRUE(has(as_viewer({"runs", "quarantined"}).out, run));
   const auto why = as_viewer({"why", run}).out;
-  EXPECT_TRUE(has(why, "runner_restarted")) << why;
+  EXPECT_TRUE(has(why, "infrastructure")) << why;
   const auto attempts = [&] { return ok(uut.call("show", json::array({run})))["attempts"].size(); };
   const auto before = attempts();
   EXPECT_EQ(with("operator", {"requeue", run}).exit_code, 0);
-  eventually(20s, [&] { return attempts() > before; });
+  eventually(
+      20s, [&] { return attempts() > before; },
+      [&] { return as_viewer({"why", run}).out + as_viewer({"tree"}).out + uut.log(); });
 }
 
 TEST_F(situation, a_worker_is_broken_and_workers_say_why) {

@@ -198,6 +198,43 @@ TEST(supervisor_F4, keeps_the_facade_of_a_grandchild_valid_over_its_supervisors_
   w.stop(root);
 }
 
+TEST(supervisor_acts, restart_takes_along_what_a_failure_would) {
+  struct row {
+    strategy how;
+    std::vector<int> after_restart, after_start;  // starts of a, b, c
+  };
+  for (const auto& [how, after_restart, after_start] :
+       {row{strategy::one_for_one, {1, 2, 1}, {1, 3, 1}},
+        row{strategy::rest_for_one, {1, 2, 2}, {1, 3, 3}},
+        row{strategy::one_for_all, {2, 2, 2}, {3, 3, 3}}}) {
+    world w;
+    std::vector<record_ptr> all;
+    std::vector<child> children;
+    for (const auto* id : {"a", "b", "c", "left"})
+      children.push_back(worker(permanent(id), all.emplace_back(std::make_shared<record>())));
+    const auto root = spawn_supervisor(w.system, "root", {how, 1, milliseconds{60'000}},
+                                       children);  // Acts count as no restarts.
+    w.settle();
+    const auto starts = [&] { return std::vector{all[0]->starts, all[1]->starts, all[2]->starts}; };
+    const auto act = [&](const char* verb, const char* id) {
+      return w.ask<std::string>(root, act_atom::value, verb, id);
+    };
+    EXPECT_EQ(ok(act("stop", "left")), "left");
+    EXPECT_EQ(ok(act("restart", "b")), "b");
+    EXPECT_EQ(starts(), after_restart);
+    EXPECT_EQ(ok(act("stop", "b")), "b");
+    EXPECT_EQ(ok(act("start", "b")), "b");
+    EXPECT_EQ(starts(), after_start);
+    EXPECT_EQ(all[3]->starts, 1) << "what an operator stopped stays down";
+    EXPECT_EQ(code_of(act("start", "b")), ec::child_running);
+    for (const auto* verb : {"restart", "start", "stop", "kill"})
+      EXPECT_EQ(code_of(act(verb, "x")), ec::not_found);
+    EXPECT_EQ(code_of(act("kill", "left")), ec::not_found);
+    EXPECT_EQ(code_of(act("bless", "b")), ec::bad_argument);
+    w.stop(root);
+  }
+}
+
 TEST(supervisor_F9, tells_which_children_there_are_and_counts_them) {
   world w;
   const auto root = spawn_supervisor(w.system, "root", one_for_one(),
