@@ -8,7 +8,6 @@
 #include "actors/runner/exec_outcome.hpp"
 #include "actors/runner/fold_work.hpp"
 #include "actors/runner/install_reach.hpp"
-#include "actors/runner/install_sources.hpp"
 #include "actors/runner/job_environment.hpp"
 #include "actors/runner/npm_words.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
@@ -111,18 +110,12 @@ void fetch(attempt_self self) {
       },
       [self](const result<std::shared_ptr<bundle>>& got) {
         step_outcome out;
-        if (!got) {
-          out.failed = got.error();
-        } else {
+        if (got) {
+          out = fetch_outcome(self->state.source.text, **got);
           self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
-          out.package_json = (*got)->package_json;
-          auto& tree = self->state.tree = std::move((*got)->tree);
-          out.has_binding_gyp = tree.has_file("binding.gyp");
-          out.notices = tree.notices();
-          for (auto& one : unheeded(tree)) out.notices.push_back(std::move(one));
-          out.facts = {{"source", self->state.source.text},
-                       {"source_digest", (*got)->digest},
-                       {"source_entries", (*got)->entries}};
+          self->state.tree = std::move((*got)->tree);
+        } else {
+          out.failed = got.error();
         }
         done(self, step::fetch, out);
       });
@@ -142,16 +135,16 @@ zone::exec_request in_zone(attempt_self self, std::vector<std::string> argv,
 }
 
 void finish_install(attempt_self self, const zone::exec_end& e,
-                    const std::shared_ptr<reach_log>& reached, const npm_words& words) {
+                    const std::shared_ptr<reach_log>& reached,
+                    const std::vector<package_host>& hosts, const npm_words& words) {
   const auto& s = self->state;
   auto ended = exec_outcome(e, ec::install_failed, "npm install");
   if (const auto said = words.first_errors(); !said.empty() && ended.failed.code != ec::none)
     ended.failed.message += ": " + said;
   supervision::run_blocking<step_outcome>(
       self, "reach",
-      [out = std::move(ended), reached, stop = s.stop, registry = s.options.npm_registry,
-       ca_file = s.options.source.ca_file] {
-        return result<step_outcome>{look_for_outage(out, *reached, registry, ca_file, stop.get())};
+      [out = std::move(ended), reached, hosts, stop = s.stop, ca_file = s.options.source.ca_file] {
+        return result<step_outcome>{look_for_outage(out, *reached, hosts, ca_file, stop.get())};
       },
       [self](const result<step_outcome>& out) {
         done(self, step::install, out ? *out : step_outcome{out.error(), {}, {}, {}});
@@ -160,9 +153,10 @@ void finish_install(attempt_self self, const zone::exec_end& e,
 
 void install(attempt_self self) {
   auto& s = self->state;
-  if (auto fine = expect_hosts(s.tree, s.options.npm_registry, s.options.egress.allow); !fine) {
+  const auto hosts = expect_hosts(s.tree, s.options.npm_registry, s.options.egress.allow);
+  if (!hosts) {
     step_outcome refused;
-    refused.failed = fine.error();
+    refused.failed = hosts.error();
     return done(self, step::install, refused);
   }
   auto r = in_zone(self, install_command(s.options.npm_registry),
@@ -185,8 +179,8 @@ void install(attempt_self self) {
     reached->note(host, failed);
   };
   self->request(s.spec.zone, caf::infinite, std::move(r))
-      .then([self, reached,
-             words](const zone::exec_end& e) { finish_install(self, e, reached, *words); },
+      .then([=, hosts = *hosts](
+                const zone::exec_end& e) { finish_install(self, e, reached, hosts, *words); },
             [self](const caf::error& e) { done(self, step::install, failure(e)); });
 }
 

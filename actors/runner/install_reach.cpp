@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "actors/runner/install_sources.hpp"
 #include "net/http_client.hpp"
 
 namespace ntrace::runner {
@@ -10,13 +9,17 @@ namespace {
 
 constexpr std::size_t hosts_max = 256;
 constexpr milliseconds question_deadline{15'000};
+constexpr int questions_max = 4;
 
-std::string_view host_of(std::string_view url) {
-  if (const auto at = url.find("://"); at != std::string_view::npos) url.remove_prefix(at + 3);
-  url = url.substr(0, url.find('/'));
-  if (const auto at = url.rfind('@'); at != std::string_view::npos) url.remove_prefix(at + 1);
-  if (url.starts_with('[')) return url.substr(0, url.find(']') + 1);
-  return url.substr(0, url.find(':'));
+/// An outage of a registry that answers "not now". Any other answer is one that the step has had,
+/// too. Whether a certificate is trusted, npm judges by its own authorities.
+std::optional<outage> ask(const std::string& registry, const std::string& ca_file,
+                          const cancellation* stop) {
+  const auto answer = net::fetch_url({registry, ca_file, 0, question_deadline, true}, stop);
+  if (answer) return {};
+  auto found = outage_of(answer.error());
+  if (found && found->cause == outage_cause::untrusted) found.reset();
+  return found;
 }
 
 }  // namespace
@@ -34,9 +37,9 @@ std::optional<outage> reach_log::unreached() const {
   return at == hosts_.end() ? std::nullopt : at->second;
 }
 
-bool reach_log::has_met(const std::string& url) const {
+bool reach_log::has_met(const std::string& host) const {
   const std::lock_guard lock{guard_};
-  return hosts_.count(std::string{host_of(url)}) != 0;
+  return hosts_.count(host) != 0;
 }
 
 nlohmann::json event_of(const net::egress_report& e) {
@@ -45,17 +48,17 @@ nlohmann::json event_of(const net::egress_report& e) {
 }
 
 step_outcome look_for_outage(step_outcome install, const reach_log& reached,
-                             const std::string& registry, const std::string& ca_file,
+                             const std::vector<package_host>& hosts, const std::string& ca_file,
                              const cancellation* stop) {
   if (install.failed.code != ec::install_failed && install.failed.code != ec::timed_out)
     return install;
   auto found = reached.unreached();
-  if (!found && reached.has_met(registry)) {
-    const auto answer = net::fetch_url({registry, ca_file, 0, question_deadline, true}, stop);
-    // Any answer but "not now" is one that the step has had, too. Whether a certificate is trusted,
-    // npm judges by its own authorities.
-    if (!answer) found = outage_of(answer.error());
-    if (found && found->cause == outage_cause::untrusted) found.reset();
+  int asked = 0;
+  for (const auto& one : hosts) {
+    if (found || asked == questions_max) break;
+    if (one.url.empty() || !reached.has_met(one.host)) continue;
+    ++asked;
+    found = ask(one.url, ca_file, stop);
   }
   if (!found) return install;
   found->message.insert(0, "npm install failed: ");
@@ -63,13 +66,16 @@ step_outcome look_for_outage(step_outcome install, const reach_log& reached,
   return install;
 }
 
-result<void> expect_hosts(const tree_facts& tree, const std::string& npm_registry,
-                          const std::vector<net::allow_entry>& allow) {
-  const auto hosts = package_hosts(tree, npm_registry);
-  if (!hosts) return fail(hosts.error());
-  return expect_reachable(*hosts, [&allow](const std::string& host, std::uint16_t port) {
+result<std::vector<package_host>> expect_hosts(const tree_facts& tree,
+                                               const std::string& npm_registry,
+                                               const std::vector<net::allow_entry>& allow) {
+  auto hosts = package_hosts(tree, npm_registry);
+  if (!hosts) return hosts;
+  const auto fine = expect_reachable(*hosts, [&allow](const std::string& host, std::uint16_t port) {
     return net::find_allowed(allow, host, port) != nullptr;
   });
+  if (!fine) return fail(fine.error());
+  return hosts;
 }
 
 }  // namespace ntrace::runner

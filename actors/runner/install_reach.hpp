@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "actors/runner/attempt_fsm.hpp"
+#include "actors/runner/install_sources.hpp"
 #include "actors/runner/tree_facts.hpp"
 #include "config/cancellation.hpp"
 #include "config/outage.hpp"
@@ -19,8 +20,7 @@ public:
   void note(const std::string& host, const error* failed);
   /// Of a host that could not be reached since it last was, if there is one.
   std::optional<outage> unreached() const;
-  /// The step asked for the host of that URL.
-  bool has_met(const std::string& url) const;
+  bool has_met(const std::string& host) const;  ///< The step asked for it.
 
 private:
   mutable std::mutex guard_;
@@ -30,16 +30,18 @@ private:
 /// A connection that was refused, or that broke, as a line of the stream `events`.
 nlohmann::json event_of(const net::egress_report& e);
 
-/// ec::forbidden, with what to add to network_allow, when the install needs a host that is not in
-/// `allow`: npm would only say that it cannot connect.
-result<void> expect_hosts(const tree_facts& tree, const std::string& npm_registry,
-                          const std::vector<net::allow_entry>& allow);
+/// The hosts that the install needs. ec::forbidden, with what to add to network_allow, when one is
+/// not in `allow`: npm would only say that it cannot connect.
+result<std::vector<package_host>> expect_hosts(const tree_facts& tree,
+                                               const std::string& npm_registry,
+                                               const std::vector<net::allow_entry>& allow);
 
 /// The outcome of an install step, which is an outage when it failed and something that it needed
-/// could not be reached; what npm says of it decides nothing. A registry that was met is asked once
-/// more: what it answers to npm, the egress proxy cannot see. Blocks.
+/// could not be reached; what npm says of it decides nothing. The registries among `hosts` that
+/// were met, the first four, are asked once more: what they answer to npm, the egress proxy cannot
+/// see. Blocks.
 step_outcome look_for_outage(step_outcome install, const reach_log& reached,
-                             const std::string& registry, const std::string& ca_file,
+                             const std::vector<package_host>& hosts, const std::string& ca_file,
                              const cancellation* stop);
 
 }  // namespace ntrace::runner

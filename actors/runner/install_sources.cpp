@@ -55,6 +55,14 @@ std::optional<package_host> host_of(std::string_view url) {
   return out.host.empty() ? std::nullopt : std::optional{out};
 }
 
+std::string without_user(std::string_view url) {
+  const auto from = url.find("://") + 3;
+  const auto authority = url.substr(from, url.find_first_of("/?#", from) - from);
+  const auto at = authority.rfind('@');
+  const auto skipped = at == authority.npos ? 0 : at + 1;
+  return std::string{url.substr(0, from)} + std::string{url.substr(from + skipped)};
+}
+
 /// A setting of .npmrc, with the line that it stands in.
 struct npmrc_value {
   std::string text;
@@ -122,6 +130,14 @@ private:
     }
   }
 
+  void add_registry(std::string_view url, const std::string& named_by) {
+    auto one = host_of(url);
+    if (!one) return;
+    one->named_by = named_by;
+    one->url = without_user(url);
+    add(std::move(*one));
+  }
+
   /// The registry that a package of that name comes from.
   void add_registry_of(std::string_view name) {
     auto key = std::string{"registry"};
@@ -130,7 +146,7 @@ private:
       if (npmrc_.count(scoped) != 0) key = scoped;
     }
     const auto own = npmrc_.find(key);
-    if (own == npmrc_.end()) return add_url(setting_, "the setting npm_registry");
+    if (own == npmrc_.end()) return add_registry(setting_, "the setting npm_registry");
     const auto named_by = ".npmrc, line " + std::to_string(own->second.line) + " (" + key + ")";
     if (!host_of(own->second.text) && problem_.code == ec::none)
       problem_ = {ec::install_failed,
@@ -138,7 +154,7 @@ private:
                       " is no URL of a registry; in a zone no variable stands for a part "
                       "of it",
                   {}};
-    add_url(own->second.text, named_by);
+    add_registry(own->second.text, named_by);
   }
 
   void add_dependency(const std::string& name, std::string_view spec) {

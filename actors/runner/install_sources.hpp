@@ -14,6 +14,7 @@ struct package_host {
   std::string host;  ///< Lower case.
   std::uint16_t port = 443;
   std::string named_by;
+  std::string url{};  ///< Of a registry: where it answers, without a user's name and password.
 };
 
 /// The hosts that the install needs: those of the registries of .npmrc (else `npm_registry`) that a

@@ -185,6 +185,29 @@ TEST(outage_program, waits_for_the_registry_that_an_install_needs) {
   EXPECT_EQ(uut.wait_for_end(run), "done") << show(uut, run);
 }
 
+TEST(outage_program, waits_for_the_projects_own_registry_while_it_answers_not_now) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  const auto package = make_package(dir, "work", 50);
+  dir.file("work/package.json", json{{"name", "work"},
+                                     {"version", "1.0.0"},
+                                     {"dependencies", {{"tiny", "1.0.0"}}},
+                                     {"scripts", {{"benchmark", "node spin.js"}}}}
+                                    .dump());
+  const auto port = free_port();
+  const auto at = "localhost:" + std::to_string(port);
+  dir.file("work/.npmrc", "fetch-retries=0\nregistry=http://" + at + "/\n");
+  const registry busy{dir, port};
+  dir.file("tiny.tgz.busy", "");
+  server uut{
+      dir, {"up"}, {"--attempts", "1", "--network-allow", at, "--network-allow-private", at}};
+  const auto run = push(uut, package);
+  const auto seen = outage_after(uut, run, 2);
+  EXPECT_EQ(seen["outage"]["host"], at);
+  std::filesystem::remove(dir / "tiny.tgz.busy");
+  EXPECT_EQ(uut.wait_for_end(run), "done") << show(uut, run);
+}
+
 TEST(outage_program, is_told_by_profile_at_once) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
