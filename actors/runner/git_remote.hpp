@@ -14,7 +14,8 @@ enum class remote_kind { http, ssh, local };
 struct git_location {
   remote_kind kind = remote_kind::local;
   host_port at;      ///< Of ssh.
-  std::string path;  ///< Of local.
+  std::string user;  ///< Of ssh; empty: ssh's own choice.
+  std::string path;  ///< Of ssh, as the server is asked for it, and of local.
 };
 git_location parse_git_location(const std::string& text);
 
@@ -22,6 +23,14 @@ struct remote_options {
   std::string ca_file;  ///< Empty: the system's.
   milliseconds deadline{15'000};
 };
+
+/// How git calls ssh(1): it asks nobody anything.
+inline constexpr const char* git_ssh_command = "ssh -o BatchMode=yes -o ConnectTimeout=15";
+
+/// What it means that `ssh HOST git-upload-pack PATH` ended so: 255 is ssh's own code, and with a
+/// server that speaks SSH it is a refusal, of our key or of the server's; any other is git's on the
+/// server, which writes first what the repository has.
+result<void> ssh_answer(int exit_code, bool has_output, const std::string& said);
 
 /// Nothing when a repository answers there. An outage (config/outage.hpp) when nothing can be
 /// reached; ec::not_found and ec::forbidden are the remote's own words. Blocks.

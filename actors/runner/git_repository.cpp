@@ -32,7 +32,8 @@ subprocess_spec git_repository::spec(std::vector<std::string> words) const {
                   std::make_move_iterator(words.end()));
   // Nobody's configuration but ours: a person's aliases and helpers must not steer a fleet.
   out.env = {"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + folder_ + "/gitconfig",
-             "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true"};
+             "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true",
+             std::string{"GIT_SSH_COMMAND="} + git_ssh_command};
   if (!ca_file_.empty()) out.env.push_back("GIT_SSL_CAINFO=" + ca_file_);
   out.deadline = deadline_;
   return out;

@@ -8,6 +8,7 @@
 #include "config/outage.hpp"
 #include "tests/support/free_port.hpp"
 #include "tests/support/program_parts.hpp"
+#include "tests/support/real_sshd.hpp"
 
 using namespace ntrace;
 using namespace ntrace::runner;
@@ -176,6 +177,38 @@ TEST(source_git, takes_what_a_server_says_for_good_as_its_answer) {
   EXPECT_EQ(to_string(with_password.error()).find("secret"), std::string::npos);
 }
 
+TEST(source_git, takes_what_an_ssh_server_says_for_good_as_its_answer) {
+  const scratch dir;
+  test::real_sshd server{dir, {"127.0.0.1", 1}};
+  // ssh(1) reads no other person's files here.
+  const auto config = dir.file("config", "UserKnownHostsFile " + server.known_hosts_file() +
+                                             "\nIdentitiesOnly yes\nIdentityAgent none\n"
+                                             "IdentityFile " +
+                                             server.key_file() + "\n");
+  std::filesystem::create_directories(dir / "bin");
+  dir.file("bin/ssh", "#!/bin/sh\nexec /usr/bin/ssh -F " + config + " \"$@\"\n");
+  ASSERT_EQ(::chmod((dir / "bin/ssh").c_str(), 0755), 0);
+  const std::string path = std::getenv("PATH");
+  ::setenv("PATH", (dir / "bin" + ":" + path).c_str(), 1);
+  const auto from = [&](const std::string& folder) {
+    return fetch("git+" + server.url() + folder + "#main", {}, dir);
+  };
+  test::make_package(dir, "work", 50);
+  (void)test::make_mirror(dir / "work", dir / "mirror.git");
+  std::filesystem::rename(dir / "mirror.git", dir / "it's.git");
+  ok(write_file_durably(server.folder + "/authorized_keys", net::key_text(server.client) + "\n",
+                        0600));
+  EXPECT_EQ(ok(from(dir / "it's.git")).package_json.empty(), false);
+  EXPECT_EQ(code_of(from(dir / "absent.git")), ec::not_found);
+  EXPECT_EQ(code_of(fetch("git+" + server.url() + (dir / "it's.git") + "#none", {}, dir)),
+            ec::not_found);
+  ok(server.forbid_key());
+  EXPECT_EQ(code_of(from(dir / "it's.git")), ec::forbidden);
+  server.stop();
+  ASSERT_TRUE(outage_in(from(dir / "it's.git")));
+  ::setenv("PATH", path.c_str(), 1);
+}
+
 TEST(source_github, waits_for_a_server_and_not_for_an_answer) {
   const scratch dir;
   source_options options;
@@ -203,6 +236,9 @@ TEST(git_remote, understands_the_locations_of_sources) {
   EXPECT_EQ(at("ssh://forge.example/o/r.git").at.text(), "forge.example:22");
   EXPECT_EQ(at("ssh://[::1]:2222/o").at.host, "::1");
   EXPECT_EQ(at("ssh://[::1]:2222/o").at.port, 2222);
+  EXPECT_EQ(at("ssh://git@forge.example/o/r").user, "git");
+  EXPECT_EQ(at("ssh://forge.example/~me/r.git").path, "~me/r.git");
+  EXPECT_EQ(at("ssh://forge.example").path, "");
   EXPECT_EQ(at("/m/o:r.git").kind, remote_kind::local);
   EXPECT_EQ(at("file:///m/o/r.git").path, "/m/o/r.git");
 }
