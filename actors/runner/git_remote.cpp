@@ -1,19 +1,15 @@
 #include "actors/runner/git_remote.hpp"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
+#include "actors/runner/ssh_remote.hpp"
 #include "config/outage.hpp"
-#include "config/subprocess.hpp"
 #include "net/http_client.hpp"
-#include "net/reachability.hpp"
-#include "net/socket.hpp"
 
 namespace ntrace::runner {
 namespace {
@@ -22,19 +18,24 @@ namespace fs = std::filesystem;
 
 constexpr std::uint16_t ssh_port = 22;
 
-/// "[USER@]HOST[:PORT]".
-host_port host_of(std::string_view authority) {
-  std::uint16_t port = ssh_port;
-  if (const auto at = authority.rfind('@'); at != std::string_view::npos)
+/// "[USER@]HOST[:PORT]" of ssh.
+git_location ssh_location(std::string_view authority, std::string_view path) {
+  git_location out{remote_kind::ssh, {"", ssh_port}, false, {}, std::string{path}};
+  if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
+    out.user = authority.substr(0, at);
     authority.remove_prefix(at + 1);
+  }
   const bool is_bracketed = authority.starts_with('[');
   const auto end = is_bracketed ? authority.find(']') : authority.find(':');
   const auto colon = end == std::string_view::npos ? end : authority.find(':', end);
   if (colon != std::string_view::npos)
-    if (const auto named = parse_host_port("x" + std::string{authority.substr(colon)}))
-      port = named->port;
+    if (const auto named = parse_host_port("x" + std::string{authority.substr(colon)})) {
+      out.at.port = named->port;
+      out.has_port = true;
+    }
   const auto host = authority.substr(0, end);
-  return {std::string{is_bracketed ? host.substr(1) : host}, port};
+  out.at.host = is_bracketed ? host.substr(1) : host;
+  return out;
 }
 
 error absent(const std::string& path, const std::string& message) {
@@ -104,85 +105,19 @@ result<void> ask_http(const std::string& url, const remote_options& options,
   return {};
 }
 
-/// An SSH server speaks first. One that hangs up before it did has no room for us.
-result<void> expect_ssh(const host_port& at, const remote_options& options,
-                        const cancellation* stop) {
-  const auto fd = net::dial(at, options.deadline, stop);
-  if (!fd) return fail(fd.error());
-  if (!net::wait_ready(fd->get(), false, options.deadline, stop))
-    return fail(to_error({at.host, outage_cause::silent, at.text() + " says nothing"}));
-  std::array<char, 4> words{};
-  const auto n = ::recv(fd->get(), words.data(), words.size(), 0);
-  if (n <= 0)
-    return fail(
-        to_error({at.host, outage_cause::connection_lost, at.text() + " closed the connection"}));
-  return {};
-}
-
-/// A word that the server's shell takes as it is.
-std::string quoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string{"'\\''"} : std::string{c};
-  return out + "'";
-}
-
-result<void> ask_ssh(const git_location& to, const remote_options& options,
-                     const cancellation* stop) {
-  auto asked = expect_ssh(to.at, options, stop);
-  // Git decodes such a path, and ssh would take such a name for an option.
-  const bool is_plain = to.path.find('%') == std::string::npos && !to.user.starts_with('-') &&
-                        !to.at.host.starts_with('-');
-  if (!asked || !is_plain) return asked;
-  subprocess_spec ssh;
-  ssh.argv = {"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"};
-  ssh.argv.insert(ssh.argv.end(), {"-p", std::to_string(to.at.port), "--"});
-  ssh.argv.push_back((to.user.empty() ? "" : to.user + "@") + to.at.host);
-  ssh.argv.push_back("git-upload-pack " + quoted(to.path));
-  ssh.output_bytes_max = 4096;
-  ssh.deadline = options.deadline;
-  // A server may drop one connection of many: one refusal alone says little.
-  for (int tries = 0; tries < 2; ++tries) {
-    const auto done = run_subprocess(ssh, stop);
-    if (!done) return fail(done.error());
-    if (done->cancelled) return fail(ec::cancelled, "fetching was cancelled");
-    if (done->timed_out || done->exit_code < 0)
-      return fail(to_error({to.at.host, outage_cause::silent, to.at.text() + " does not answer"}));
-    auto answer = ssh_answer(done->exit_code, !done->out.empty(), done->err);
-    if (answer || answer.error().code != ec::forbidden || tries == 1) return answer;
-    if (auto still = expect_ssh(to.at, options, stop); !still) return still;
-  }
-  return {};
-}
-
 }  // namespace
-
-result<void> ssh_answer(int exit_code, bool has_output, const std::string& said) {
-  if (has_output) return {};
-  const auto words = said.substr(0, 500);
-  if (exit_code == 255)
-    return fail(ec::forbidden,
-                "ssh was refused; its key must be allowed there, and the server's "
-                "host key known here: " +
-                    words);
-  return fail(ec::not_found, "the server gives no such repository: " + words);
-}
 
 git_location parse_git_location(const std::string& text) {
   const std::string_view all{text};
   const auto end = all.find("://");
-  if (end == std::string_view::npos) return {remote_kind::local, {}, {}, text};
+  if (end == std::string_view::npos) return {remote_kind::local, {}, false, {}, text};
   const auto scheme = all.substr(0, end);
   const auto rest = all.substr(end + 3);
-  if (scheme == "file") return {remote_kind::local, {}, {}, std::string{rest}};
-  if (scheme != "ssh") return {remote_kind::http, {}, {}, {}};
+  if (scheme == "file") return {remote_kind::local, {}, false, {}, std::string{rest}};
+  if (scheme != "ssh") return {remote_kind::http, {}, false, {}, {}};
   const auto slash = std::min(rest.find('/'), rest.size());
-  const auto authority = rest.substr(0, slash);
-  auto path = rest.substr(slash);
-  if (path.starts_with("/~")) path.remove_prefix(1);  // as git does
-  const auto at = authority.rfind('@');
-  return {remote_kind::ssh, host_of(authority),
-          std::string{at == std::string_view::npos ? "" : authority.substr(0, at)},
-          std::string{path}};
+  const auto path = rest.substr(slash);
+  return ssh_location(rest.substr(0, slash), path.starts_with("/~") ? path.substr(1) : path);
 }
 
 result<void> ask_git_remote(const std::string& location, const remote_options& options,

@@ -13,7 +13,8 @@ enum class remote_kind { http, ssh, local };
 /// A location of a source_spec: a URL, or a path.
 struct git_location {
   remote_kind kind = remote_kind::local;
-  host_port at;      ///< Of ssh.
+  host_port at;  ///< Of ssh; the port is 22 where none is named.
+  bool has_port = false;
   std::string user;  ///< Of ssh; empty: ssh's own choice.
   std::string path;  ///< Of ssh, as the server is asked for it, and of local.
 };
@@ -22,15 +23,8 @@ git_location parse_git_location(const std::string& text);
 struct remote_options {
   std::string ca_file;  ///< Empty: the system's.
   milliseconds deadline{15'000};
+  std::string scratch;  ///< A folder of the caller's own, for what ssh(1) leaves there.
 };
-
-/// How git calls ssh(1): it asks nobody anything.
-inline constexpr const char* git_ssh_command = "ssh -o BatchMode=yes -o ConnectTimeout=15";
-
-/// What it means that `ssh HOST git-upload-pack PATH` ended so: 255 is ssh's own code, and with a
-/// server that speaks SSH it is a refusal, of our key or of the server's; any other is git's on the
-/// server, which writes first what the repository has.
-result<void> ssh_answer(int exit_code, bool has_output, const std::string& said);
 
 /// Nothing when a repository answers there. An outage (config/outage.hpp) when nothing can be
 /// reached; ec::not_found and ec::forbidden are the remote's own words. Blocks.

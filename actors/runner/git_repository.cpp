@@ -1,6 +1,7 @@
 #include "actors/runner/git_repository.hpp"
 
 #include "actors/runner/git_remote.hpp"
+#include "actors/runner/ssh_remote.hpp"
 
 namespace ntrace::runner {
 
@@ -24,8 +25,10 @@ void git_repository::allow_only(const std::vector<std::string>& protocols) {
 
 subprocess_spec git_repository::spec(std::vector<std::string> words) const {
   subprocess_spec out;
-  out.argv = {"git", "-c",       "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null",
-              "-c",  "gc.auto=0"};
+  out.argv = {"git", "-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null", "-c",
+              "gc.auto=0",
+              // A transfer that stands still ends.
+              "-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=30"};
   out.argv.insert(out.argv.end(), rules_.begin(), rules_.end());
   out.argv.insert(out.argv.end(), {"-C", folder_ + "/repository"});
   out.argv.insert(out.argv.end(), std::make_move_iterator(words.begin()),
@@ -61,7 +64,7 @@ result<std::string> git_repository::run(std::vector<std::string> words,
 /// answers well.
 result<void> git_repository::remote_trouble(const std::string& url, const error& failed) const {
   if (failed.code != ec::source_failed && failed.code != ec::timed_out) return fail(failed);
-  auto asked = ask_git_remote(url, {ca_file_}, stop_);
+  auto asked = ask_git_remote(url, {.ca_file = ca_file_, .scratch = folder_}, stop_);
   if (!asked) return asked;
   if (failed.code == ec::timed_out) return fail(failed);
   return {};
@@ -70,6 +73,10 @@ result<void> git_repository::remote_trouble(const std::string& url, const error&
 result<std::string> git_repository::fetch(const std::string& url,
                                           const std::string& revision) const {
   std::string wanted = "FETCH_HEAD";
+  // Git waits for minutes for a server that is away.
+  if (parse_git_location(url).kind == remote_kind::http)
+    if (auto asked = ask_git_remote(url, {.ca_file = ca_file_, .scratch = folder_}, stop_); !asked)
+      return fail(asked.error());
   auto shallow = run({"fetch", "-q", "--depth=1", "--no-tags", "--", url, revision});
   if (!shallow) {
     if (auto why = remote_trouble(url, shallow.error()); !why) return fail(why.error());

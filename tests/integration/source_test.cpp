@@ -4,6 +4,7 @@
 #include "actors/runner/git_remote.hpp"
 #include "actors/runner/git_tree.hpp"
 #include "actors/runner/source.hpp"
+#include "actors/runner/ssh_remote.hpp"
 #include "actors/zone/linux/bundle_format.hpp"
 #include "config/outage.hpp"
 #include "tests/support/free_port.hpp"
@@ -207,6 +208,35 @@ TEST(source_git, takes_what_an_ssh_server_says_for_good_as_its_answer) {
   server.stop();
   ASSERT_TRUE(outage_in(from(dir / "it's.git")));
   ::setenv("PATH", path.c_str(), 1);
+}
+
+TEST(source_git, takes_an_ssh_server_without_room_for_an_outage) {
+  const scratch dir;
+  const test::real_sshd server{dir, {"127.0.0.1", 1}, "MaxStartups 1:100:1\n"};
+  const auto held =
+      ok(net::connect_tcp({"127.0.0.1", static_cast<std::uint16_t>(server.port)}, 5s));
+  ASSERT_TRUE(net::wait_ready(held.get(), false, 5s));
+  const auto got = fetch("git+" + server.url() + "/o/r.git#main", {}, dir);
+  ASSERT_TRUE(outage_in(got)) << (got ? "" : to_string(got.error()));
+  EXPECT_EQ(outage_in(got)->cause, outage_cause::connection_lost);
+}
+
+TEST(ssh_remote, is_where_the_users_own_configuration_leads) {
+  const auto route = [](const char* text) { return parse_ssh_route(text); };
+  EXPECT_EQ(route("user git\nhostname forge.example\nport 2222\n")->at.text(),
+            "forge.example:2222");
+  EXPECT_FALSE(route("hostname a\nport 22\nproxyjump none\n")->is_proxied);
+  EXPECT_TRUE(route("hostname a\nport 22\nproxyjump bastion\n")->is_proxied);
+  EXPECT_TRUE(route("hostname a\nport 22\nproxycommand nc %h %p\n")->is_proxied);
+  for (const auto* none : {"", "hostname a", "port 22", "hostname a\nport x\n", "\n\n \n"})
+    EXPECT_FALSE(route(none)) << none;
+}
+
+TEST(ssh_remote, has_greeted_once_a_line_of_ssh_is_there) {
+  EXPECT_TRUE(has_ssh_greeting("SSH-2.0-OpenSSH_9.2\r\n"));
+  EXPECT_TRUE(has_ssh_greeting("welcome\r\nSSH-2.0-x\r\n"));
+  EXPECT_FALSE(has_ssh_greeting("Exceeded MaxStartups\r\n"));
+  EXPECT_FALSE(has_ssh_greeting("no SSH-2.0 here"));
 }
 
 TEST(source_github, waits_for_a_server_and_not_for_an_answer) {
