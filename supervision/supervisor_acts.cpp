@@ -11,14 +11,14 @@ namespace ntrace::supervision {
 namespace {
 
 using self_ptr = supervisor_self;
-using answer = caf::typed_response_promise<std::string>;
 
-/// One call of our own after the other: each is answered when it is carried out.
+/// One call of our own after the other: each is answered when it is carried out. `then` gets the
+/// error, if there was one.
 template <class Atom, class Then>
-void call_self(self_ptr self, Atom what, const std::string& id, answer promise, Then then) {
+void call_self(self_ptr self, Atom what, const std::string& id, Then then) {
   self->request(caf::actor_cast<caf::actor>(self), caf::infinite, what, id)
-      .then([then](const std::string&) { then(); },
-            [promise](caf::error& e) mutable { promise.deliver(std::move(e)); });
+      .then([then](const std::string&) { then(caf::error{}); },
+            [then](const caf::error& e) { then(e); });
 }
 
 /// Who is restarted with `id`, in the order of their starts: those that would be if it had failed.
@@ -30,27 +30,30 @@ std::vector<std::string> restarted_with(const supervisor_state& s, const std::st
   for (const auto& c : s.fsm->children()) {
     is_after = is_after || c.spec.id == id;
     const bool depends =
-        how == strategy::one_for_all || (how == strategy::rest_for_one && is_after);
-    if (c.spec.id == id || (depends && s.running.count(c.spec.id) != 0)) out.push_back(c.spec.id);
+        (how == strategy::one_for_all || (how == strategy::rest_for_one && is_after)) &&
+        c.state != child_state::stopped && c.spec.restart != restart_type::temporary;
+    if (c.spec.id == id || depends) out.push_back(c.spec.id);
   }
   return out;
 }
 
-void start_all(self_ptr self, std::vector<std::string> ids, std::size_t next, answer promise,
-               const std::function<void()>& done) {
-  if (next == ids.size()) return done();
-  const auto id = ids[next];
-  call_self(self, restart_atom::value, id, promise,
-            [=, ids = std::move(ids)] { start_all(self, ids, next + 1, promise, done); });
+using answered = std::function<void(const caf::error&)>;
+
+/// One that does not start keeps nobody else down; its error is the answer.
+void start_all(self_ptr self, const std::vector<std::string>& ids, std::size_t next,
+               const caf::error& first, const answered& done) {
+  if (next == ids.size()) return done(first);
+  call_self(self, restart_atom::value, ids[next],
+            [=](const caf::error& e) { start_all(self, ids, next + 1, first ? first : e, done); });
 }
 
 /// The last started is the first to stop.
-void stop_and_start(self_ptr self, std::vector<std::string> ids, std::size_t left, answer promise,
-                    const std::function<void()>& done) {
-  if (left == 0) return start_all(self, std::move(ids), 0, promise, done);
-  const auto id = ids[left - 1];
-  call_self(self, terminate_atom::value, id, promise,
-            [=, ids = std::move(ids)] { stop_and_start(self, ids, left - 1, promise, done); });
+void stop_and_start(self_ptr self, const std::vector<std::string>& ids, std::size_t left,
+                    const answered& done) {
+  if (left == 0) return start_all(self, ids, 0, {}, done);
+  call_self(self, terminate_atom::value, ids[left - 1], [=](const caf::error& e) {
+    e ? start_all(self, ids, left, e, done) : stop_and_start(self, ids, left - 1, done);
+  });
 }
 
 caf::result<std::string> act_on(self_ptr self, const std::string& verb, const std::string& id) {
@@ -59,29 +62,29 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
   const bool is_alive = at != s.running.end();
   log::info("supervisor.act", {{"supervisor", s.label}, {"child", id}, {"verb", verb}});
   auto promise = self->make_response_promise<std::string>();
-  const auto refuse = [&promise](const error& why) { promise.deliver(to_caf(why)); };
-  const auto done = [promise, id] {
+  const auto done = [promise, id](const caf::error& e) {
     auto kept = promise;
-    kept.deliver(id);
+    e ? kept.deliver(e) : kept.deliver(id);
   };
+  const auto refuse = [done](const error& why) { done(to_caf(why)); };
   const bool is_dynamic = s.fsm->flags().how == strategy::simple_one_for_one;
   if (!s.fsm->find(id)) {
     refuse({ec::not_found, "no child \"" + id + "\" of " + s.label, {}});
   } else if (verb == "stop") {
-    call_self(self, terminate_atom::value, id, promise, done);
+    call_self(self, terminate_atom::value, id, done);
   } else if (verb == "start" && (is_alive || is_dynamic)) {
-    call_self(self, restart_atom::value, id, promise, done);
+    call_self(self, restart_atom::value, id, done);
   } else if (verb == "start" || (verb == "restart" && !is_dynamic)) {
     const auto ids = restarted_with(s, id);
-    stop_and_start(self, ids, ids.size(), promise, done);
+    stop_and_start(self, ids, ids.size(), done);
   } else if (!is_alive) {
     refuse({ec::not_found, "no child \"" + id + "\" of " + s.label + " is running", {}});
   } else if (verb == "kill" || verb == "restart") {  // Who is terminated there is forgotten.
     self->send_exit(at->second.address, caf::exit_reason::kill);
-    done();
+    done({});
   } else if (verb == "throw" || verb == "hang") {
     caf::anon_send(at->second.address, fault_atom::value, verb);
-    done();
+    done({});
   } else {
     refuse({ec::bad_argument, "no verb \"" + verb + "\"", {}});
   }

@@ -235,6 +235,42 @@ TEST(supervisor_acts, restart_takes_along_what_a_failure_would) {
   }
 }
 
+TEST(supervisor_acts, restart_keeps_the_order_when_the_child_waits_for_its_own_restart) {
+  world w;
+  const auto r = std::make_shared<record>();
+  std::vector<std::string> order;
+  std::set<std::string> broken;
+  const auto one = [&](const std::string& id) {
+    auto spec = permanent(id);
+    spec.backoff = {1h, 2h};
+    return child{spec, [&, id, r](caf::local_actor* by) -> result<caf::actor> {
+                   if (broken.count(id) != 0) return fail(ec::io, id + " cannot start");
+                   order.push_back(id);
+                   return till(r)(by);
+                 }};
+  };
+  const auto root =
+      spawn_supervisor(w.system, "root", {strategy::rest_for_one, 5, milliseconds{60'000}},
+                       {one("a"), one("b"), one("c"), one("d")});
+  w.settle();
+  const auto act = [&](const char* verb, const char* id) {
+    order.clear();
+    return w.ask<std::string>(root, act_atom::value, verb, id);
+  };
+  EXPECT_EQ(ok(act("kill", "b")), "b");  // Its backoff: c and d wait for it.
+  w.settle();
+  ASSERT_EQ(order, std::vector<std::string>{});
+  EXPECT_EQ(ok(act("restart", "b")), "b");
+  EXPECT_EQ(order, (std::vector<std::string>{"b", "c", "d"}));
+  broken = {"c"};
+  EXPECT_FALSE(act("restart", "b"));
+  EXPECT_EQ(order, (std::vector<std::string>{"b", "d"})) << "c keeps nobody down";
+  broken.clear();
+  EXPECT_EQ(ok(act("start", "c")), "c");
+  EXPECT_EQ(order, (std::vector<std::string>{"c", "d"}));
+  w.stop(root);
+}
+
 TEST(supervisor_F9, tells_which_children_there_are_and_counts_them) {
   world w;
   const auto root = spawn_supervisor(w.system, "root", one_for_one(),
