@@ -59,7 +59,9 @@ TEST_F(situation, a_run_is_in_quarantine_and_comes_back) {
   EXPECT_EQ(with("operator", {"requeue", run}).exit_code, 0);
   eventually(
       20s, [&] { return attempts() > before; },
-      [&] { return as_viewer({"why", run}).out + as_viewer({"tree"}).out + uut.log(); });
+      [&] {
+        return as_viewer({"why", run}).out + as_viewer({"tree"}).out + uut.log();
+      });
 }
 
 TEST_F(situation, a_worker_is_broken_and_workers_say_why) {

@@ -67,8 +67,7 @@ void let_init_go_on(int init) {
   const int alarm = ::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
   fatal_timer fatal;
   if (signals < 0 || alarm < 0) _exit(1);
-  const bool is_tied =
-      fatal.make() && ::ptrace(PTRACE_SEIZE, init, 0, PTRACE_O_EXITKILL) == 0;
+  const bool is_tied = fatal.make() && ::ptrace(PTRACE_SEIZE, init, 0, PTRACE_O_EXITKILL) == 0;
   for (bool is_told = false;; is_told = true) {
     const auto until = page.until();
     const auto now = boot_clock::now();
