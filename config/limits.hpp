@@ -30,6 +30,7 @@ inline constexpr std::uint64_t source_entries_max = 100'000;
 inline constexpr std::size_t source_depth_max = 64;    // directories below each other
 inline constexpr std::size_t path_bytes_max = 4096;    // Linux: PATH_MAX
 inline constexpr std::size_t submodules_max = 64;      // of one source, at all depths
+inline constexpr std::size_t gitmodules_max = 1024;    // that one .gitmodules names
 inline constexpr std::size_t submodule_depth_max = 8;  // submodules of submodules
 inline constexpr std::size_t tree_texts_max = 64;  // .gitmodules and .gitattributes that are read
 inline constexpr std::uint64_t download_bytes_max = 256ull << 20;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "config/shown_url.hpp"
 #include "config/tls_files.hpp"
 #include "net/reachability.hpp"
 
@@ -57,15 +58,6 @@ std::string host_of(CURL* curl, const std::string& otherwise) {
   return part(CURLUPART_HOST) + (port.empty() ? "" : ":" + port);
 }
 
-/// A URL may hold a password: people are shown it without.
-std::string shown(const std::string& url) {
-  const auto scheme = url.find("://");
-  const auto slash = scheme == std::string::npos ? 0 : url.find('/', scheme + 3);
-  const auto at = url.rfind('@', slash);
-  if (scheme == std::string::npos || at == std::string::npos || at < scheme) return url;
-  return url.substr(0, scheme + 3) + url.substr(at + 1);
-}
-
 void set_options(CURL* curl, const http_get& request, sink& into, const cancellation* stop) {
   const bool local = request.url.starts_with("http://127.0.0.1");
   curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
@@ -101,10 +93,10 @@ error transfer_error(CURL* curl, CURLcode code, const http_get& request, const c
   curl_easy_getinfo(curl, CURLINFO_TOTAL_TIME_T, &took_us);
   const bool is_slow = bytes > 0 && std::chrono::microseconds{took_us} >= request.deadline;
   const auto message =
-      "GET " + shown(request.url) + ": " + (*words ? words : curl_easy_strerror(code));
+      "GET " + without_passwords(request.url) + ": " + (*words ? words : curl_easy_strerror(code));
   const auto cause =
       cause_of_transfer({static_cast<int>(code), static_cast<int>(socket_error), is_slow});
-  if (cause) return to_error({host_of(curl, shown(request.url)), *cause, message});
+  if (cause) return to_error({host_of(curl, without_passwords(request.url)), *cause, message});
   return {code == CURLE_OPERATION_TIMEDOUT ? ec::timed_out : ec::source_failed, message, {}};
 }
 
@@ -147,18 +139,19 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   }
   const auto code = curl_easy_perform(curl);
   if (into.too_long)
-    return fail(ec::source_limit, shown(request.url) + " is longer than " +
+    return fail(ec::source_limit, without_passwords(request.url) + " is longer than " +
                                       std::to_string(request.bytes_max) + " bytes");
   if (code == CURLE_ABORTED_BY_CALLBACK) return fail(ec::cancelled, "fetching was cancelled");
   const bool is_answered = request.is_question && code == CURLE_WRITE_ERROR;
   if (code != CURLE_OK && !is_answered)
     return fail(transfer_error(curl, code, request, words.data()));
   const auto answer = answer_of(curl);
-  auto said = error_of(answer, host_of(curl, shown(request.url)), "GET " + shown(request.url));
+  auto said = error_of(answer, host_of(curl, without_passwords(request.url)),
+                       "GET " + without_passwords(request.url));
   if (said.code != ec::none) return fail(std::move(said));
   if (answer.status != 200 && !request.is_question)
-    return fail(ec::source_failed,
-                "GET " + shown(request.url) + " answered " + std::to_string(answer.status));
+    return fail(ec::source_failed, "GET " + without_passwords(request.url) + " answered " +
+                                       std::to_string(answer.status));
   return std::move(into.body);
 }
 

@@ -141,6 +141,8 @@ void print_run(const json& r) {
   for (const auto& at : r.value("attempts", json::array())) print_attempt(at);
   if (r.contains("waits_for"))
     std::cout << "waits for " << one_line(r.value("waits_for", "")) << "\n";
+  const auto last = r.value("outage", json::object()).value("message", "");
+  if (r.contains("waits_for") && !last.empty()) std::cout << "  last    " << one_line(last) << "\n";
 }
 
 int show(const run_args& a) {

@@ -14,6 +14,7 @@
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
+#include "config/shown_url.hpp"
 #include "supervision/blocking_worker.hpp"
 #include "supervision/caf_types.hpp"
 
@@ -111,7 +112,7 @@ void fetch(attempt_self self) {
       [self](const result<std::shared_ptr<bundle>>& got) {
         step_outcome out;
         if (got) {
-          out = fetch_outcome(self->state.source.text, **got);
+          out = fetch_outcome(without_passwords(self->state.source.text), **got);
           self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
           self->state.tree = std::move((*got)->tree);
         } else {
@@ -363,7 +364,7 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
                                 {"attempt", spec.attempt},
                                 {"token", spec.token},
                                 {"worker", spec.worker},
-                                {"source", spec.source}});
+                                {"source", without_passwords(spec.source)}});
   if (source) {
     s.source = std::move(*source);
     advance(self, s.fsm->on_start(now_of(self)));

@@ -45,13 +45,13 @@ la_ssize_t on_read(archive* a, void* context, const void** out) {
 
 result<void> add_entry(bundle_writer& to, archive* a, archive_entry* entry, unsigned strip) {
   const char* raw = archive_entry_pathname(entry);
-  if (raw == nullptr) return fail(ec::source_hostile, "the archive holds an entry without a name");
+  if (raw == nullptr) return fail(ec::source_hostile, "the source holds an entry without a name");
   auto path = safe_path(raw, strip);
   if (!path) return fail(path.error());
   if (path->empty()) return {};
   const auto mode = static_cast<unsigned>(archive_entry_perm(entry));
   if (archive_entry_hardlink(entry) != nullptr)
-    return fail(ec::source_hostile, "the archive holds the hard link \"" + *path +
+    return fail(ec::source_hostile, "the source holds the hard link \"" + *path +
                                         "\"; only files, folders and symbolic links are unpacked");
   switch (archive_entry_filetype(entry)) {
     case AE_IFDIR:
@@ -73,7 +73,7 @@ result<void> add_entry(bundle_writer& to, archive* a, archive_entry* entry, unsi
           });
     default:
       return fail(ec::source_hostile,
-                  "the archive holds \"" + *path + "\", which is a device, socket or FIFO");
+                  "the source holds \"" + *path + "\", which is a device, socket or FIFO");
   }
 }
 
@@ -109,10 +109,10 @@ result<void> bundle_writer::begin(std::uint32_t kind, const std::string& path, u
     if (const auto above = path.substr(0, slash);
         links_.count(above) != 0 || files_.count(above) != 0)
       return fail(ec::source_hostile,
-                  "the archive holds \"" + path + "\" below \"" + above + "\", which is no folder");
+                  "the source holds \"" + path + "\" below \"" + above + "\", which is no folder");
   if (links_.count(path) != 0 ||
       (kind != static_cast<std::uint32_t>(bundle_kind::folder) && !files_.insert(path).second))
-    return fail(ec::source_hostile, "the archive holds \"" + path + "\" twice");
+    return fail(ec::source_hostile, "the source holds \"" + path + "\" twice");
   const bundle_header head{bundle_magic, static_cast<bundle_kind>(kind), mode & 0777u,
                            static_cast<std::uint32_t>(path.size()), size};
   if (auto w = put({reinterpret_cast<const char*>(&head), sizeof head}); !w) return w;

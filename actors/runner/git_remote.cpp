@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "actors/runner/gitmodules.hpp"
 #include "actors/runner/ssh_remote.hpp"
 #include "config/outage.hpp"
 #include "net/http_client.hpp"
@@ -110,7 +111,11 @@ result<void> ask_http(const std::string& url, const remote_options& options,
 git_location parse_git_location(const std::string& text) {
   const std::string_view all{text};
   const auto end = all.find("://");
-  if (end == std::string_view::npos) return {remote_kind::local, {}, false, {}, text};
+  if (end == std::string_view::npos) {
+    if (const auto path = text.starts_with('/') ? 0 : path_of_scp(all); path != 0)
+      return ssh_location(all.substr(0, path - 1), all.substr(path));
+    return {remote_kind::local, {}, false, {}, text};
+  }
   const auto scheme = all.substr(0, end);
   const auto rest = all.substr(end + 3);
   if (scheme == "file") return {remote_kind::local, {}, false, {}, std::string{rest}};

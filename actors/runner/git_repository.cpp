@@ -2,6 +2,7 @@
 
 #include "actors/runner/git_remote.hpp"
 #include "actors/runner/ssh_remote.hpp"
+#include "config/shown_url.hpp"
 
 namespace ntrace::runner {
 
@@ -34,6 +35,7 @@ subprocess_spec git_repository::spec(std::vector<std::string> words) const {
   out.argv.insert(out.argv.end(), std::make_move_iterator(words.begin()),
                   std::make_move_iterator(words.end()));
   // Nobody's configuration but ours: a person's aliases and helpers must not steer a fleet.
+  // Nor may a question wait for one who is not there.
   out.env = {"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + folder_ + "/gitconfig",
              "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true",
              std::string{"GIT_SSH_COMMAND="} + git_ssh_command};
@@ -53,7 +55,8 @@ result<std::string> git_repository::run(std::vector<std::string> words,
   if (done->timed_out)
     return fail(ec::timed_out,
                 "git " + verb + " took longer than " + std::to_string(deadline_.count()) + " ms");
-  if (!done->ok()) return fail(ec::source_failed, "git " + verb + ": " + done->err);
+  if (!done->ok())
+    return fail(ec::source_failed, without_passwords("git " + verb + ": " + done->err));
   if (done->out.size() >= bytes_max)  // The rest of it was dropped.
     return fail(ec::source_limit,
                 "git " + verb + " tells more than " + std::to_string(bytes_max) + " bytes");
@@ -91,7 +94,7 @@ result<std::string> git_repository::fetch(const std::string& url,
   auto commit = run({"rev-parse", "--verify", "-q", wanted + "^{commit}"});
   if (!commit) {
     if (auto why = remote_trouble(url, commit.error()); !why) return fail(why.error());
-    return fail(ec::not_found, url + " has no commit " + revision);
+    return fail(ec::not_found, without_passwords(url) + " has no commit " + revision);
   }
   while (commit->ends_with('\n')) commit->pop_back();
   return commit;

@@ -9,7 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <map>
+#include <optional>
 
 #include "actors/runner/source_spec.hpp"
 #include "config/limits.hpp"
@@ -21,6 +21,7 @@ namespace ntrace::runner {
 namespace {
 
 constexpr std::size_t listing_bytes_max = 64u << 20;
+constexpr std::size_t gitmodules_bytes_max = 1u << 20;
 
 struct tree_entry {
   std::string mode, id, path;
@@ -45,6 +46,19 @@ result<std::vector<tree_entry>> parse_listing(std::string_view text) {
                                         std::to_string(limits::source_entries_max) + " entries");
   }
   return out;
+}
+
+/// A part of the path is ".git", in letters of any case.
+bool has_git_folder(std::string_view path) {
+  while (!path.empty()) {
+    const auto end = std::min(path.find('/'), path.size());
+    const auto part = path.substr(0, end);
+    if (part.size() == 4 && part[0] == '.' && (part[1] | 32) == 'g' && (part[2] | 32) == 'i' &&
+        (part[3] | 32) == 't')
+      return true;
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return false;
 }
 
 /// `git cat-file --batch`, read while it writes, so that a bomb of a repository never lies
@@ -143,13 +157,13 @@ public:
     for (auto& entry : *entries) {
       auto path = safe_path(entry.path, 0);
       if (!path) return fail(path.error());
+      if (has_git_folder(*path))
+        return fail(ec::source_hostile, "the commit holds \"" + path->substr(0, 200) +
+                                            "\", which git itself refuses to check out");
       entry.path = from.above + *path;
     }
     if (auto added = add_blobs(from, *entries); !added) return added;
-    for (const auto& entry : *entries)
-      if (entry.mode == "160000")
-        if (auto added = add_submodule(from, entry); !added) return added;
-    return {};
+    return add_submodules(from, *entries);
   }
 
 private:
@@ -195,14 +209,37 @@ private:
     return {};
   }
 
-  /// What .gitmodules of that commit says; a commit without one names none.
-  std::vector<submodule> modules_of(const part& from) {
-    const auto text = from.repository.run({"cat-file", "blob", from.commit + ":.gitmodules"});
-    return text ? parse_gitmodules(*text) : std::vector<submodule>{};
+  /// What .gitmodules of that commit says; a commit without one names none, nor does a link.
+  static result<std::vector<submodule>> modules_of(const part& from,
+                                                   const std::vector<tree_entry>& entries) {
+    const auto at = std::find_if(entries.begin(), entries.end(), [&](const tree_entry& entry) {
+      return entry.path == from.above + ".gitmodules" && entry.mode.starts_with("100");
+    });
+    if (at == entries.end()) return std::vector<submodule>{};
+    const auto text = from.repository.run({"cat-file", "blob", at->id}, gitmodules_bytes_max);
+    if (!text) return fail(text.error());
+    return parse_gitmodules(*text);
   }
 
-  result<void> add_submodule(const part& from, const tree_entry& entry) {
-    const auto modules = modules_of(from);
+  result<void> add_submodules(const part& from, const std::vector<tree_entry>& entries) {
+    std::optional<result<std::vector<submodule>>> modules;
+    for (const auto& entry : entries) {
+      if (entry.mode != "160000") continue;
+      if (!modules) modules = modules_of(from, entries);
+      const bool is_too_long = !*modules && modules->error().code == ec::source_limit;
+      if (!*modules && !is_too_long) return fail(modules->error());
+      if (is_too_long)
+        to_.facts().on_missing(
+            {entry.path, ""},
+            ".gitmodules is longer than " + std::to_string(gitmodules_bytes_max) + " bytes");
+      else if (auto added = add_submodule(from, entry, **modules); !added)
+        return added;
+    }
+    return {};
+  }
+
+  result<void> add_submodule(const part& from, const tree_entry& entry,
+                             const std::vector<submodule>& modules) {
     const auto known = std::find_if(modules.begin(), modules.end(), [&](const submodule& one) {
       return from.above + one.path == entry.path;
     });
@@ -225,22 +262,20 @@ private:
     if (folder.path().empty()) return fail(io_error("create a folder in", options_.scratch, errno));
     auto repository = git_repository::make(folder.path(), options_.ca_file, left, stop_);
     if (!repository) return fail(repository.error());
-    repository->allow_only(is_local(from.url)
+    repository->allow_only(is_on_this_machine(from.url)
                                ? std::vector<std::string>{"file", "https", "http", "ssh"}
                                : std::vector<std::string>{"https", "http", "ssh"});
     const auto commit = repository->fetch(url, entry.id);
     // What cannot be reached now is waited for, as the repository itself is; but not a path of this
     // machine, which the repository beside it is the proof of.
-    const auto away = commit ? std::nullopt : outage_of(commit.error());
-    if (!commit &&
-        (commit.error().code == ec::cancelled || (away && away->cause != outage_cause::absent)))
-      return fail(commit.error());
+    auto away = commit ? std::nullopt : outage_of(commit.error());
+    if (!commit && commit.error().code == ec::cancelled) return fail(commit.error());
+    if (away && away->cause != outage_cause::absent) {
+      away->message.insert(0, "the submodule " + entry.path + ": ");
+      return fail(to_error(*away));
+    }
     if (!commit) return missing(commit.error().message.substr(0, 500));
     return add({*repository, *commit, url, entry.path + "/", from.depth + 1});
-  }
-
-  static bool is_local(std::string_view url) {
-    return url.starts_with('/') || url.starts_with("file:///");
   }
 
   bundle_writer& to_;
@@ -251,26 +286,6 @@ private:
 };
 
 }  // namespace
-
-std::string refusal_of_submodule(std::string_view parent, std::string_view url) {
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (url.empty() || url.starts_with('-') || std::any_of(url.begin(), url.end(), control))
-    return "its URL is none";
-  for (const std::string_view scheme : {"https://", "http://", "ssh://"})
-    if (url.starts_with(scheme))
-      return url.substr(scheme.size()).starts_with('-') ? "its URL is none" : "";
-  const bool is_path = url.starts_with('/') || url.starts_with("file:///");
-  if (is_path)
-    return parent.starts_with('/') || parent.starts_with("file:///")
-               ? ""
-               : "it lies on the disk of its author";
-  // user@host:path, as scp(1) has it; "x::y" asks for a program of that name.
-  const auto colon = url.find(':');
-  const auto path = colon == url.npos ? std::string_view{} : url.substr(colon + 1);
-  if (!path.empty() && colon < url.find('/') && !path.starts_with(':') && !path.starts_with("//"))
-    return "";
-  return "its protocol is not https, http or ssh";
-}
 
 result<bundle> bundle_commit(const git_repository& repository, const std::string& commit,
                              const std::string& url, const source_options& options,

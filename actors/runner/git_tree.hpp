@@ -12,7 +12,4 @@ result<bundle> bundle_commit(const git_repository& repository, const std::string
                              const std::string& url, const source_options& options,
                              const cancellation* stop);
 
-/// Why a submodule of a repository at `parent` is not fetched from `url`; empty when it is.
-std::string refusal_of_submodule(std::string_view parent, std::string_view url);
-
 }  // namespace ntrace::runner

@@ -1,20 +1,12 @@
 #include "actors/runner/npm_words.hpp"
 
+#include "config/shown_url.hpp"
+
 namespace ntrace::runner {
 namespace {
 
 constexpr std::size_t line_bytes_max = 400;
 constexpr std::size_t lines_max = 3;
-
-/// "https://user:password@host" → "https://host".
-std::string without_passwords(std::string text) {
-  for (auto at = text.find("://"); at != text.npos; at = text.find("://", at + 3)) {
-    const auto end = std::min(text.find_first_of("/ \"'", at + 3), text.size());
-    const auto sign = text.rfind('@', end);
-    if (sign != text.npos && sign > at) text.erase(at + 3, sign - at - 2);
-  }
-  return text;
-}
 
 }  // namespace
 

@@ -108,10 +108,14 @@ result<bundle> fetch_any(const source_spec& spec, const source_options& options,
 result<bundle> fetch_source(const source_spec& spec, const source_options& options,
                             const cancellation* stop) {
   auto got = fetch_any(spec, options, stop);
-  if (!got || spec.kind == source_kind::git) return got;
-  got->tree.find_empty_submodules(spec.kind == source_kind::dir
-                                      ? "run `git submodule update --init` in the folder"
-                                      : "an archive holds none; git+URL#REV fetches them");
+  if (!got) return got;
+  const bool is_folder = spec.kind == source_kind::dir;
+  got->tree.advise_of_pointers(is_folder ? "run `git lfs pull` in the folder"
+                                         : "commit them as plain files (`git lfs migrate export`), "
+                                           "or profile a folder after `git lfs pull`");
+  if (spec.kind == source_kind::git) return got;
+  got->tree.find_empty_submodules(is_folder ? "run `git submodule update --init` in the folder"
+                                            : "an archive holds none; git+URL#REV fetches them");
   if (spec.kind == source_kind::github)
     got->tree.find_archive_attributes("git+https://github.com/" + spec.location + "#" +
                                       spec.revision);

@@ -122,7 +122,7 @@ result<std::string> fill_source_template(std::string_view pattern, std::string_v
 result<std::string> safe_path(std::string_view raw, unsigned strip) {
   const auto hostile = [&](const char* why) {
     return fail(ec::source_hostile,
-                "the archive holds \"" + std::string{raw.substr(0, 200)} + "\", which " + why);
+                "the source holds \"" + std::string{raw.substr(0, 200)} + "\", which " + why);
   };
   if (raw.size() > limits::path_bytes_max) return hostile("is too long");
   if (raw.starts_with('/')) return hostile("is an absolute path");

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <limits>
 
 #include "config/limits.hpp"
+#include "config/shown_url.hpp"
 
 namespace ntrace::runner {
 namespace {
@@ -37,37 +40,6 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(from, text.find_last_not_of(" \t") - from + 1);
 }
 
-/// A value of git's configuration: quotes are dropped, escapes are taken, a comment ends it.
-std::string config_value(std::string_view raw) {
-  std::string out;
-  bool is_quoted = false;
-  std::size_t kept = 0;  // Blanks at the end do not count unless they are quoted.
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    char c = raw[i];
-    if (c == '"') {
-      is_quoted = !is_quoted;
-      kept = out.size();
-      continue;
-    }
-    if (!is_quoted && (c == '#' || c == ';')) break;
-    if (c == '\\' && i + 1 < raw.size()) {
-      c = raw[++i];
-      c = c == 'n' ? '\n' : c == 't' ? '\t' : c;
-    }
-    out += c;
-    if (is_quoted || (c != ' ' && c != '\t')) kept = out.size();
-  }
-  out.resize(kept);
-  return out;
-}
-
-bool equal_caseless(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return lower(x) == lower(y);
-  });
-}
-
 bool is_hex(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -90,34 +62,6 @@ nlohmann::json notice(const char* code, std::string message) {
 }
 
 }  // namespace
-
-std::vector<submodule> parse_gitmodules(std::string_view text) {
-  std::vector<submodule> out;
-  bool is_in_one = false;
-  while (!text.empty()) {
-    auto line = trimmed(take_line(text));
-    if (line.starts_with('[')) {
-      const auto name = trimmed(line.substr(1));
-      is_in_one = equal_caseless(name.substr(0, 9), "submodule") && name.find('"') != name.npos;
-      if (is_in_one && out.size() == limits::submodules_max) break;
-      if (is_in_one) out.emplace_back();
-      continue;
-    }
-    const auto equals = line.find('=');
-    if (!is_in_one || line.empty() || line.front() == '#' || line.front() == ';' ||
-        equals == line.npos)
-      continue;
-    const auto key = trimmed(line.substr(0, equals));
-    auto value = config_value(trimmed(line.substr(equals + 1)));
-    while (value.ends_with('/')) value.pop_back();
-    if (equal_caseless(key, "path"))
-      out.back().path = std::move(value);
-    else if (equal_caseless(key, "url"))
-      out.back().url = std::move(value);
-  }
-  std::erase_if(out, [](const submodule& s) { return s.path.empty() || s.url.empty(); });
-  return out;
-}
 
 bool is_lfs_pointer(std::string_view content) {
   if (content.size() > lfs_pointer_bytes_max || !content.ends_with('\n')) return false;
@@ -149,26 +93,12 @@ bool is_lfs_pointer(std::string_view content) {
   return has_oid && has_size;
 }
 
-std::string resolve_submodule_url(std::string_view parent, std::string_view url) {
-  if (!url.starts_with("./") && !url.starts_with("../")) return std::string{url};
-  std::string base{parent};
-  while (base.ends_with('/')) base.pop_back();
-  const auto scheme = base.find("://");
-  // Never above the host, nor above the root of a path.
-  const auto floor = scheme == base.npos ? 0 : base.find('/', scheme + 3);
-  while (!url.empty()) {
-    if (url.starts_with("./")) {
-      url.remove_prefix(2);
-    } else if (url.starts_with("../")) {
-      url.remove_prefix(3);
-      const auto cut = base.rfind('/');
-      if (cut == base.npos || floor == base.npos || cut < floor) return {};
-      base.resize(cut);
-    } else {
-      break;
-    }
-  }
-  return base + "/" + std::string{url};
+std::uint64_t lfs_size(std::string_view pointer) {
+  std::uint64_t out = 0;
+  const auto at = pointer.find("\nsize ");
+  if (at != pointer.npos)
+    std::from_chars(pointer.data() + at + 6, pointer.data() + pointer.size(), out);
+  return out;
 }
 
 bool tree_facts::wants(std::string_view path, std::uint64_t size) {
@@ -186,6 +116,8 @@ void tree_facts::on_file(const std::string& path, std::string_view content) {
   if (content.empty()) return;
   if (is_lfs_pointer(content)) {
     if (++pointers_count_ <= named_max) pointers_.push_back(path);
+    const auto size = lfs_size(content);
+    pointers_bytes_ += std::min(size, std::numeric_limits<std::uint64_t>::max() - pointers_bytes_);
     return;
   }
   const auto name = base_name(path);
@@ -240,10 +172,11 @@ const std::string& tree_facts::text(std::string_view name) const {
 std::vector<nlohmann::json> tree_facts::notices() const {
   std::vector<nlohmann::json> out;
   for (const auto& [what, why] : missing_) {
-    auto one = notice("submodule_missing", "the folder " + what.path + " is empty: the submodule " +
-                                               what.url + " was not fetched: " + why);
+    auto one =
+        notice("submodule_missing", "the folder " + what.path + " is empty: the submodule " +
+                                        without_passwords(what.url) + " was not fetched: " + why);
     one["path"] = what.path;
-    one["url"] = what.url;
+    one["url"] = without_passwords(what.url);
     out.push_back(std::move(one));
   }
   if (missing_count_ > missing_.size())
@@ -251,12 +184,17 @@ std::vector<nlohmann::json> tree_facts::notices() const {
                          std::to_string(missing_count_ - missing_.size()) +
                              " more submodules were not fetched; their folders are empty"));
   if (pointers_count_ > 0) {
-    auto one = notice("lfs_missing", std::to_string(pointers_count_) +
-                                         " files are pointers of Git LFS; their contents were not "
-                                         "fetched: " +
-                                         listed(pointers_, pointers_count_));
+    const bool is_one = pointers_count_ == 1;
+    auto one = notice(
+        "lfs_missing",
+        (is_one ? "a file is a pointer" : std::to_string(pointers_count_) + " files are pointers") +
+            std::string{" of Git LFS, "} + (is_one ? "its content" : "their contents") + " (" +
+            std::to_string(pointers_bytes_) + " bytes) " + (is_one ? "was" : "were") +
+            " not fetched: " + listed(pointers_, pointers_count_) +
+            (pointers_advice_.empty() ? "" : "; " + pointers_advice_));
     one["count"] = pointers_count_;
     one["paths"] = pointers_;
+    one["bytes"] = pointers_bytes_;
     out.push_back(std::move(one));
   }
   if (!left_out_.empty()) {

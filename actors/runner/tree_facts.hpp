@@ -9,24 +9,17 @@
 #include <string_view>
 #include <vector>
 
+#include "actors/runner/gitmodules.hpp"
+
 namespace ntrace::runner {
-
-struct submodule {
-  std::string path, url;
-};
-
-/// The submodules that the text of a .gitmodules names: those with a path and a URL; at most
-/// limits::submodules_max. gitmodules(5).
-std::vector<submodule> parse_gitmodules(std::string_view text);
 
 /// True for a Git LFS pointer, the text that stands in a commit for a file kept elsewhere, exactly
 /// as its specification has it: `version` first, the other keys sorted, `oid` and `size` among
 /// them.
 bool is_lfs_pointer(std::string_view content);
 
-/// A URL of a submodule that is relative ("./x", "../x") against that of its repository; others
-/// as they are. Empty when it leaves the host. git-submodule(1), "add".
-std::string resolve_submodule_url(std::string_view parent, std::string_view url);
+/// The size of the file that a pointer stands for.
+std::uint64_t lfs_size(std::string_view pointer);
 
 class tree_facts {
 public:
@@ -39,6 +32,8 @@ public:
   void on_missing(submodule part, std::string why);
   /// Of a tree that was not fetched by git: submodules whose folders are there and empty.
   void find_empty_submodules(const std::string& why);
+  /// What its reader does to have the contents of pointers.
+  void advise_of_pointers(const std::string& advice) { pointers_advice_ = advice; }
   /// The tree was made by somebody's `git archive`: what .gitattributes takes out is missing.
   void find_archive_attributes(const std::string& whole);
 
@@ -57,7 +52,8 @@ private:
   std::set<std::string, std::less<>> files_, folders_, left_out_;
   std::vector<missing_part> missing_;
   std::vector<std::string> pointers_;  ///< The first ones.
-  std::uint64_t pointers_count_ = 0, missing_count_ = 0;
+  std::uint64_t pointers_count_ = 0, missing_count_ = 0, pointers_bytes_ = 0;
+  std::string pointers_advice_;
   std::string whole_;  ///< The source that has what is left out.
 };
 

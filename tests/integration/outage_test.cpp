@@ -93,6 +93,7 @@ TEST(outage_program, waits_for_a_mirror_that_is_away_and_uses_up_no_attempt) {
   };
   says({"runs"}, "waits for " + (dir / "m.git") + ": not there since ");
   says({"why", run}, "UTC, next try in ");
+  says({"show", run}, "  last    \"" + (dir / "m.git") + "\": No such file");
 
   std::filesystem::rename(dir / "away.git", dir / "m.git");
   EXPECT_EQ(uut.wait_for_end(run), "done");

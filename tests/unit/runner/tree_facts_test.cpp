@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "actors/runner/git_tree.hpp"
 #include "actors/runner/install_sources.hpp"
 #include "actors/runner/npm_words.hpp"
 #include "tests/support/ok.hpp"
@@ -48,11 +47,25 @@ TEST(parse_gitmodules, reads_what_git_writes_and_what_people_write) {
   EXPECT_EQ(got[1].path + " " + got[1].url, "q ../q c.git");
 }
 
+TEST(parse_gitmodules, puts_the_pieces_of_a_section_together) {
+  const auto got = parse_gitmodules(
+      "[submodule \"a \\\"b]\"] path = one\n[submodule \"c\"]\nurl = ../c\n"
+      "[submodule \"a \\\"b]\"]\n url = ../one\n[submodule \"c\"]\npath = c\npath = two\n"
+      "[submodule.d]\npath = d\nurl = ../d\n");
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].path + " " + got[0].url, "one ../one");
+  EXPECT_EQ(got[1].path + " " + got[1].url, "two ../c");
+}
+
 TEST(resolve_submodule_url, is_relative_to_the_repository_and_never_leaves_its_host) {
   EXPECT_EQ(resolve_submodule_url("https://h/o/r.git", "../s.git"), "https://h/o/s.git");
   EXPECT_EQ(resolve_submodule_url("https://h/o/r.git/", "../../p/s.git"), "https://h/p/s.git");
   EXPECT_EQ(resolve_submodule_url("/srv/m/r.git", "./s"), "/srv/m/r.git/s");
   EXPECT_EQ(resolve_submodule_url("git@h:o/r", "../s"), "git@h:o/s");
+  EXPECT_EQ(resolve_submodule_url("git@h:o/r", "../../p/s"), "git@h:p/s");
+  EXPECT_EQ(resolve_submodule_url("git@h:r", "../s"), "git@h:s");
+  EXPECT_EQ(resolve_submodule_url("git@h:r", "../../s"), "");
+  EXPECT_EQ(resolve_submodule_url("git@h:/srv/r", "../s"), "git@h:/srv/s");
   EXPECT_EQ(resolve_submodule_url("https://h/r.git", "https://o/x"), "https://o/x");
   EXPECT_EQ(resolve_submodule_url("https://h/r.git", "../../x"), "");
 }
@@ -90,10 +103,12 @@ TEST(tree_facts, names_empty_submodules_pointers_and_what_an_archive_leaves_out)
                        {"lib/b/x", "x"},
                        {"art/one.png", pointer},
                        {"art/two.png", pointer},
+                       {"art/none.png", "version https://git-lfs.github.com/spec/v1\n"},
                        {".gitattributes", "*.png filter=lfs\nbench export-ignore\n"}});
   tree.on_folder("lib/a");
   tree.on_folder("lib/b");
   tree.find_empty_submodules("why");
+  tree.advise_of_pointers("do this");
   tree.find_archive_attributes("git+https://h/o/r#s");
   const auto notices = tree.notices();
   ASSERT_EQ(notices.size(), 3u) << json(notices).dump(1);
@@ -102,9 +117,29 @@ TEST(tree_facts, names_empty_submodules_pointers_and_what_an_archive_leaves_out)
   EXPECT_EQ(notices[0]["url"], "../a");
   EXPECT_EQ(notices[1]["code"], "lfs_missing");
   EXPECT_EQ(notices[1]["count"], 2);
+  EXPECT_EQ(notices[1]["bytes"], 24690);
+  EXPECT_EQ(notices[1]["message"],
+            "2 files are pointers of Git LFS, their contents (24690 bytes) were not fetched: "
+            "art/one.png, art/two.png; do this");
   EXPECT_EQ(notices[1]["paths"], (json{"art/one.png", "art/two.png"}));
   EXPECT_EQ(notices[2]["code"], "archive_not_whole");
   EXPECT_NE(notices[2]["message"].get<std::string>().find("bench"), std::string::npos);
+}
+
+TEST(tree_facts, counts_the_bytes_behind_pointers_without_an_overflow) {
+  const auto huge =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
+      "\nsize 9999999999999999999\n";
+  const auto notices = tree_of({{"a", huge}, {"b", huge}}).notices();
+  EXPECT_EQ(notices[0]["bytes"], 18446744073709551615u);
+  EXPECT_EQ(tree_of({{"a", pointer}}).notices()[0]["message"],
+            "a file is a pointer of Git LFS, its content (12345 bytes) was not fetched: a");
+}
+
+TEST(tree_facts, repeats_no_password_of_a_submodule) {
+  tree_facts tree;
+  tree.on_missing({"a", "https://me:secret@h.example/a"}, "why");
+  EXPECT_EQ(json(tree.notices()).dump().find("secret"), std::string::npos);
 }
 
 TEST(tree_facts, is_silent_of_a_tree_that_is_whole) {
