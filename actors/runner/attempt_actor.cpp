@@ -10,6 +10,7 @@
 #include "actors/runner/install_reach.hpp"
 #include "actors/runner/job_environment.hpp"
 #include "actors/runner/npm_words.hpp"
+#include "actors/runner/registry_settings.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
@@ -160,8 +161,9 @@ void install(attempt_self self) {
     refused.failed = hosts.error();
     return done(self, step::install, refused);
   }
-  auto r = in_zone(self, install_command(s.options.npm_registry),
-                   job_environment(work_folder(s), true), s.options.install);
+  auto r = in_zone(
+      self, install_command(s.options.npm_registry, registry_settings{s.tree}.lines_for_npm()),
+      job_environment(work_folder(s), true), s.options.install);
   const auto words = std::make_shared<npm_words>();
   r.sink = [words, pass = std::move(r.sink)](std::string_view stream, std::string_view data) {
     words->on_output(stream, data);

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "actors/runner/registry_settings.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "config/json_parse.hpp"
 #include "config/limits.hpp"
@@ -17,12 +18,6 @@ using nlohmann::json;
 constexpr std::array sections{"dependencies", "devDependencies", "optionalDependencies",
                               "peerDependencies"};
 constexpr std::size_t hosts_max = 64;
-
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t\r");
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
-}
 
 /// Host and port of a URL; nothing for another kind of text.
 std::optional<package_host> host_of(std::string_view url) {
@@ -63,36 +58,22 @@ std::string without_user(std::string_view url) {
   return std::string{url.substr(0, from)} + std::string{url.substr(from + skipped)};
 }
 
-/// A setting of .npmrc, with the line that it stands in.
-struct npmrc_value {
-  std::string text;
-  std::size_t line = 0;
-};
+/// What begins a line of yarn's first lock format that says where a package lies.
+constexpr std::string_view yarn_resolved = "  resolved \"";
 
-/// The ini format of npm, as far as it has "key = value"; the last line of a key counts.
-std::map<std::string, npmrc_value, std::less<>> parse_npmrc(std::string_view text) {
-  std::map<std::string, npmrc_value, std::less<>> out;
-  for (std::size_t line = 1; !text.empty(); ++line) {
-    const auto end = std::min(text.find('\n'), text.size());
-    const auto one = trimmed(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-    const auto equals = one.find('=');
-    if (one.starts_with('#') || one.starts_with(';') || equals == one.npos) continue;
-    auto value = trimmed(one.substr(equals + 1));
-    if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') &&
-        value.back() == value.front())
-      value = value.substr(1, value.size() - 2);
-    out[std::string{trimmed(one.substr(0, equals))}] = {std::string{value}, line};
-  }
-  return out;
+/// npm takes versions and places from a lock of that format where the project has none of its own.
+bool has_yarn_lock_for_npm(const tree_facts& tree) {
+  return !tree.has_file("package-lock.json") && !tree.has_file("npm-shrinkwrap.json") &&
+         ("\n" + tree.text("yarn.lock")).find("\n" + std::string{yarn_resolved}) !=
+             std::string::npos;
 }
 
 class host_finder {
 public:
   host_finder(const tree_facts& tree, const std::string& npm_registry)
-      : tree_{tree}, npmrc_{parse_npmrc(tree.text(".npmrc"))}, setting_{npm_registry} {
-    const auto at = npmrc_.find("replace-registry-host");
-    replaced_ = at == npmrc_.end() ? "npmjs" : at->second.text;
+      : tree_{tree}, own_{tree}, setting_{npm_registry} {
+    const auto* at = own_.find("replace-registry-host");
+    replaced_ = at ? at->value : "npmjs";
   }
 
   result<std::vector<package_host>> find() {
@@ -111,16 +92,20 @@ public:
       add_locked(*at, lock);
     else if (locked.is_object())
       add_nested(locked, lock, 0);
+    if (has_yarn_lock_for_npm(tree_)) add_yarn_locked();
     if (problem_.code != ec::none) return fail(problem_);
     return std::move(out_);
   }
 
 private:
   void add(package_host one) {
-    const bool is_new = std::none_of(out_.begin(), out_.end(), [&](const package_host& other) {
+    const auto known = std::find_if(out_.begin(), out_.end(), [&](const package_host& other) {
       return other.host == one.host && other.port == one.port;
     });
-    if (is_new && out_.size() < hosts_max) out_.push_back(std::move(one));
+    if (known == out_.end() && out_.size() < hosts_max)
+      out_.push_back(std::move(one));
+    else if (known != out_.end() && known->url.empty())
+      known->url = std::move(one.url);
   }
 
   void add_url(std::string_view url, const std::string& named_by) {
@@ -140,21 +125,18 @@ private:
 
   /// The registry that a package of that name comes from.
   void add_registry_of(std::string_view name) {
-    auto key = std::string{"registry"};
-    if (name.starts_with('@')) {
-      const auto scoped = std::string{name.substr(0, name.find('/'))} + ":registry";
-      if (npmrc_.count(scoped) != 0) key = scoped;
-    }
-    const auto own = npmrc_.find(key);
-    if (own == npmrc_.end()) return add_registry(setting_, "the setting npm_registry");
-    const auto named_by = ".npmrc, line " + std::to_string(own->second.line) + " (" + key + ")";
-    if (!host_of(own->second.text) && problem_.code == ec::none)
-      problem_ = {ec::install_failed,
-                  named_by +
-                      " is no URL of a registry; in a zone no variable stands for a part "
-                      "of it",
-                  {}};
-    add_registry(own->second.text, named_by);
+    const npm_setting* own = nullptr;
+    if (name.starts_with('@'))
+      own = own_.find(std::string{name.substr(0, name.find('/'))} + ":registry");
+    if (!own) own = own_.find("registry");
+    if (!own) return add_registry(setting_, "the setting npm_registry");
+    const bool has_variable = own->value.find("${") != std::string::npos;
+    if ((has_variable || !host_of(own->value)) && problem_.code == ec::none)
+      problem_ = {
+          ec::install_failed,
+          own->named_by + " is no URL of a registry; in a zone no variable stands for a part of it",
+          {}};
+    add_registry(own->value, own->named_by);
   }
 
   void add_dependency(const std::string& name, std::string_view spec) {
@@ -187,6 +169,22 @@ private:
     for (const auto& [name, entry] : packages.items()) add_resolved(entry, name, lock);
   }
 
+  void add_yarn_locked() {
+    const std::string_view text = tree_.text("yarn.lock");
+    std::size_t line = 1;
+    for (std::size_t at = 0; at < text.size(); ++line) {
+      const auto end = std::min(text.find('\n', at), text.size());
+      const auto one = text.substr(at, end - at);
+      at = end + 1;
+      if (!one.starts_with(yarn_resolved)) continue;
+      auto host = host_of(one.substr(yarn_resolved.size(), one.rfind('"') - yarn_resolved.size()));
+      // npm reads yarn's name of its registry as its own.
+      if (!host || host->host == "registry.yarnpkg.com" || is_replaced(host->host)) continue;
+      host->named_by = "yarn.lock, line " + std::to_string(line);
+      add(std::move(*host));
+    }
+  }
+
   /// Of the first version of locks, where dependencies hold dependencies.
   void add_nested(const json& entry, const char* lock, int depth) {
     const auto at = entry.find("dependencies");
@@ -198,7 +196,7 @@ private:
   }
 
   const tree_facts& tree_;
-  std::map<std::string, npmrc_value, std::less<>> npmrc_;
+  registry_settings own_;
   std::string setting_, replaced_;
   std::vector<package_host> out_;
   error problem_;
@@ -227,25 +225,31 @@ result<void> expect_reachable(
 }
 
 std::vector<json> unheeded(const tree_facts& tree) {
+  if (!needs_install(tree.text("package.json"), tree.has_file("binding.gyp"))) return {};
+  auto out = registry_settings{tree}.notices(tree);
+  const bool has_npm_lock =
+      tree.has_file("package-lock.json") || tree.has_file("npm-shrinkwrap.json");
+  const bool has_yarn_lock = has_yarn_lock_for_npm(tree);
   std::string found;
   for (const char* lock : {"yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", "bun.lock",
                            "bun.lockb", "deno.lock", "shrinkwrap.yaml"})
-    if (tree.has_file(lock)) found += (found.empty() ? "" : ", ") + std::string{lock};
+    if (tree.has_file(lock) && !(has_yarn_lock && std::string_view{lock} == "yarn.lock"))
+      found += (found.empty() ? "" : ", ") + std::string{lock};
   const auto package = parse_or_discard(tree.text("package.json"));
   if (package.is_object())
     if (const auto at = package.find("packageManager"); at != package.end() && at->is_string())
       if (const auto name = at->get<std::string>(); !name.starts_with("npm@"))
         found += (found.empty() ? "" : ", ") + ("packageManager " + name.substr(0, 100));
-  if (found.empty() || !needs_install(tree.text("package.json"), tree.has_file("binding.gyp")))
-    return {};
-  return {
-      {{"level", "warn"},
-       {"code", "lock_unused"},
-       {"step", "fetch"},
-       {"message", found + ": not used, npm installs the packages" +
-                       (tree.has_file("package-lock.json") || tree.has_file("npm-shrinkwrap.json")
-                            ? " by its own lock"
-                            : " in the versions that package.json allows today")}}};
+  if (found.empty()) return out;
+  out.push_back({{"level", "warn"},
+                 {"code", "lock_unused"},
+                 {"step", "fetch"},
+                 {"message", found + ": not used, npm installs the packages" +
+                                 (has_npm_lock    ? " by its own lock"
+                                  : has_yarn_lock ? " by yarn.lock"
+                                                  : " in the versions that package.json allows "
+                                                    "today")}});
+  return out;
 }
 
 }  // namespace ntrace::runner

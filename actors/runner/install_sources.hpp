@@ -17,7 +17,7 @@ struct package_host {
   std::string url{};  ///< Of a registry: where it answers, without a user's name and password.
 };
 
-/// The hosts that the install needs: those of the registries of .npmrc (else `npm_registry`) that a
+/// The hosts that the install needs: those of the project's registries (else `npm_registry`) that a
 /// dependency comes from, and of the URLs in package.json and in the lock. Each once, in that
 /// order; a host that npm itself puts its registry in the place of is not among them (npm's
 /// setting replace-registry-host). ec::install_failed for a registry that is no URL.
@@ -29,7 +29,8 @@ result<void> expect_reachable(
     const std::vector<package_host>& hosts,
     const std::function<bool(const std::string& host, std::uint16_t port)>& is_allowed);
 
-/// Events: locks of other package managers, and the one that `packageManager` names.
+/// Events, where something is installed: locks of other package managers, the one that
+/// `packageManager` names, and what of .npmrc means nothing in a zone.
 std::vector<nlohmann::json> unheeded(const tree_facts& tree);
 
 }  // namespace ntrace::runner

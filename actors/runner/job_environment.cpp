@@ -21,12 +21,15 @@ std::string node_headers_folder() {
   return {};
 }
 
-std::vector<std::string> install_command(const std::string& npm_registry) {
+std::vector<std::string> install_command(const std::string& npm_registry,
+                                         const std::vector<std::string>& more_lines) {
   // --no-save: no lock is written that the project does not have.
-  return {"sh", "-c",
-          "printf 'registry=%s\\n' \"$1\" > " + std::string{global_config} +
-              " && exec npm install --no-save",
-          "npm", npm_registry};
+  std::vector<std::string> out{
+      "sh", "-c",
+      "printf '%s\\n' \"$@\" > " + std::string{global_config} + " && exec npm install --no-save",
+      "npm", "registry=" + npm_registry};
+  out.insert(out.end(), more_lines.begin(), more_lines.end());
+  return out;
 }
 
 std::vector<std::string> job_environment(const std::string& work_folder, bool with_network) {
@@ -48,6 +51,8 @@ std::vector<std::string> job_environment(const std::string& work_folder, bool wi
   for (const char* name :
        {"https_proxy", "http_proxy", "npm_config_proxy", "npm_config_https_proxy"})
     env.push_back(std::string{name} + "=http://127.0.0.1:3128");
+  // The project's own would lead nowhere. npm takes an empty variable for none.
+  env.emplace_back("npm_config_noproxy=nothing.invalid");
   // Only here: Node parses them at each start, which would stand in the profile.
   env.emplace_back("NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt");
   return env;

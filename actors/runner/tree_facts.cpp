@@ -19,6 +19,11 @@ constexpr std::size_t named_max = 5;  // Paths in one message.
 constexpr std::pair<std::string_view, std::uint64_t> top_files[] = {
     {"package.json", 1u << 20},
     {".npmrc", 64u << 10},
+    {".yarnrc", 64u << 10},
+    {".yarnrc.yml", 64u << 10},
+    {"pnpm-workspace.yaml", 64u << 10},
+    {"bunfig.toml", 64u << 10},
+    {"yarn.lock", 16u << 20},
     {"package-lock.json", 16u << 20},
     {"npm-shrinkwrap.json", 16u << 20}};
 

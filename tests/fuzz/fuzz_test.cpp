@@ -10,6 +10,7 @@
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/install_sources.hpp"
 #include "actors/runner/npm_words.hpp"
+#include "actors/runner/registry_settings.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "actors/shell/shell_commands.hpp"
 #include "actors/tunnel/remote_command.hpp"
@@ -177,33 +178,41 @@ TEST(fuzz, archives) {
 }
 
 TEST(fuzz, what_a_tree_says_of_itself) {
-  fuzz("tree",
-       {"[submodule \"a\"]\n\tpath = a\n\turl = \"../a b\" ; c\n",
-        "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
-            "\nsize 1\n",
-        "registry=https://u:p@h.example:8443/x/\n@s:registry=\"http://h\"\n",
-        R"({"dependencies":{"a":"1","@s/b":"npm:c@1","u":"https://h/x.tgz"}})",
-        R"({"packages":{"node_modules/a":{"resolved":"https://h/a.tgz"}}})", "* export-ignore\n",
-        "npm error https://u:p@h/x\nnpm ERR! y"},
-       [](const std::string& input) {
-         runner::tree_facts tree;
-         for (const char* name : {"package.json", ".npmrc", "package-lock.json", ".gitmodules",
-                                  "a/.gitattributes", "pointer"})
-           tree.on_file(name, input);
-         tree.on_folder("a");
-         tree.find_empty_submodules("x");
-         tree.find_archive_attributes("x");
-         [[maybe_unused]] const auto notices = tree.notices();
-         [[maybe_unused]] const auto unused = runner::unheeded(tree);
-         if (const auto hosts = runner::package_hosts(tree, input)) {
-           for (const auto& one : *hosts)
-             ASSERT_TRUE(one.host.find('@') == std::string::npos && !one.host.empty());
-         }
-         runner::npm_words words;
-         words.on_output("stderr", input);
-         ASSERT_LT(words.first_errors().size(), 2000u);
-         ASSERT_EQ(runner::resolve_submodule_url("https://h/r", "../../" + input), "");
-       });
+  fuzz(
+      "tree",
+      {"[submodule \"a\"]\n\tpath = a\n\turl = \"../a b\" ; c\n",
+       "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
+           "\nsize 1\n",
+       "registry=https://u:p@h.example:8443/x/\n@s:registry=\"http://h\"\n",
+       R"({"dependencies":{"a":"1","@s/b":"npm:c@1","u":"https://h/x.tgz"}})",
+       R"({"packages":{"node_modules/a":{"resolved":"https://h/a.tgz"}}})", "* export-ignore\n",
+       "npm error https://u:p@h/x\nnpm ERR! y",
+       "npmRegistryServer: https://h\nnpmScopes:\n  s:\n    npmRegistryServer: https://h\n",
+       "registries:\n  default: https://h\n  '@s': https://h\n",
+       "[install]\nregistry = {url = \"https://h\"}\n[install.scopes]\n\"@s\" = \"https://h\"\n",
+       "registry \"https://h\"\n\"@s:registry\" \"https://h\"\na@1:\n  resolved \"https://h/a\"\n"},
+      [](const std::string& input) {
+        runner::tree_facts tree;
+        for (const char* name : {"package.json", ".npmrc", "package-lock.json", ".gitmodules",
+                                 ".yarnrc", ".yarnrc.yml", "pnpm-workspace.yaml", "bunfig.toml",
+                                 "yarn.lock", "a/.gitattributes", "pointer"})
+          tree.on_file(name, input);
+        tree.on_folder("a");
+        tree.find_empty_submodules("x");
+        tree.find_archive_attributes("x");
+        [[maybe_unused]] const auto notices = tree.notices();
+        [[maybe_unused]] const auto unused = runner::unheeded(tree);
+        for (const auto& line : runner::registry_settings{tree}.lines_for_npm())
+          ASSERT_EQ(line.find_first_of("\r\n"), std::string::npos);
+        if (const auto hosts = runner::package_hosts(tree, input)) {
+          for (const auto& one : *hosts)
+            ASSERT_TRUE(one.host.find('@') == std::string::npos && !one.host.empty());
+        }
+        runner::npm_words words;
+        words.on_output("stderr", input);
+        ASSERT_LT(words.first_errors().size(), 2000u);
+        ASSERT_EQ(runner::resolve_submodule_url("https://h/r", "../../" + input), "");
+      });
 }
 
 TEST(fuzz, sources_paths_and_settings) {

@@ -121,6 +121,45 @@ TEST(job_install, uses_the_projects_registry_and_by_default_ours) {
             std::string::npos);
 }
 
+TEST(job_install, uses_the_registries_that_the_files_of_other_managers_name) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  dir.file("own/package.json",
+           json{{"name", "own"},
+                {"version", "1.0.0"},
+                {"scripts",
+                 {{"test", "true"},
+                  {"preinstall",
+                   "echo $(npm config get registry) $(npm config get @corp:registry) "
+                   "$(npm config get noproxy) $(npm config get https-proxy)"}}}}
+               .dump());
+  dir.file("own/.yarnrc.yml",
+           "npmRegistryServer: https://npm.corp.example/\nnpmScopes:\n  corp:\n    "
+           "npmRegistryServer: https://scope.corp.example/\n");
+  dir.file("own/.npmrc", "noproxy=corp.example\nhttps-proxy=http://proxy.corp.example\n");
+  const auto seen = summary_of(dir, "own");
+  const auto output = ok(read_file(dir / "out/output.log"));
+  EXPECT_NE(output.find("https://npm.corp.example/ https://scope.corp.example/ nothing.invalid "
+                        "http://127.0.0.1:3128"),
+            std::string::npos)
+      << output;
+  EXPECT_TRUE(has_event(seen, "npmrc_unused", ".npmrc, line 1 (noproxy)"));
+  EXPECT_TRUE(has_event(seen, "npmrc_unused", ".npmrc, line 2 (https-proxy)"));
+}
+
+TEST(job_install, refuses_what_a_yarn_lock_takes_from_elsewhere) {
+  NTRACE_NEEDS_ZONES();
+  const scratch dir;
+  dir.file("own/package.json", R"({"name":"own","version":"1.0.0","scripts":{"test":"true"},)"
+                               R"("dependencies":{"ms":"2.1.3"}})");
+  dir.file("own/yarn.lock",
+           "ms@2.1.3:\n  version \"2.1.3\"\n  resolved "
+           "\"https://art.corp.example/ms-2.1.3.tgz\"\n");
+  const auto reason = summary_of(dir, "own")["reason"].get<std::string>();
+  EXPECT_NE(reason.find("yarn.lock, line 3 names art.corp.example:443"), std::string::npos)
+      << reason;
+}
+
 TEST(job_install, names_the_lock_that_is_not_used_and_npms_own_error) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;

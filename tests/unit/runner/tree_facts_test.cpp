@@ -5,6 +5,7 @@
 
 #include "actors/runner/install_sources.hpp"
 #include "actors/runner/npm_words.hpp"
+#include "actors/runner/registry_settings.hpp"
 #include "tests/support/ok.hpp"
 
 using namespace ntrace;
@@ -164,6 +165,92 @@ TEST(package_hosts, are_those_of_the_projects_own_registries_by_scope) {
             std::vector<std::string>{"mirror.example:80 .npmrc, line 1 (registry)"});
 }
 
+TEST(package_hosts, take_a_value_of_npmrc_as_npm_does) {
+  const std::string package = R"({"dependencies":{"ms":"2.1.3"}})";
+  const std::vector<std::string> wanted{"npm.corp.example:443 .npmrc, line 1 (registry)"};
+  for (const char* line :
+       {"registry=https://npm.corp.example # ours", "registry = https://npm.corp.example;ours",
+        "registry='https://npm.corp.example/'\r",
+        "registry=https://npm.corp.example\n[x]\n"
+        "registry=https://no.example"})
+    EXPECT_EQ(hosts_of({{"package.json", package}, {".npmrc", line}}), wanted) << line;
+}
+
+TEST(package_hosts, are_those_that_yarn_pnpm_and_bun_are_told_of_unless_npmrc_says_another) {
+  const std::string package = R"({"dependencies":{"ms":"1","@corp/x":"1"}})";
+  using names = std::vector<std::string>;
+  const auto of = [&](const char* file, const char* text) {
+    return hosts_of({{"package.json", package}, {file, text}});
+  };
+  EXPECT_EQ(of(".yarnrc",
+               "# registry \"https://no.example\"\nregistry \"https://a.example/\"\n"
+               "\"@corp:registry\" \"https://c.example/\"\n"),
+            (names{"c.example:443 .yarnrc, line 3 (@corp:registry)",
+                   "a.example:443 .yarnrc, line 2 (registry)"}));
+  EXPECT_EQ(of(".yarnrc.yml",
+               "npmScopes:\n  corp:\n    npmAuthToken: secret\n    npmRegistryServer: "
+               "\"https://c.example\"\nnpmRegistryServer: https://a.example # ours\n"),
+            (names{"c.example:443 .yarnrc.yml, line 4 (@corp:registry)",
+                   "a.example:443 .yarnrc.yml, line 5 (registry)"}));
+  EXPECT_EQ(of("pnpm-workspace.yaml",
+               "packages:\n  - a\nregistries:\n  default: https://a.example/\n"
+               "  '@corp': https://c.example/\n"),
+            (names{"c.example:443 pnpm-workspace.yaml, line 5 (@corp:registry)",
+                   "a.example:443 pnpm-workspace.yaml, line 4 (registry)"}));
+  EXPECT_EQ(of("bunfig.toml",
+               "[install]\nregistry = { url = \"https://a.example\", token = \"secret\" }\n"
+               "[install.scopes]\n\"@corp\" = \"https://c.example\"\n[run]\nregistry = "
+               "\"https://no.example\"\n"),
+            (names{"c.example:443 bunfig.toml, line 4 (@corp:registry)",
+                   "a.example:443 bunfig.toml, line 2 (registry)"}));
+  EXPECT_EQ(hosts_of({{"package.json", package},
+                      {".yarnrc", "registry \"https://a.example/\""},
+                      {".npmrc", "registry=https://own.example"}}),
+            names{"own.example:443 .npmrc, line 1 (registry)"});
+  // Both names of the public registry are what the setting npm_registry stands for.
+  EXPECT_EQ(of(".yarnrc.yml", "npmRegistryServer: https://registry.yarnpkg.com\n"),
+            names{"registry.npmjs.org:443 the setting npm_registry"});
+}
+
+TEST(package_hosts, are_those_of_a_yarn_lock_where_npm_reads_it) {
+  const std::string package = R"({"dependencies":{"a":"1"}})";
+  const std::string lock =
+      "# yarn lockfile v1\n\na@1:\n  version \"1.0.0\"\n  resolved "
+      "\"https://art.example/a.tgz#abc\"\nb@1:\n  resolved "
+      "\"https://registry.yarnpkg.com/b/-/b-1.tgz\"\n";
+  const std::string setting = "registry.npmjs.org:443 the setting npm_registry";
+  EXPECT_EQ(hosts_of({{"package.json", package}, {"yarn.lock", lock}}),
+            (std::vector<std::string>{setting, "art.example:443 yarn.lock, line 5"}));
+  EXPECT_EQ(hosts_of({{"package.json", package}, {"yarn.lock", lock}, {"package-lock.json", "{}"}}),
+            std::vector<std::string>{setting});
+}
+
+TEST(registry_settings, are_given_to_npm_where_it_does_not_read_them) {
+  const registry_settings uut{
+      tree_of({{".yarnrc.yml",
+                "npmRegistryServer: https://a.example/x/ # y\nnpmScopes:\n  \"bad\\nscope\":\n"
+                "    npmRegistryServer: https://b.example\n  corp:\n    npmRegistryServer: "
+                "https://c.example\n"},
+               {".npmrc", "@own:registry=https://o.example/\nregistry=https://n.example/\n"}})};
+  EXPECT_EQ(uut.lines_for_npm(), (std::vector<std::string>{"registry=https://a.example/x/",
+                                                           "@corp:registry=https://c.example"}));
+}
+
+TEST(package_hosts, have_the_urls_of_registries_and_of_nothing_else) {
+  const auto hosts = ok(package_hosts(
+      tree_of({{"package.json", R"({"dependencies":{"a":"https://r.example/t.tgz","b":"1",)"
+                                R"("@own/c":"1","d":"https://t.example/d.tgz"}})"},
+               {".npmrc",
+                "@own:registry=https://me:secret@o.example/n/\n"
+                "registry=https://r.example/npm\n"}}),
+      "https://registry.npmjs.org/"));
+  std::map<std::string, std::string> urls;
+  for (const auto& one : hosts) urls[one.host] = one.url;
+  EXPECT_EQ(urls, (std::map<std::string, std::string>{{"r.example", "https://r.example/npm"},
+                                                      {"o.example", "https://o.example/n/"},
+                                                      {"t.example", ""}}));
+}
+
 TEST(package_hosts, are_none_where_nothing_comes_from_outside) {
   EXPECT_TRUE(
       hosts_of({{"package.json", "{}"}, {".npmrc", "registry=https://x.example/"}}).empty());
@@ -197,6 +284,10 @@ TEST(package_hosts, refuse_a_registry_that_is_no_url) {
                                            {".npmrc", "registry=${NPM_HOST}"}}),
                                   "")),
             ec::install_failed);
+  EXPECT_EQ(code_of(package_hosts(tree_of({{"package.json", R"({"dependencies":{"a":"1"}})"},
+                                           {".npmrc", "registry=https://${NPM_HOST}/x/"}}),
+                                  "")),
+            ec::install_failed);
 }
 
 TEST(expect_reachable, says_what_to_add_and_no_secret) {
@@ -227,6 +318,48 @@ TEST(unheeded, names_other_locks_and_managers_when_something_is_installed) {
   EXPECT_TRUE(unheeded(tree_of({{"package.json",
                                  R"({"dependencies":{"a":"1"},"packageManager":"npm@10.0.0"})"}}))
                   .empty());
+}
+
+TEST(unheeded, is_silent_of_a_yarn_lock_that_npm_reads) {
+  const std::string with = R"({"dependencies":{"a":"1"}})";
+  const std::string lock = "a@1:\n  resolved \"https://registry.yarnpkg.com/a/-/a-1.tgz\"\n";
+  EXPECT_TRUE(unheeded(tree_of({{"package.json", with}, {"yarn.lock", lock}})).empty());
+  EXPECT_EQ(
+      unheeded(
+          tree_of({{"package.json", with}, {"yarn.lock", lock}, {"npm-shrinkwrap.json", "{}"}}))
+          .size(),
+      1u);
+  // The format of yarn 2 and later says nothing to npm.
+  EXPECT_EQ(unheeded(tree_of({{"package.json", with},
+                              {"yarn.lock", "\"a@npm:1\":\n  resolution: \"a@npm:1.0.0\"\n"}}))
+                .size(),
+            1u);
+}
+
+TEST(unheeded, names_what_of_npmrc_means_nothing_in_a_zone_and_no_secret) {
+  const auto seen = unheeded(
+      tree_of({{"package.json", R"({"dependencies":{"a":"1"}})"},
+               {".npmrc",
+                "https-proxy=http://u:secret@proxy.example:8080\nnoproxy=npm.corp.example\n"
+                "//h.example/:_authToken=${NPM_TOKEN}\n//h.example/:_password=secret\n"
+                "cafile=./certs/ca.pem\ncafile=./certs/gone.pem\nstrict-ssl=false\n"
+                "registry=https://h.example\n//h.example/:keyfile=certs/ca.pem\n"},
+               {"certs/ca.pem", "x"}}));
+  std::vector<std::string> messages;
+  for (const auto& one : seen) {
+    EXPECT_EQ(one["code"], "npmrc_unused");
+    messages.push_back(one["message"]);
+  }
+  EXPECT_EQ(
+      messages,
+      (std::vector<std::string>{
+          ".npmrc, line 1 (https-proxy): not used: the only way out of a zone is the runner's "
+          "own proxy",
+          ".npmrc, line 2 (noproxy): not used: the only way out of a zone is the runner's own "
+          "proxy",
+          ".npmrc, line 3 (//h.example/:_authToken): names the variable NPM_TOKEN, which no "
+          "zone has: npm takes the text as it stands",
+          ".npmrc, line 6 (cafile): not used: there is no such file in the source"}));
 }
 
 TEST(npm_words, are_the_first_errors_in_pieces_and_without_passwords) {
