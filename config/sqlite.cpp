@@ -1,5 +1,7 @@
 #include "config/sqlite.hpp"
 
+#include <filesystem>
+
 #include "config/sqlite_joined_log.hpp"
 
 namespace ntrace::sqlite {
@@ -53,6 +55,8 @@ result<std::unique_ptr<connection>> connection::open(file_kind kind, const std::
     return fail(out->failure("open"));
   sqlite3_busy_timeout(out->db_, busy_ms);
   if (r == role::reader) return out;
+  // Before anything that writes.
+  if (auto own = out->expect_own_file(); !own) return fail(own.error());
   // Only a file without tables takes this; it comes first for that.
   if (out->kind_.can_shrink && !out->run("pragma auto_vacuum=incremental"))
     return fail(out->failure("open"));
@@ -80,6 +84,22 @@ sqlite3_stmt* connection::prepared(const char* sql) {
     return nullptr;
   statements_.emplace_back(sql, s);
   return s;
+}
+
+/// A file without tables is a new one; but SQLite takes any few bytes for such a one, too.
+result<void> connection::expect_own_file() {
+  if (kind_.table.empty()) return {};
+  statement s{*this, "select count(*), coalesce(sum(name=?), 0) from sqlite_master"};
+  s.bind(kind_.table);
+  if (auto row = s.step(); !row) return fail(failure("open"));
+  constexpr std::uintmax_t page_bytes_min = 512;
+  std::error_code none;
+  const auto bytes = std::filesystem::file_size(path_, none);
+  const bool is_new = s.number(0) == 0 && (none || bytes == 0 || bytes >= page_bytes_min);
+  if (is_new || s.number(1) != 0) return {};
+  return fail(ec::journal_corrupt, path_ + " is a file of another program, and not " + kind_.name +
+                                       " of ntrace: it is left as it is; move it away, or name "
+                                       "another folder");
 }
 
 result<void> connection::migrate(std::span<const std::string_view> steps) {

@@ -23,6 +23,7 @@ struct file_kind {
   std::string name;         ///< "the journal"
   std::string when_broken;  ///< A sentence's end; {path} stands for the file.
   bool can_shrink = false;  ///< A new file is made so that free pages can be given back.
+  std::string table = {};   ///< That its files have, and others of ours have not; empty: any.
 };
 
 /// The last failure of `db` (null: it could not even be made) while it was to `what` the file at
@@ -35,7 +36,8 @@ enum class role { writer, reader };
 class connection {
 public:
   /// Opens, creates or migrates <path>: a writer brings the file from its user_version to the last
-  /// of `steps`. ec::journal_schema when a newer ntrace wrote it.
+  /// of `steps`. ec::journal_schema when a newer ntrace wrote it; journal_corrupt for one that
+  /// belongs to another program, which stays as it is.
   static result<std::unique_ptr<connection>> open(file_kind kind, const std::string& path, role r,
                                                   std::span<const std::string_view> steps);
   ~connection();
@@ -57,6 +59,7 @@ public:
 private:
   friend class statement;
   connection() = default;
+  result<void> expect_own_file();
   result<void> migrate(std::span<const std::string_view> steps);
   /// `sql` is a literal: its address is its name.
   sqlite3_stmt* prepared(const char* sql);

@@ -353,6 +353,11 @@ result<salvaged> salvage_file(const std::string& path, const std::string& to) {
   if (auto fresh = must_be_new(to); !fresh) return fail(fresh.error());
   auto from = open_existing(path);
   if (!from) return fail(from.error());
+  // An empty journal in the place of what nothing can be read of would look like a success.
+  if (!prepare(from->get(), "select 1 from event"))
+    return fail(ec::journal_corrupt, "nothing of " + path + " can be read (" +
+                                         sqlite3_errmsg(from->get()) +
+                                         "); put a backup in its place, or start without it");
   const unfinished made{to};
   if (auto fresh = journal_sqlite::open(made.path(), sqlite::role::writer); !fresh)
     return fail(fresh.error());

@@ -44,7 +44,7 @@ struct salvaged {
 /// Writes what can be read of a damaged journal to a new one at `to`, which must not exist. Runs
 /// that were under way are queued again; what follows a gap in an attempt's chunks is dropped, so
 /// that the new journal keeps every rule; a run whose story breaks one is told from there on; the
-/// fencing token goes on from the highest one seen.
+/// fencing token goes on from the highest one seen. ec::journal_corrupt when nothing can be read.
 result<salvaged> salvage_file(const std::string& path, const std::string& to);
 
 }  // namespace ntrace::journal

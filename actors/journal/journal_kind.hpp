@@ -6,8 +6,8 @@ namespace ntrace::journal {
 
 inline sqlite::file_kind journal_kind() {
   return {"the journal",
-          "`ntrace journal salvage {path} NEW` saves what is whole, or put a backup in place",
-          true};
+          "`ntrace journal salvage {path} NEW` saves what is whole, or put a backup in place", true,
+          "event"};
 }
 
 }  // namespace ntrace::journal

@@ -26,22 +26,28 @@ inline result<database> open(const std::string& path, int flags) {
   return db;
 }
 
-/// ec::not_found when there is no such file.
+/// Null when the statement cannot be made.
+inline query prepare(sqlite3* db, const std::string& sql) {
+  sqlite3_stmt* s = nullptr;
+  sqlite3_prepare_v2(db, sql.c_str(), -1, &s, nullptr);
+  return query{s};
+}
+
+/// ec::not_found when there is no such file, journal_corrupt when it is whole and no journal. One
+/// that cannot be read is for the caller to look at.
 inline result<database> open_existing(const std::string& path) {
   if (!std::filesystem::exists(path))
     return fail(ec::not_found,
                 "there is no journal at " + path + "; name its file, or its folder with --data");
   // A reader of a WAL may have to make its index; but nothing is moved into the file by us.
   auto db = open(path, SQLITE_OPEN_READWRITE);
-  if (db) sqlite3_db_config(db->get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  if (!db) return db;
+  sqlite3_db_config(db->get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  const auto s = prepare(db->get(), "select 1 from sqlite_master where name='event'");
+  if (s && sqlite3_step(s.get()) == SQLITE_DONE)
+    return fail(ec::journal_corrupt,
+                path + " is no journal of ntrace: it is empty, or a database of another program");
   return db;
-}
-
-/// Null when the statement cannot be made.
-inline query prepare(sqlite3* db, const std::string& sql) {
-  sqlite3_stmt* s = nullptr;
-  sqlite3_prepare_v2(db, sql.c_str(), -1, &s, nullptr);
-  return query{s};
 }
 
 inline std::string text_of(sqlite3_stmt* s, int column) {

@@ -43,6 +43,25 @@ la_ssize_t on_read(archive* a, void* context, const void** out) {
   return static_cast<la_ssize_t>(piece->size());
 }
 
+/// What is dropped is unpacked all the same to get past it: it counts, too.
+class passed_entries {
+public:
+  result<void> count(archive_entry* entry) {
+    const auto size =
+        static_cast<std::uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0));
+    bytes_ += std::min(size, limits::source_bytes_max + 1);
+    if (++entries_ > limits::source_entries_max || bytes_ > limits::source_bytes_max)
+      return fail(ec::source_limit, "the archive has more than " +
+                                        std::to_string(limits::source_entries_max) +
+                                        " entries, or unpacks to more than " +
+                                        std::to_string(limits::source_bytes_max) + " bytes");
+    return {};
+  }
+
+private:
+  std::uint64_t entries_ = 0, bytes_ = 0;
+};
+
 result<void> add_entry(bundle_writer& to, archive* a, archive_entry* entry, unsigned strip) {
   const char* raw = archive_entry_pathname(entry);
   if (raw == nullptr) return fail(ec::source_hostile, "the source holds an entry without a name");
@@ -242,12 +261,17 @@ result<bundle> bundle_archive(const std::function<result<std::string_view>()>& r
                 std::string{"not a readable tar archive: "} + (words ? words : "no content"));
   };
   if (archive_read_open(a, &source, nullptr, on_read, nullptr) != ARCHIVE_OK) return damaged();
+  // A filter each, and the one that reads: nobody packs twice but to make a bomb.
+  if (archive_filter_count(a) > 2)
+    return fail(ec::source_hostile, "the archive is compressed more than once");
+  passed_entries passed;
   for (;;) {
     if (stop && stop->is_raised()) return fail(ec::cancelled, "fetching was cancelled");
     archive_entry* entry = nullptr;
     const int code = archive_read_next_header(a, &entry);
     if (code == ARCHIVE_EOF) break;
     if (code != ARCHIVE_OK && code != ARCHIVE_WARN) return damaged();
+    if (auto within = passed.count(entry); !within) return fail(within.error());
     if (auto added = add_entry(*writer, a, entry, strip); !added) {
       if (source.failed.code != ec::none) return fail(source.failed);
       return fail(added.error());

@@ -31,7 +31,8 @@ result<std::unique_ptr<outbox_sqlite>> outbox_sqlite::open(const std::string& pa
   auto db = sqlite::connection::open(
       {"the outbox",
        "what waited in it for the dispatcher is lost: move {path} away and start again, its runs "
-       "are retried"},
+       "are retried",
+       false, "chunk"},
       path, sqlite::role::writer, schema_steps);
   if (!db) return fail(db.error());
   return std::unique_ptr<outbox_sqlite>{new outbox_sqlite{std::move(*db)}};

@@ -3,7 +3,6 @@
 // bun, which npm does not read. Every text is hostile; tokens and passwords in them are never
 // repeated. Pure.
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -95,30 +95,6 @@ result<source_spec> parse_source_spec(std::string_view text) {
   return source_spec{source_kind::dir, std::string{text}, "", base_name(text), std::string{text}};
 }
 
-result<std::string> fill_source_template(std::string_view pattern, std::string_view owner,
-                                         std::string_view repo, std::string_view sha) {
-  std::string out;
-  while (!pattern.empty()) {
-    const auto open = pattern.find('{');
-    out.append(pattern.substr(0, open));
-    if (open == std::string_view::npos) break;
-    const auto close = pattern.find('}', open);
-    const auto key =
-        pattern.substr(open + 1, close == std::string_view::npos ? close : close - open - 1);
-    if (key == "owner")
-      out.append(owner);
-    else if (key == "repo")
-      out.append(repo);
-    else if (key == "sha")
-      out.append(sha);
-    else
-      return fail(ec::bad_config, "source_template may hold {owner}, {repo} and {sha}, not {" +
-                                      std::string{key} + "}");
-    pattern.remove_prefix(close + 1);
-  }
-  return out;
-}
-
 result<std::string> safe_path(std::string_view raw, unsigned strip) {
   const auto hostile = [&](const char* why) {
     return fail(ec::source_hostile,

@@ -21,10 +21,6 @@ struct source_spec {
 /// ec::bad_argument says what a SPEC looks like. A word without a scheme is a folder.
 result<source_spec> parse_source_spec(std::string_view text);
 
-/// The template's text with {owner}, {repo} and {sha} filled in; ec::bad_config for other braces.
-result<std::string> fill_source_template(std::string_view pattern, std::string_view owner,
-                                         std::string_view repo, std::string_view sha);
-
 /// The path of an archive's entry made plain ("./a//b/" → "a/b"), after dropping `strip` leading
 /// components; empty when nothing is left. ec::source_hostile for absolute paths, "..", control
 /// bytes, and what is too long or too deep.

@@ -4,10 +4,12 @@
 
 #include "actors/dashboard/webhook.hpp"
 #include "actors/dispatcher/push_args.hpp"
+#include "actors/dispatcher/source_template.hpp"
 #include "actors/dispatcher/stream_data.hpp"
 #include "actors/profiler/flame_graph.hpp"
 #include "actors/profiler/fold.hpp"
 #include "actors/runner/bundle.hpp"
+#include "actors/runner/git_remote.hpp"
 #include "actors/runner/install_sources.hpp"
 #include "actors/runner/npm_words.hpp"
 #include "actors/runner/registry_settings.hpp"
@@ -18,6 +20,7 @@
 #include "actors/zone/linux/init_wire.hpp"
 #include "config/file.hpp"
 #include "config/settings.hpp"
+#include "config/shown_url.hpp"
 #include "net/json_rpc.hpp"
 #include "net/known_hosts.hpp"
 #include "net/ssh_offer.hpp"
@@ -166,7 +169,8 @@ TEST(fuzz, archives) {
   tar.replace(148, 7, text, 7);
   tar.replace(512, 2, "{}");
   tar += std::string(1024, '\0');
-  fuzz("archive", {tar}, [&](const std::string& input) {
+  const std::string zip{"PK\x03\x04\x14\0\0\0\0\0", 10}, gz{"\x1f\x8b\x08\0\0\0\0\0\0\x03", 10};
+  fuzz("archive", {tar, zip + tar, gz + tar, tar + tar}, [&](const std::string& input) {
     bool given = false;
     const auto got = runner::bundle_archive(
         [&]() -> result<std::string_view> {
@@ -216,20 +220,43 @@ TEST(fuzz, what_a_tree_says_of_itself) {
 }
 
 TEST(fuzz, sources_paths_and_settings) {
-  fuzz("source", {"npm:nano@4.1.4", "git+https://x/y#z", "github:o/r@s", "a/b/../c", "../x"},
-       [](const std::string& input) {
-         if (const auto spec = runner::parse_source_spec(input)) {
-           ASSERT_TRUE(spec->name.find('/') == std::string::npos && spec->name != ".." &&
-                       !spec->name.empty());
-         }
-         if (const auto path = runner::safe_path(input, 0)) {
-           ASSERT_TRUE(!path->starts_with('/') &&
-                       ("/" + *path + "/").find("/../") == std::string::npos);
-         }
-         [[maybe_unused]] const auto bytes = parse_bytes(input);
-         [[maybe_unused]] const auto port = parse_host_port(input);
-         [[maybe_unused]] const auto script = runner::choose_script(input);
-       });
+  fuzz(
+      "source",
+      {"npm:nano@4.1.4", "git+https://x/y#z", "git+ssh://git@h:22/y#z", "github:o/r@s", "a/b/../c",
+       "../x", "../../../x", "./-x", "git@h:o/r", "{owner}/{repo}@{sha}"},
+      [](const std::string& input) {
+        if (const auto spec = runner::parse_source_spec(input)) {
+          ASSERT_TRUE(spec->name.find('/') == std::string::npos && spec->name != ".." &&
+                      !spec->name.empty());
+          // Both are words of a command.
+          ASSERT_TRUE(!spec->revision.starts_with('-') &&
+                      (spec->kind == runner::source_kind::dir || !spec->location.starts_with('-')));
+          [[maybe_unused]] const auto at = runner::parse_git_location(spec->location);
+        }
+        if (const auto path = runner::safe_path(input, 0)) {
+          ASSERT_TRUE(!path->starts_with('/') &&
+                      ("/" + *path + "/").find("/../") == std::string::npos);
+        }
+        for (const std::string_view parent : {"git@h:o/r", "h:r", "/srv/r", "https://h/o/r"}) {
+          const auto url = runner::resolve_submodule_url(parent, input);
+          if (input.starts_with('.') && url != input && !url.empty()) {
+            ASSERT_TRUE(
+                url.starts_with(parent.substr(0, parent.find(parent[0] == '/' ? '/' : ':') + 1)))
+                << url;
+          }
+          if (runner::refusal_of_submodule("https://h/r", url).empty()) {
+            ASSERT_FALSE(runner::is_on_this_machine(url)) << url;
+            ASSERT_FALSE(url.starts_with('-')) << url;
+          }
+        }
+        const dispatcher::source_template pattern{input};
+        ASSERT_TRUE(pattern.gives(pattern.fill("o", "r", "s"), "o", "r", "s"));
+        ASSERT_EQ(without_passwords("git+https://u:pass-word@h/" + input + " x").find("pass-word"),
+                  std::string::npos);
+        [[maybe_unused]] const auto bytes = parse_bytes(input);
+        [[maybe_unused]] const auto port = parse_host_port(input);
+        [[maybe_unused]] const auto script = runner::choose_script(input);
+      });
 }
 
 TEST(fuzz, ssh_names_keys_and_pinned_host_keys) {

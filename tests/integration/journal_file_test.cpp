@@ -90,6 +90,42 @@ TEST(journal_file, is_whole_after_ordinary_work) {
   EXPECT_EQ(code_of(check_file(dir / "none")), ec::not_found);
 }
 
+TEST(journal_file, of_another_program_is_named_and_left_as_it_is) {
+  const test::scratch dir;
+  for (const char* sql : {"create table cookie(name text); insert into cookie values('x')",
+                          "create table run(id text); pragma user_version=3"}) {
+    const auto path = dir / "other.sqlite";
+    std::filesystem::remove(path);
+    {
+      sqlite3* db = nullptr;
+      ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+      EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+      sqlite3_close(db);
+    }
+    const auto before = ok(read_file(path));
+    EXPECT_EQ(code_of(check_file(path)), ec::journal_corrupt);
+    EXPECT_EQ(code_of(compact_file(path)), ec::journal_corrupt);
+    EXPECT_EQ(code_of(backup_file(path, dir / "to", true)), ec::journal_corrupt);
+    EXPECT_EQ(code_of(salvage_file(path, dir / "to")), ec::journal_corrupt);
+    const auto opened = journal_sqlite::open(path, sqlite::role::writer);
+    ASSERT_EQ(code_of(opened), ec::journal_corrupt);
+    EXPECT_NE(opened.error().message.find("a file of another program"), std::string::npos);
+    EXPECT_EQ(ok(read_file(path)), before);
+    EXPECT_FALSE(std::filesystem::exists(dir / "to"));
+  }
+}
+
+TEST(journal_file, of_which_nothing_can_be_read_is_no_success_of_a_salvage) {
+  const test::scratch dir;
+  fill(dir / "j", 3);
+  damage(dir / "j", 0);
+  const auto got = salvage_file(dir / "j", dir / "new");
+  ASSERT_EQ(code_of(got), ec::journal_corrupt);
+  EXPECT_NE(got.error().message.find("put a backup in its place"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(dir / "new"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "new.part"));
+}
+
 TEST(journal_file, is_told_of_what_its_rules_forbid) {
   const test::scratch dir;
   fill(dir / "j", 3);

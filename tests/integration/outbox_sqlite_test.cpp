@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "actors/runner/outbox_sqlite.hpp"
+#include "config/file.hpp"
 #include "tests/sim/sim_outbox_disk.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
@@ -70,6 +71,18 @@ void expect_same(outbox_sqlite& file, const sim::sim_outbox_disk& model) {
 }
 
 }  // namespace
+
+TEST(outbox_sqlite, leaves_a_database_of_another_program_as_it_is) {
+  const test::scratch dir;
+  const auto path = dir / "outbox.sqlite";
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, "create table event(x)", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(db);
+  const auto before = ok(read_file(path));
+  EXPECT_EQ(code_of(outbox_sqlite::open(path)), ec::journal_corrupt);
+  EXPECT_EQ(ok(read_file(path)), before);
+}
 
 TEST(outbox_sqlite, gives_what_the_simulators_model_gives_also_after_it_was_opened_again) {
   test::seeded s;

@@ -10,6 +10,7 @@
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "actors/zone/linux/bundle_format.hpp"
+#include "config/limits.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 
@@ -37,12 +38,6 @@ TEST(parse_source_spec, refuses_what_could_become_an_option_or_leave_its_place) 
                           "npm:nano", "npm:@1", "npm:../x@1", "npm:a/b@1", "npm:@/x@1", "npm:n@-1",
                           "github:o@x", "github:o/r", "github:o/..@x", "github:-o/r@x", "a\nb"})
     EXPECT_EQ(code_of(parse_source_spec(bad)), ec::bad_argument) << bad;
-}
-
-TEST(fill_source_template, fills_three_names_and_refuses_others) {
-  EXPECT_EQ(test::ok(fill_source_template("git+file:///m/{owner}/{repo}.git#{sha}", "o", "r", "s")),
-            "git+file:///m/o/r.git#s");
-  EXPECT_EQ(code_of(fill_source_template("{branch}", "o", "r", "s")), ec::bad_config);
 }
 
 TEST(safe_path, makes_paths_plain_and_refuses_those_that_leave) {
@@ -84,9 +79,9 @@ TEST(choose_script, prefers_benchmark_to_benchmarks_to_test) {
 }
 
 TEST(needs_install, is_true_for_a_native_add_on_unless_it_says_otherwise) {
-  EXPECT_TRUE(needs_install("{}", true));
-  EXPECT_TRUE(needs_install(R"({"gypfile":true})", true));
-  EXPECT_FALSE(needs_install(R"({"gypfile":false})", true));
+  EXPECT_TRUE(needs_install("{}", 1));
+  EXPECT_TRUE(needs_install(R"({"gypfile":true})", 1));
+  EXPECT_FALSE(needs_install(R"({"gypfile":false})", 1));
 }
 
 TEST(needs_install, is_true_for_dependencies_and_install_hooks) {
@@ -108,12 +103,13 @@ struct tar_entry {
       : path{std::move(p)}, type{t}, content{std::move(c)}, link{std::move(l)}, mode{m} {}
 };
 
-std::string make_tar(const std::vector<tar_entry>& entries, bool gzip = false) {
+/// `gzips`: how often it is compressed.
+std::string make_tar(const std::vector<tar_entry>& entries, int gzips = 0) {
   std::string out(1u << 20, '\0');
   std::size_t used = 0;
   auto* a = archive_write_new();
   archive_write_set_format_pax_restricted(a);
-  if (gzip) archive_write_add_filter_gzip(a);
+  for (; gzips > 0; --gzips) archive_write_add_filter_gzip(a);
   archive_write_open_memory(a, out.data(), out.size(), &used);
   for (const auto& e : entries) {
     auto* entry = archive_entry_new();
@@ -137,7 +133,7 @@ result<bundle> bundled(const std::string& bytes, const test::scratch& dir, unsig
   bool given = false;
   return bundle_archive(
       [&]() -> result<std::string_view> {
-        return std::exchange(given, true) ? std::string_view{} : std::string_view{bytes};
+        return std::exchange(given, 1) ? std::string_view{} : std::string_view{bytes};
       },
       strip, dir.path(), nullptr);
 }
@@ -189,9 +185,43 @@ TEST(bundle_archive, refuses_every_hostile_entry) {
 TEST(bundle_archive, survives_being_cut_at_every_byte) {
   const test::scratch dir;
   const auto tar =
-      make_tar({{"package.json", AE_IFREG, std::string(600, 'x')}, {"b", AE_IFREG, "y"}}, true);
+      make_tar({{"package.json", AE_IFREG, std::string(600, 'x')}, {"b", AE_IFREG, "y"}}, 1);
   for (std::size_t n = 0; n < tar.size(); ++n)
     [[maybe_unused]] const auto got = bundled(tar.substr(0, n), dir);
+}
+
+namespace {
+
+/// The header of a tar's entry whose content is said to have `size` bytes, and nothing behind it.
+std::string header_of(const std::string& path, std::uint64_t size) {
+  auto out = make_tar({{path}}).substr(0, 512);
+  char digits[16];
+  std::snprintf(digits, sizeof digits, "%011llo", static_cast<unsigned long long>(size));
+  out.replace(124, 11, digits);
+  out.replace(148, 8, "        ");
+  unsigned sum = 0;
+  for (const char c : out) sum += static_cast<unsigned char>(c);
+  std::snprintf(digits, sizeof digits, "%06o", sum);
+  out.replace(148, 6, digits);
+  out[154] = '\0';
+  return out;
+}
+
+}  // namespace
+
+TEST(bundle_archive, refuses_a_bomb_before_it_is_unpacked) {
+  const test::scratch dir;
+  const std::uint64_t most = limits::source_bytes_max;
+  EXPECT_EQ(code_of(bundled(header_of("a/b", most + 1), dir)), ec::source_limit);
+  // Also where the entry would be dropped: to get past it, it is unpacked.
+  EXPECT_EQ(code_of(bundled(header_of("a", most + 1), dir, 1)), ec::source_limit);
+  EXPECT_EQ(code_of(bundled(header_of("a", 1ull << 32), dir, 1)), ec::source_limit);
+  std::string many;
+  const auto one = header_of("a", 0);
+  for (std::uint64_t i = 0; i <= limits::source_entries_max; ++i) many += one;
+  EXPECT_EQ(code_of(bundled(many, dir, 1)), ec::source_limit);
+  EXPECT_TRUE(bundled(make_tar({{"a"}}, 1), dir));
+  EXPECT_EQ(code_of(bundled(make_tar({{"a"}}, 2), dir)), ec::source_hostile);
 }
 
 TEST(bundle_folder, leaves_git_out_and_refuses_links_that_leave) {
