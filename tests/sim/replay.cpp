@@ -23,7 +23,6 @@ const std::map<std::string, fault_kind, std::less<>>& likes() {
       {"runner_kill", fault_kind::crash_runner},
       {"runner_oom", fault_kind::crash_runner},
       {"runner_stop", fault_kind::stop_runner},
-      {"runner_stop_long", fault_kind::stop_runner},
       {"dispatcher_stop", fault_kind::stop_dispatcher},
       {"dispatcher_kill", fault_kind::crash_dispatcher},
       {"disk_full", fault_kind::disk_full},
