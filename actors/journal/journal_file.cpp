@@ -178,6 +178,8 @@ constexpr const char* attempt_columns =
     "run_id";
 constexpr const char* chunk_columns = "id, run, attempt, token, seq, stream, at_ms, data";
 constexpr const char* event_columns = "id, run, attempt, token, at_ms, actor, what, detail";
+constexpr const char* outage_columns =
+    "run, total, tries, host, cause, message, waited_ms, wait_ms, since_ms, at_ms";
 
 /// Those of `columns` that the table has: one of an older schema lacks some. All of them where its
 /// own description cannot be read.
@@ -222,6 +224,8 @@ delete from chunk where id in (select id from (
   where seq <> place);
 delete from doc where token not in (select token from attempt)
   or token in (select token from run where state in ('leased','running'));
+delete from outage
+  where run not in (select id from run where state not in ('leased','running'));
 delete from event where run not in (select id from run);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'story_lost', '{"state":"' || state || '"}'
@@ -247,6 +251,7 @@ result<void> salvage(sqlite3* from, sqlite3* target, const std::string& to, salv
     s.copy_runs(columns_there(from, "run", run_columns));
     s.copy_small("doc", "id, token");
     s.copy_small("flag", "name, value");
+    s.copy_small("outage", outage_columns);
     if (s.has_failed()) return failed();
   }
   if (!run(make_whole) ||

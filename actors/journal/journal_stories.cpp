@@ -41,7 +41,7 @@ result<judgement> journal_sqlite::judge_run(const std::string& run, const story_
 }
 
 result<void> journal_sqlite::read_rows(story& out) {
-  // A journal that an older ntrace wrote may be read, and lacks the numbers of pushes.
+  // A journal that an older ntrace wrote may be read, and lacks the numbers of pushes, or outages.
   const char* sql = schema_ >= schema_with_numbers
                         ? "select state, token, verdict, reason, attempts, "
                           "exists(select 1 from flag where name='deleting '||id), "
@@ -60,6 +60,11 @@ result<void> journal_sqlite::read_rows(story& out) {
     out.attempts_begun = row.count(4);
     out.is_being_deleted = row.count(5) != 0;
     out.pushed_seq = row.number(6);
+  }
+  if (schema_ >= schema_with_outages) {
+    statement met{*db_, "select coalesce(sum(total), 0) from outage where run=?"};
+    if (auto summed = met.bind(out.run).step(); !summed) return fail(summed.error());
+    out.outages = met.count(0);
   }
   auto read =
       statement{*db_,

@@ -85,8 +85,8 @@ create table outage(
   since_ms integer not null, at_ms integer not null) without rowid;
 )sql"};
 
-/// From these on there is the table `doc`, and the column `run.journal_seq`.
-inline constexpr int schema_with_documents = 3, schema_with_numbers = 5;
+/// From these on there is the table `doc`, the column `run.journal_seq`, and the table `outage`.
+inline constexpr int schema_with_documents = 3, schema_with_numbers = 5, schema_with_outages = 7;
 inline constexpr int schema_version = static_cast<int>(schema_steps.size());
 
 }  // namespace ntrace::journal

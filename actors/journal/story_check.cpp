@@ -22,6 +22,11 @@ std::string of_token(std::uint64_t token) { return "token " + std::to_string(tok
 
 bool is_offer(std::string_view what) { return what == "offered" || what == "handed"; }
 
+bool met_outage(const event& e) {
+  const auto next = text_in(e.detail, "state");
+  return e.detail.contains("outage") && (next == "queued" || next == "quarantined");
+}
+
 std::optional<broken_rule> token_order::on_offered(const std::string& run, std::uint64_t token) {
   const auto before = std::exchange(last_, std::max(last_, token));
   if (token > before) return {};
@@ -142,12 +147,12 @@ void story_checker::on_ended(const numbered_event& e) {
              std::to_string(live_));
     hold_chunks(e);
     verdicts_[e.what.token] = said;
+    if (met_outage(e.what)) ++outages_;
   }
   if (e.what.what == "attempt_ended") {
     hold("S7", is_open(), "an attempt ended after the run was " + state());
     hold("S14", said != "script_failed" && said != "source_failed",
          "it is retried though its " + said.substr(0, 6) + " failed");
-    if (is_verdict && detail.contains("outage")) ++outages_;
     state_ = run_state::queued;
     return;
   }
@@ -205,6 +210,9 @@ void story_checker::at_the_end() {
   hold("S2", story_.attempts_begun == accepted_ || !is_counted_,
        "it has begun " + std::to_string(story_.attempts_begun) + " attempts, its story tells of " +
            std::to_string(accepted_));
+  hold("S13", story_.outages.value_or(outages_) == outages_ || !is_counted_,
+       std::to_string(story_.outages.value_or(0)) + " of its attempts are on record as lost to " +
+           "outages, which count towards no limit; its story tells of " + std::to_string(outages_));
   hold("S7", story_.state != run_state::queued || story_.verdict.empty(),
        "it is queued and keeps the verdict " + story_.verdict);
   hold("S18",

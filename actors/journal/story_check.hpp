@@ -30,7 +30,8 @@ struct story {
   bool is_being_deleted = false;        ///< Retention has taken some of its chunks.
   run_state state = run_state::queued;  ///< As the table says.
   std::uint64_t token = 0, attempts_begun = 0;
-  std::int64_t pushed_seq = 0;  ///< The push's number; 0: not known.
+  std::int64_t pushed_seq = 0;           ///< The push's number; 0: not known.
+  std::optional<std::uint64_t> outages;  ///< On record; an older journal keeps none.
   std::string verdict, reason;
   std::vector<attempt> attempts;
   std::uint64_t stray_chunks = 0;  ///< Of tokens that no attempt of the run has.
@@ -110,5 +111,9 @@ private:
 
 /// True for the line by which a run is given to somebody under a new token.
 bool is_offer(std::string_view what);
+
+/// True for the end of an attempt that counts towards no limit: what it needed was not to be
+/// reached, and nothing else decided what becomes of the run.
+bool met_outage(const event& e);
 
 }  // namespace ntrace::journal

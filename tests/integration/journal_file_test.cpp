@@ -162,6 +162,10 @@ class journal_with_a_broken_rule : public ::testing::TestWithParam<damage_by_han
 INSTANTIATE_TEST_SUITE_P(
     each, journal_with_a_broken_rule,
     ::testing::Values(
+        damage_by_hand{"an_outage_that_no_line_tells_of",
+                       "insert into outage values(" OF("02") ", 1, 0, 'h', 'refused', '', 0, 0, 1, "
+                                                             "1)",
+                       "S13", "02"},
         damage_by_hand{"a_token_given_to_two_runs", LINE("10", "3", "offered", "{}"), "S5", "10"},
         damage_by_hand{"tokens_that_do_not_rise", "update event set token=99 where run=" OF("02"),
                        "S5", "03"},

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "actors/journal/journal_file.hpp"
 #include "actors/journal/journal_kind.hpp"
 #include "actors/journal/journal_sqlite.hpp"
 #include "actors/journal/schema.hpp"
@@ -84,6 +85,34 @@ TEST(journal_sqlite, compares_with_pushes_of_an_older_journal_what_that_has) {
   EXPECT_TRUE(put(*db, {again}).differences.empty());
   again.run.sha[0] = 'b';
   EXPECT_EQ(put(*db, {again}).differences.at(0).member, "sha");
+}
+
+TEST(journal_sqlite, keeps_in_a_salvage_which_attempts_do_not_count) {
+  const test::scratch dir;
+  {
+    auto db = open_in(dir);
+    auto record = std::make_shared<dispatcher::outage_record>();
+    record->total = record->tries = 1;
+    record->last.host = "forge";
+    for (const auto& [id, token] : {std::pair{R1, 1u}, std::pair{R2, 2u}}) {
+      put(*db, {insert_run{row(id), "", ""}});
+      put(*db, {put_attempt{id, 1, token, "r"}, event{id, 1, token, "queue", "offered", {}},
+                set_run{id, run_state::leased, 1, token, "", ""},
+                event{id, 1, token, "lease", "accepted", {}}, set_outages{id, record}});
+    }
+    const nlohmann::json detail{
+        {"verdict", "infrastructure"}, {"state", "queued"}, {"outage", {{"host", "forge"}}}};
+    put(*db,
+        {end_attempt{R1, 1, "infrastructure", "", {}}, set_run{R1, run_state::queued, 1, 0, "", ""},
+         event{R1, 1, 1, "attempt", "attempt_ended", detail}});
+  }
+  ok(salvage_file(dir / "journal.sqlite", dir / "new"));
+  EXPECT_EQ(ok(check_file(dir / "new")).findings, std::vector<std::string>{});
+  const auto open = test::open_runs(*ok(journal_sqlite::open(dir / "new", sqlite::role::reader)));
+  ASSERT_EQ(open.size(), 2u);
+  EXPECT_EQ(dispatcher::outages_of(open[0].outages), 1u);
+  EXPECT_EQ(open[0].attempts_counted(), 0u);
+  EXPECT_EQ(open[1].attempts_counted(), 0u) << "what was under way begins anew";
 }
 
 TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {

@@ -7,13 +7,13 @@ namespace {
 
 using namespace dispatcher;
 
-constexpr const char* names[] = {"sent",        "acked",        "committed",     "deleted",
-                                 "recovered",   "renewed",      "lease_expired", "verdict_early",
-                                 "lease_begun", "zone_begun",   "zone_proved",   "zone_used",
-                                 "zone_ended",  "zone_expired", "attempt_over",  "outage_met",
-                                 "told_stale",  "cancel_acked", "drain_acked",   "resume_sent",
-                                 "doc_acked",   "workers",      "held_bytes",    "child_restarted",
-                                 "crashed",     "quiet",        "finished"};
+constexpr const char* names[] = {
+    "sent",        "acked",         "committed",     "deleted",      "recovered",
+    "renewed",     "lease_expired", "verdict_early", "lease_begun",  "zone_begun",
+    "zone_proved", "zone_used",     "zone_ended",    "zone_expired", "attempt_over",
+    "outage_met",  "outages_kept",  "told_stale",    "cancel_acked", "drain_acked",
+    "resume_sent", "doc_acked",     "workers",       "held_bytes",   "child_restarted",
+    "crashed",     "quiet",         "finished"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(

@@ -102,6 +102,12 @@ void invariant_checker::on(const fact& f) {
     case fact_kind::outage_met:
       lost_to_outage_[f.token] = f.text;
       break;
+    case fact_kind::outages_kept:
+      check("S13", f.n[0] == runs_[f.run].outages,
+            std::to_string(f.n[0]) + " attempts of " + f.run +
+                " are on record as lost to outages, " + std::to_string(runs_[f.run].outages) +
+                " were");
+      break;
     case fact_kind::told_stale:
       stale_at_.try_emplace(f.token, f.at);
       break;

@@ -31,6 +31,7 @@ enum class fact_kind {
   zone_expired,   ///< `zone` ended itself, for the lease of `token` was over.
   attempt_over,   ///< The runner `who` works for `token` no more.
   outage_met,     ///< The attempt of `token` could not reach what it needs: `text`.
+  outages_kept,   ///< The journal has n[0] attempts of `run` on record that count towards no limit.
   told_stale,     ///< The runner `who` learned that `token` is stale.
   cancel_acked,   ///< The wish to cancel `run` was acknowledged.
   drain_acked,    ///< The wish to drain was acknowledged.

@@ -2,6 +2,7 @@
 
 #include "actors/journal/journal_kind.hpp"
 #include "actors/journal/run_columns.hpp"
+#include "actors/journal/story_check.hpp"
 #include "tests/support/open_runs.hpp"
 
 namespace ntrace::test {
@@ -29,6 +30,8 @@ public:
     if (!read) return fail(read.error());
     add_pushes(std::numeric_limits<std::int64_t>::max());
     for (const auto& [token, chunks] : std::map{chunks_}) add_chunks(token);
+    read = read_outages();
+    if (!read) return fail(read.error());
     return std::move(out_);
   }
 
@@ -47,6 +50,17 @@ private:
         [&](const statement& row) {
           chunks_[row.count(2)].push_back(
               {row.text(0), row.count(1), row.count(2), row.count(3), row.text(4), ""});
+        });
+  }
+  /// What the tables say at the end, beside what the lines tell.
+  result<void> read_outages() {
+    return statement{db_, "select id, coalesce(total, 0) from " NTRACE_RUN_WITH_OUTAGE}.each(
+        [&](const statement& row) {
+          fact kept;
+          kept.kind = fact_kind::outages_kept;
+          kept.run = row.text(0);
+          kept.n = {row.count(1)};
+          out_.push_back(std::move(kept));
         });
   }
   void add(journal::operation op) {
@@ -75,7 +89,7 @@ private:
     const auto reason = e.detail.value("reason", "");
     if (e.token != 0 && live_[e.run] == e.token) {
       add_chunks(e.token);
-      if (e.detail.contains("outage")) {
+      if (journal::met_outage(e)) {
         fact met;
         met.kind = fact_kind::outage_met;
         met.token = e.token;

@@ -175,6 +175,26 @@ TEST(story_check, finds_an_attempt_too_many_and_a_quarantine_without_a_reason) {
             "S13");
 }
 
+TEST(story_check, finds_an_outage_that_is_on_record_otherwise_than_it_is_told) {
+  auto lost = ended("infrastructure", "queued", 0);
+  lost["outage"] = {{"host", "forge"}};
+  auto met = accepted().line("attempt_ended", 1, lost).row(run_state::queued);
+  EXPECT_EQ(met.broken(), "") << "an older journal keeps no record";
+  met.s.outages = 1;
+  EXPECT_EQ(met.broken(), "");
+  met.s.outages = 0;
+  EXPECT_EQ(met.broken(), "S13") << "it was counted as an attempt";
+  lost["state"] = "cancelled";
+  auto cancelled = accepted().line("ended", 1, lost).row(run_state::cancelled);
+  cancelled.s.outages = 0;
+  EXPECT_EQ(cancelled.broken(), "") << "the wish decided";
+  lost["state"] = "quarantined";
+  auto given_up =
+      accepted().line("ended", 1, lost).row(run_state::quarantined, 0, "infrastructure");
+  given_up.s.outages = 1;
+  EXPECT_EQ(given_up.broken(), "") << "the last try counts, too";
+}
+
 /// Each line says the limit by which it was decided.
 TEST(story_check, judges_attempts_by_the_limit_that_the_lines_name) {
   const auto tries = [](std::uint64_t limit, std::uint64_t last_limit) {
