@@ -1,6 +1,5 @@
 #include "tests/chaos/chaos.hpp"
 
-#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -11,12 +10,11 @@
 #include <filesystem>
 #include <map>
 
-#include "config/sqlite.hpp"
+#include "tests/chaos/judgement.hpp"
 #include "tests/chaos/killer.hpp"
 #include "tests/chaos/load.hpp"
 #include "tests/chaos/resources.hpp"
-#include "tests/support/journal_history.hpp"
-#include "tests/support/leftovers.hpp"
+#include "tests/chaos/zone_census.hpp"
 
 namespace ntrace::chaos {
 namespace {
@@ -25,23 +23,6 @@ using nlohmann::json;
 
 constexpr milliseconds look{100}, sample_every{1'000}, say_every{10'000};
 constexpr std::uint64_t gap_least_ms = 300, gap_most_ms = 1'300;
-constexpr milliseconds stop_max{40'000}, reap_max{15'000};
-constexpr std::uint64_t attempts_max = 100;  // as the fleet's dispatcher is told
-
-void wait(milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())); }
-
-milliseconds since(time_point began) {
-  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - began);
-}
-
-result<std::uint64_t> count(const std::string& path, const char* query) {
-  auto db = sqlite::connection::open({path, ""}, path, sqlite::role::reader, {});
-  if (!db) return fail(db.error());
-  sqlite::statement s{**db, query};
-  const auto row = s.step();
-  if (!row) return fail(row.error());
-  return *row ? s.count(0) : 0;
-}
 
 json by_kind(const std::vector<struck>& all) {
   std::map<std::string, std::vector<std::int64_t>> times;
@@ -83,85 +64,6 @@ bool is_all_done(fleet& all) {
       if (w.value("state", "") != "free") return false;
   }
   return true;
-}
-
-class verdict {
-public:
-  void add(std::string invariant, std::string what) {
-    violations_.push_back({{"invariant", std::move(invariant)}, {"what", std::move(what)}});
-  }
-  /// The history that the journal and the client tell, by the simulator's checker.
-  void judge(fleet& all, const load& pushes, json& figures) {
-    const auto journal = all.data(0) + "/journal.sqlite";
-    const auto history = test::journal_history(journal);
-    if (!history) return add("journal", to_string(history.error()));
-    test::check_options options;
-    options.attempts = attempts_max;
-    options.chunks_name_tokens = false;
-    test::invariant_checker checker{options};
-    for (const auto& f : *history) checker.on(f);
-    test::fact told;
-    told.kind = test::fact_kind::acked;
-    for (const auto& [run, key] : pushes.acknowledged()) {
-      told.run = run;
-      told.text = key;
-      checker.on(told);
-    }
-    told.kind = test::fact_kind::cancel_acked;
-    for (const auto& run : pushes.cancelled()) {
-      told.run = run;
-      checker.on(told);
-    }
-    told.kind = test::fact_kind::finished;
-    std::uint64_t held = 0;
-    for (std::size_t i = 1; i < fleet::nodes; ++i)
-      held += count(all.data(i) + "/outbox.sqlite", "select count(*) from attempt").value_or(1);
-    told.n = {held, 0, 0, 0, 0, pushes.unanswered().size()};
-    checker.on(told);
-    for (const auto& v : checker.violations()) add(v.invariant, v.what);
-    figures["met"] = checker.met();
-    const auto verdicts = count(journal,
-                                "select count(*) from run where state in "
-                                "('done','failed','quarantined','cancelled')");
-    const auto attempts = count(journal, "select count(*) from attempt");
-    if (!verdicts || !attempts) return add("journal", "it cannot be counted");
-    figures["verdicts"] = *verdicts;
-    figures["retries"] = *attempts > *verdicts ? *attempts - *verdicts : 0;
-    if (*verdicts < pushes.acknowledged().size())
-      add("pushes", std::to_string(pushes.acknowledged().size()) + " were acknowledged, and " +
-                        std::to_string(*verdicts) + " have a verdict");
-  }
-  const json& violations() const { return violations_; }
-
-private:
-  json violations_ = json::array();
-};
-
-std::string leftovers(fleet& all) {
-  std::string out;
-  for (std::size_t i = 1; i < fleet::nodes; ++i) out += test::leftovers(all.data(i));
-  return out;
-}
-
-/// One that is not done would wait for what never ends: that is a violation already.
-void judge_processes(fleet& all, bool is_done, verdict& out) {
-  for (std::size_t i = fleet::nodes; i-- > 0;)
-    if (!is_done)
-      all.server(i).kill();
-    else if (const int code = all.server(i).stop(stop_max); code != 0)
-      out.add("stop", all.server(i).name() + " ended with " + std::to_string(code) +
-                          " when it was asked to");
-  for (std::size_t i = 0; i < fleet::nodes; ++i)
-    for (const char* word : {"invariant.violated", "ntrace: defect"}) {
-      const auto log = read_file(all.server(i).log(), 256u << 20).value_or("");
-      if (const auto at = log.find(word); at != std::string::npos)
-        out.add("log", all.server(i).name() + ": " + log.substr(at, log.find('\n', at) - at));
-    }
-  // The helper of who was killed ends its zones by itself.
-  const auto asked = steady_clock::now();
-  auto left = leftovers(all);
-  for (; !left.empty() && since(asked) < reap_max; left = leftovers(all)) wait(look);
-  if (!left.empty()) out.add("leftovers", left);
 }
 
 /// Mounts of its own, which go with the process. The helpers' copies of them follow.
@@ -231,9 +133,10 @@ public:
                                (status ? status->dump() : to_string(status.error())));
     }
     figures_["restarts"] = restarts();
-    judge_processes(all_, is_done_, judgement_);
+    judgement_.judge_processes(all_, is_done_);
     judgement_.judge(all_, pushes_, figures_);
-    for (const auto& one : chaos_.broken()) judgement_.add("owner", one);
+    for (const auto& [rule, how] : chaos_.broken()) judgement_.add(rule, how);
+    judge_census();
     for (const auto& one : chaos_.unmended()) judgement_.add("unmended", one);
     for (const auto& death : chaos_.deaths()) judgement_.add("death", death);
     figures_["faults"] = faults();
@@ -257,6 +160,13 @@ public:
   }
 
 private:
+  void judge_census() {
+    census_.end();
+    figures_["repositories_seen_in_zones"] = census_.seen();
+    for (const auto& [repository, how] : census_.doubles())
+      judgement_.add("S4", "two attempts at " + repository + " were alive at once: " + how);
+  }
+
   void say(const std::string& line) const {
     if (options_.progress) options_.progress(line);
   }
@@ -304,10 +214,11 @@ private:
   const chaos_options& options_;
   const time_point began_ = steady_clock::now();
   json figures_ = json::object();
-  verdict judgement_;
+  judgement judgement_;
   std::array<resources, fleet::nodes> used_;
   random_source random_;
   killer chaos_;
+  zone_census census_{load::mark()};
   load pushes_;
   bool is_done_ = false, is_cancelled_ = false;
 };

@@ -28,10 +28,11 @@ struct chaos_options {
 /// made. JSON:
 /// {"seed", "lasted_ms", "faults": [{"kind", "target", "at_ms", "lasted_ms", "recovered_ms"}…],
 ///  "kinds": [{"kind", "count", "median_ms", "p99_ms", "worst_ms"}…], "pushes_acknowledged",
-///  "pushes_refused", "verdicts", "restarts", "retries", "all_done_ms", "processes": [{"name",
-///  "rss_kib", "descriptors", "threads", "zombies", "disk_kib" (each [median of the first quarter,
-///  of the last, most])}…], "met": {invariant: times}, "violations": [{"invariant", "what"}…],
-///  "skipped": [{"kind", "why"}]}.
+///  "pushes_refused", "verdicts", "restarts", "retries", "outages" (attempts that met one),
+///  "repositories_seen_in_zones", "all_done_ms", "processes": [{"name", "rss_kib", "descriptors",
+///  "threads", "zombies", "disk_kib" (each [median of the first quarter, of the last, most])}…],
+///  "met": {invariant: times}, "violations": [{"invariant", "what"}…], "skipped": [{"kind",
+///  "why"}]}.
 /// ec::zone_unsupported, ec::io and others when the fleet cannot be set up at all.
 result<nlohmann::json> run(const chaos_options& options);
 

@@ -11,6 +11,7 @@
 
 #include "actors/zone/linux/cgroup.hpp"
 #include "net/socket.hpp"
+#include "tests/chaos/judged_faults.hpp"
 #include "tests/support/leftovers.hpp"
 
 namespace ntrace::chaos {
@@ -19,7 +20,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int flood_lines = 20'000;
-constexpr milliseconds second_max{15'000};
 
 result<void> kill_one(const std::vector<int>& pids, random_source& random) {
   if (pids.empty()) return fail(ec::not_found, "there is none now");
@@ -155,30 +155,12 @@ result<void> make_room(scene& s) {
   return {};
 }
 
-/// Somebody starts a second server on the folder of one that works.
-result<void> second_owner(scene& s) {
-  const auto& first = s.all.server(s.node);
-  const int owner = first.pid();
-  if (!first.lives()) return fail(ec::not_found, "it does not run now");
-  const auto seen = s.all.try_second(s.node, second_max);
-  if (!seen) return fail(seen.error());
-  if (!first.lives() || first.pid() != owner) return fail(ec::not_found, "its owner ended");
-  const auto said = json::parse(seen->out, nullptr, false);
-  const auto no = said.is_object() ? said.value("error", json::object()) : json::object();
-  if (seen->exit_code != 4 || no.value("code", "") != "folder_busy" ||
-      no.value("pid", "") != std::to_string(owner))
-    s.broken.push_back("a second " + first.name() + " on the folder of process " +
-                       std::to_string(owner) + " was not refused in its name within " +
-                       std::to_string(second_max.count() / 1000) + " s: exit code " +
-                       std::to_string(seen->exit_code) + ", " + seen->out.substr(0, 300));
-  return {};
-}
-
 }  // namespace
 
 const std::vector<kind_of_fault>& kinds_of_faults() {
   using std::chrono::milliseconds;
-  static const std::vector<std::size_t> runners{1, 2, 3}, dispatcher{0}, everyone{0, 1, 2, 3};
+  static const std::vector<std::size_t> runners{1, 2, 3}, dispatcher{0}, everyone{0, 1, 2, 3},
+      forge{fleet::forge_node};
   static const auto start = [](scene& s) { return s.all.server(s.node).start(); };
   static const auto kill = [](scene& s) -> result<void> {
     s.all.server(s.node).kill();
@@ -263,8 +245,11 @@ const std::vector<kind_of_fault>& kinds_of_faults() {
       {"dispatcher_oom", dispatcher, milliseconds{500}, milliseconds{1500}, starve, feed},
       {"runner_oom", runners, milliseconds{500}, milliseconds{1500}, starve, feed},
       {"runner_stop", runners, milliseconds{200}, milliseconds{5000}, stop, go_on},
+      {"lease_outlived", runners, {}, milliseconds{3000}, outlive_lease, go_on_all},
       {"dispatcher_kill", dispatcher, {}, milliseconds{500}, kill, start},
       {"dispatcher_stop", dispatcher, milliseconds{200}, milliseconds{2000}, stop, go_on},
+      {"outage", forge, milliseconds{200}, milliseconds{3000}, take_forge_away,
+       [](scene& s) { return s.all.sources().bring_back(s.all.network(), s.node); }},
       {"disk_full", everyone, milliseconds{200}, milliseconds{2000}, fill_disk, make_room},
       {"disk_readonly", runners, milliseconds{200}, milliseconds{2000},
        [](scene& s) { return remount(s, "ro"); }, [](scene& s) { return remount(s, "rw"); }},

@@ -2,6 +2,7 @@
 // What can be done to a fleet: docs/chaos.md, "Faults".
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/random.hpp"
@@ -9,12 +10,15 @@
 
 namespace ntrace::chaos {
 
+/// A rule that the fleet broke: its name, and how.
+using broken_rule = std::pair<std::string, std::string>;
+
 /// Whom a fault strikes, and the chance that it takes its details from.
 struct scene {
   fleet& all;
   std::size_t node;
   random_source& random;
-  std::vector<std::string> broken{};  ///< What the fleet did in answer that it never may.
+  std::vector<broken_rule> broken{};  ///< What the fleet did in answer that it never may.
 };
 
 struct kind_of_fault {

@@ -28,9 +28,7 @@ constexpr const char* shell_at = "127.0.0.1:9184";
 constexpr const char* any_port = "127.0.0.1:0";
 constexpr const char* disk_size = "size=192m";
 constexpr int ssh_port = 2222;
-constexpr milliseconds ask_max{2'000}, up_max{60'000}, pause{20};
-
-void wait_a_little() { ::poll(nullptr, 0, static_cast<int>(pause.count())); }
+constexpr milliseconds ask_max{2'000}, up_max{60'000};
 
 std::string faketime_library() {
   for (const auto& folder : std::filesystem::directory_iterator{"/usr/lib"})
@@ -49,72 +47,6 @@ bool all_run(const json& tree) {
 }
 
 }  // namespace
-
-result<void> process::start() {
-  const unique_fd log{::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
-  if (!log) return fail(io_error("open", log_, errno));
-  subprocess_spec spec;
-  spec.argv = {"nsenter", "--net=/run/netns/" + network_};
-  spec.argv.insert(spec.argv.end(), argv_.begin(), argv_.end());
-  spec.env = env_;
-  const auto pid = test::spawn_guarded(spec, -1, log.get(), log.get());
-  if (!pid) return fail(pid.error());
-  pid_ = *pid;
-  return {};
-}
-
-bool process::lives() const {
-  siginfo_t ended{};
-  return pid_ > 0 &&
-         ::waitid(P_PID, static_cast<id_t>(pid_.load()), &ended, WEXITED | WNOHANG | WNOWAIT) ==
-             0 &&
-         ended.si_pid == 0;
-}
-
-result<subprocess_result> process::run_beside(const std::vector<std::string>& argv,
-                                              milliseconds deadline) const {
-  subprocess_spec spec;
-  spec.argv = {"nsenter", "--net=/run/netns/" + network_};
-  spec.argv.insert(spec.argv.end(), argv.begin(), argv.end());
-  spec.env = env_;
-  spec.deadline = deadline;
-  return run_subprocess(spec);
-}
-
-void process::signal(int number) const {
-  if (pid_ > 0) ::kill(pid_, number);
-}
-
-void process::kill() {
-  if (pid_ <= 0) return;
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
-  pid_ = -1;
-}
-
-int process::stop(milliseconds deadline) {
-  if (pid_ <= 0) return -1;
-  ::kill(pid_, SIGTERM);
-  const auto end = steady_clock::now() + deadline;
-  while (steady_clock::now() < end) {
-    int status = 0;
-    if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-      pid_ = -1;
-      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    }
-    wait_a_little();
-  }
-  kill();
-  return -1;
-}
-
-std::string process::died() {
-  int status = 0;
-  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return "";
-  pid_ = -1;
-  return name_ + (WIFEXITED(status) ? " ended with " + std::to_string(WEXITSTATUS(status))
-                                    : " was ended by signal " + std::to_string(WTERMSIG(status)));
-}
 
 result<std::unique_ptr<fleet>> fleet::make(const chaos_options& options) {
   std::unique_ptr<fleet> out{new fleet{options}};
@@ -150,14 +82,22 @@ result<void> fleet::make_certificates() const {
 }
 
 std::vector<std::string> fleet::words_on(std::size_t node, const char* dispatcher) const {
-  return {program_,   node == 0 ? "dispatcher" : "runner",
-          "--json",   "--data",
-          data(node), "--dispatcher",
-          dispatcher, "--lease-ms",
-          "3000",     "--offer-ms",
-          "500",      "--attempts",
-          "100",      "--backoff-min-ms",
-          "20",       "--backoff-max-ms",
+  return {program_,
+          node == 0 ? "dispatcher" : "runner",
+          "--json",
+          "--data",
+          data(node),
+          "--dispatcher",
+          dispatcher,
+          "--lease-ms",
+          std::to_string(lease.count()),
+          "--offer-ms",
+          "500",
+          "--attempts",
+          std::to_string(attempts_max),
+          "--backoff-min-ms",
+          "20",
+          "--backoff-max-ms",
           "500"};
 }
 
@@ -167,11 +107,26 @@ std::vector<std::string> fleet::words_of(std::size_t node) const {
                          folder_ + "/node.pem", "--shell-key-file", folder_ + "/node.key",
                          "--shell-operator-ca-file", folder_ + "/ca.pem"});
   if (node > 0)
-    out.insert(out.end(),
-               {"--runner", runner_at, "--runner-name", "runner" + std::to_string(node),
-                "--workers", std::to_string(workers), "--tunnel", ssh_.url(), "--tunnel-listen",
-                dispatcher_at, "--tunnel-key-file", ssh_.key_file(), "--tunnel-known-hosts-file",
-                ssh_.known_hosts_file(), "--tunnel-suspect-grace-ms", "2000"});
+    out.insert(out.end(), {"--runner",
+                           runner_at,
+                           "--runner-name",
+                           "runner" + std::to_string(node),
+                           "--workers",
+                           std::to_string(workers),
+                           "--tunnel",
+                           ssh_.url(),
+                           "--tunnel-listen",
+                           dispatcher_at,
+                           "--tunnel-key-file",
+                           ssh_.key_file(),
+                           "--tunnel-known-hosts-file",
+                           ssh_.known_hosts_file(),
+                           "--tunnel-suspect-grace-ms",
+                           "2000",
+                           "--github-url",
+                           forge_->url(),
+                           "--ca-file",
+                           folder_ + "/ca.pem"});
   return out;
 }
 
@@ -182,7 +137,7 @@ result<subprocess_result> fleet::try_second(std::size_t node, milliseconds deadl
 }
 
 result<void> fleet::set_up() {
-  auto made = star_network::make(nodes);
+  auto made = star_network::make(places);
   if (!made) return fail(made.error());
   network_ = std::move(*made);
   faketime_ = faketime_library();
@@ -193,16 +148,9 @@ result<void> fleet::set_up() {
   ssh_.target = {"127.0.0.1", 9181};
   if (auto keys = ssh_.make_keys(); !keys) return keys;
   if (auto config = ssh_.write_config(); !config) return config;
-  std::filesystem::create_directories(package());
-  std::ofstream{package() + "/package.json"}
-      << R"({"name":"spin","version":"1.0.0","scripts":{"benchmark":"node spin.js"}})";
-  std::ofstream{package() + "/spin.js"}
-      << "function spin(n) { return n < 2 ? n : spin(n - 1) + spin(n - 2); }\n"
-         "const end = Date.now() + 100;\nlet x = 0;\nwhile (Date.now() < end) x += spin(15);\n"
-         "console.log(x > 0);\n";
-  std::filesystem::create_directories(failing_package());
-  std::ofstream{failing_package() + "/package.json"}
-      << R"({"name":"fails","version":"1.0.0","scripts":{"benchmark":"exit 3"}})";
+  auto sources = forge::make(folder_, network_->name(forge_node), network_->address(forge_node));
+  if (!sources) return fail(sources.error());
+  forge_ = std::move(*sources);
   sshd_ = std::make_unique<process>("sshd", network_->name(0), ssh_.argv(),
                                     std::vector<std::string>{}, folder_ + "/sshd.log");
   for (std::size_t i = 0; i < nodes; ++i) {
@@ -226,16 +174,22 @@ result<void> fleet::set_up() {
         i == 0 ? "dispatcher" : "runner" + std::to_string(i), network_->name(i), words_of(i), env,
         folder_ + "/node" + std::to_string(i) + ".log"));
   }
+  return start_all();
+}
+
+result<void> fleet::start_all() {
   if (auto started = sshd_->start(); !started) return started;
+  if (auto started = forge_->server().start(); !started) return started;
   for (const auto& one : servers_)
     if (auto started = one->start(); !started) return started;
   const auto end = steady_clock::now() + up_max;
-  for (std::size_t i = 0; i < nodes; ++i)
+  for (std::size_t i = 0; i < places; ++i)
     while (!is_well(i)) {
-      if (const auto why = servers_[i]->died(); !why.empty() || steady_clock::now() > end)
+      auto& one = server(i);
+      if (const auto why = one.died(); !why.empty() || steady_clock::now() > end)
         return fail(ec::io, "the fleet does not come up: " +
-                                (why.empty() ? servers_[i]->name() + " is not well" : why) +
-                                "; see " + servers_[i]->log());
+                                (why.empty() ? one.name() + " is not well" : why) + "; see " +
+                                one.log());
       wait_a_little();
     }
   return {};
@@ -270,7 +224,18 @@ result<json> fleet::shell(std::size_t node, std::vector<std::string> words) cons
   return json::parse(*said, nullptr, false);
 }
 
+bool fleet::is_forge_well() const {
+  const auto status = ask(0, "status");
+  if (!status) return false;
+  for (const auto& one : status->value("outages", json::array()))
+    if (one.value("host", "") == forge_->host()) return false;
+  bool is_reached = false;
+  network_->inside(0, [&] { is_reached = forge_->is_reached(ask_max); });
+  return is_reached;
+}
+
 bool fleet::is_well(std::size_t node) const {
+  if (node == forge_node) return is_forge_well();
   const auto status = ask(node, "status");
   if (!status) return false;
   const auto tree = ask(node, "tree");

@@ -1,60 +1,25 @@
 #pragma once
 // The fleet that chaos is brought to: a dispatcher with an sshd on node 0, runners on the others,
-// each with a small disk and a clock of its own.
-#include <atomic>
+// each with a small disk and a clock of its own; behind them the forge, which has all sources.
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "config/clock.hpp"
-#include "config/subprocess.hpp"
 #include "tests/chaos/block_disk.hpp"
 #include "tests/chaos/chaos.hpp"
+#include "tests/chaos/forge.hpp"
+#include "tests/chaos/process.hpp"
 #include "tests/chaos/star_network.hpp"
 #include "tests/support/sshd_setup.hpp"
 
 namespace ntrace::chaos {
 
-/// A program that is started again and again on one node.
-class process {
-public:
-  process(std::string name, std::string network, std::vector<std::string> argv,
-          std::vector<std::string> env, std::string log)
-      : name_{std::move(name)},
-        network_{std::move(network)},
-        argv_{std::move(argv)},
-        env_{std::move(env)},
-        log_{std::move(log)} {}
-  ~process() { kill(); }
-  process(const process&) = delete;
-  process& operator=(const process&) = delete;
-
-  result<void> start();
-  void signal(int number) const;
-  void kill();
-  /// SIGTERM; its exit code, or -1 when it does not end in time.
-  int stop(milliseconds deadline);
-  /// The end that nobody caused; empty while it lives.
-  std::string died();
-  /// Its pid; -1 when it does not run.
-  int pid() const { return pid_; }
-  bool lives() const;
-  /// Runs other words in its network and environment, to their end or the deadline.
-  result<subprocess_result> run_beside(const std::vector<std::string>& argv,
-                                       milliseconds deadline) const;
-  const std::string& name() const { return name_; }
-  const std::string& log() const { return log_; }
-
-private:
-  std::string name_, network_;
-  std::vector<std::string> argv_, env_;
-  std::string log_;
-  std::atomic<int> pid_{-1};  ///< One thread at a time starts and ends it.
-};
-
 class fleet {
 public:
   static constexpr std::size_t runners = 3, nodes = runners + 1, workers = 2;
+  static constexpr std::size_t forge_node = nodes, places = nodes + 1;  ///< Where faults strike.
+  static constexpr milliseconds lease{3'000};
+  static constexpr std::uint64_t attempts_max = 100;  ///< As the dispatcher is told.
 
   static result<std::unique_ptr<fleet>> make(const chaos_options& options);
   ~fleet();
@@ -62,8 +27,11 @@ public:
   fleet& operator=(const fleet&) = delete;
 
   const star_network& network() const { return *network_; }
-  /// Of node 0 the dispatcher, of the others the runner.
-  process& server(std::size_t node) { return *servers_.at(node); }
+  /// Of node 0 the dispatcher, of the others the runner, of the last the forge.
+  process& server(std::size_t node) {
+    return node == forge_node ? forge_->server() : *servers_.at(node);
+  }
+  forge& sources() { return *forge_; }
   process& sshd() { return *sshd_; }
   std::string data(std::size_t node) const;
   std::string disk(std::size_t node) const;  ///< Where that is mounted.
@@ -71,9 +39,6 @@ public:
   block_disk dispatcher_disk() const { return {folder_ + "/node0.ext4", disk(0)}; }
   /// Why it has none; empty when it has.
   const std::string& no_dispatcher_disk() const { return no_dispatcher_disk_; }
-  /// What pushes are made of: one whose script succeeds, and one whose script fails.
-  std::string package() const { return folder_ + "/package"; }
-  std::string failing_package() const { return folder_ + "/failing"; }
 
   /// One call of the node's server, within 2 s.
   result<nlohmann::json> ask(std::size_t node, const char* method,
@@ -82,7 +47,8 @@ public:
   result<subprocess_result> try_second(std::size_t node, milliseconds deadline) const;
   /// A command of its operators' shell.
   result<nlohmann::json> shell(std::size_t node, std::vector<std::string> words) const;
-  /// It serves; a runner is linked, all of its workers are proved; every actor runs.
+  /// It serves; a runner is linked, all of its workers are proved; every actor runs. The forge:
+  /// it can be reached, and no run waits for it any more.
   bool is_well(std::size_t node) const;
   /// Moves the wall clock of a node to so many seconds from the true one. False without
   /// libfaketime.
@@ -98,6 +64,8 @@ private:
       : folder_{options.folder}, program_{options.program}, plant_{options.plant} {}
   result<void> set_up();
   result<void> make_certificates() const;
+  result<void> start_all();
+  bool is_forge_well() const;
   std::vector<std::string> words_of(std::size_t node) const;
   /// What the server on `node` and a second one on its folder have in common.
   std::vector<std::string> words_on(std::size_t node, const char* dispatcher) const;
@@ -108,6 +76,7 @@ private:
   test::sshd_setup ssh_{};
   std::vector<std::unique_ptr<process>> servers_;
   std::unique_ptr<process> sshd_;
+  std::unique_ptr<forge> forge_;
 };
 
 }  // namespace ntrace::chaos

@@ -15,7 +15,7 @@ void wait(milliseconds time) { ::poll(nullptr, 0, static_cast<int>(time.count())
 
 killer::killer(fleet& victims, std::uint64_t seed, time_point began,
                const std::vector<std::string>& only)
-    : victims_{victims}, random_{seed}, began_{began}, is_struck_(fleet::nodes, false) {
+    : victims_{victims}, random_{seed}, began_{began}, is_struck_(fleet::places, false) {
   for (const auto& k : kinds_of_faults()) {
     if (!only.empty() && std::find(only.begin(), only.end(), k.name) == only.end()) continue;
     if (auto lacks = k.lacks ? k.lacks(victims) : ""; !lacks.empty())
@@ -147,7 +147,7 @@ std::vector<std::string> killer::unmended() const {
   return unmended_;
 }
 
-std::vector<std::string> killer::broken() const {
+std::vector<broken_rule> killer::broken() const {
   const std::lock_guard held{mutex_};
   return broken_;
 }

@@ -42,7 +42,7 @@ public:
   /// Processes that ended though nobody had ended them.
   std::vector<std::string> deaths() const;
   /// What the fleet did in answer to a fault that it never may.
-  std::vector<std::string> broken() const;
+  std::vector<broken_rule> broken() const;
   /// Kinds that this machine lacks something for.
   std::vector<std::pair<std::string, std::string>> skipped() const { return skipped_; }
 
@@ -65,7 +65,8 @@ private:
   std::vector<bool> is_struck_;
   std::vector<struck> log_;
   std::vector<std::pair<std::string, std::string>> failed_;
-  std::vector<std::string> deaths_, unmended_, broken_;
+  std::vector<std::string> deaths_, unmended_;
+  std::vector<broken_rule> broken_;
   std::vector<std::thread> threads_;
 };
 

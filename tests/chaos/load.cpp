@@ -1,6 +1,7 @@
 #include "tests/chaos/load.hpp"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include "net/rpc_client.hpp"
 
@@ -23,6 +24,10 @@ result<json> call(const char* method, const json& args) {
   return client->call(method, args, answer_max);
 }
 
+job job_of(std::size_t number) {
+  return number % 4 == 3 ? job::fails : number % 8 == 5 ? job::waits : job::passes;
+}
+
 std::int64_t open_runs() {
   const auto status = call("status", json::array());
   return status ? status->value("open", std::int64_t{0}) : 0;
@@ -31,6 +36,8 @@ std::int64_t open_runs() {
 }  // namespace
 
 load::load(fleet& of) : fleet_{of}, pusher_{[this] { push(); }}, consumer_{[this] { consume(); }} {}
+
+std::string load::mark() { return "chaos" + std::to_string(::getpid()) + "-"; }
 
 void load::finish() {
   is_over_ = true;
@@ -44,9 +51,11 @@ void load::push() {
     // In a burst the last has to wait, so a cancel meets a run that waits, too.
     const auto burst = n % 10 == 2 ? burst_size : 1;
     for (std::size_t i = 0; i < burst; ++i) push_until_answered();
-    if (n % 5 == 2 && !acked_.empty())
-      if (const auto& run = acked_.back().first; call("cancel", json::array({run})))
-        cancelled_.push_back(run);
+    if (n % 5 == 2 && !acked_.empty()) {
+      const auto& run = acked_.back().run;
+      unwanted_.insert(run);
+      if (call("cancel", json::array({run}))) cancelled_.push_back(run);
+    }
     // Faults, not a queue that grows, are to be what all waits for in the end.
     do wait(between_pushes);
     while (!is_over_ && open_runs() > open_max);
@@ -54,14 +63,14 @@ void load::push() {
 }
 
 void load::push_until_answered() {
-  const auto package = keys_ % 4 == 3 ? fleet_.failing_package() : fleet_.package();
-  const auto key = "key" + std::to_string(keys_++);
-  const json args{"chaos", "spin", std::string(40, 'c'), {{"key", key}, {"source", package}}};
+  const auto what = job_of(keys_);
+  const auto key = "key" + std::to_string(keys_);
+  const json args{"chaos", mark() + std::to_string(keys_++), forge::sha_of(what), {{"key", key}}};
   // The same key gives the same run.
   auto end = time_point::max();
   for (;;) {
     if (const auto got = call("push", args)) {
-      acked_.emplace_back(got->value("run", ""), key);
+      acked_.push_back({got->value("run", ""), key, what});
       return;
     }
     ++refused_;

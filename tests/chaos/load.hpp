@@ -1,15 +1,19 @@
 #pragma once
 // Who uses the fleet while it is shaken: a client that pushes, and a consumer of the old protocol.
 #include <atomic>
-#include <mutex>
+#include <set>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "tests/chaos/fleet.hpp"
 
 namespace ntrace::chaos {
+
+struct acknowledged_push {
+  std::string run, key;
+  job what = job::passes;
+};
 
 class load {
 public:
@@ -20,10 +24,13 @@ public:
 
   /// No more pushes; returns once each that was begun is acknowledged, or a minute has passed.
   void finish();
-  /// Run and key of each push that was acknowledged.
-  const std::vector<std::pair<std::string, std::string>>& acknowledged() const { return acked_; }
+  const std::vector<acknowledged_push>& acknowledged() const { return acked_; }
   /// Runs whose wish to be cancelled was acknowledged.
   const std::vector<std::string>& cancelled() const { return cancelled_; }
+  /// Runs that somebody wished to be cancelled, acknowledged or not.
+  const std::set<std::string>& unwanted() const { return unwanted_; }
+  /// What the names of the repositories begin with, on this machine ours alone.
+  static std::string mark();
   std::uint64_t refused() const { return refused_; }
   std::uint64_t consumed() const { return consumed_; }
   /// Keys that were sent and never acknowledged.
@@ -37,8 +44,9 @@ private:
   fleet& fleet_;
   std::atomic<bool> is_over_{false};
   std::atomic<std::uint64_t> refused_{0}, consumed_{0};
-  std::vector<std::pair<std::string, std::string>> acked_;  ///< Of the pusher's thread.
+  std::vector<acknowledged_push> acked_;  ///< Of the pusher's thread.
   std::vector<std::string> cancelled_, unanswered_;
+  std::set<std::string> unwanted_;
   std::size_t keys_ = 0;
   std::thread pusher_, consumer_;
 };

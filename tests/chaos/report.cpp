@@ -56,7 +56,8 @@ std::string summary(const json& f) {
          std::to_string(number(f, "pushes_acknowledged")) + ", verdicts " +
          std::to_string(number(f, "verdicts")) + " (" + std::to_string(number(f, "consumed")) +
          " by a consumer of the old protocol), retries " + std::to_string(number(f, "retries")) +
-         ", pushes tried again " + std::to_string(number(f, "pushes_refused")) + "; all done " +
+         ", outages met " + std::to_string(number(f, "outages")) + ", pushes tried again " +
+         std::to_string(number(f, "pushes_refused")) + "; all done " +
          seconds(number(f, "all_done_ms")) + " s after the last fault";
 }
 

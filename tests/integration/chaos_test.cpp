@@ -1,5 +1,8 @@
 // The chaos run itself: it finds nothing wrong with what we have, and does find bugs that are
 // planted.
+#include <algorithm>
+#include <set>
+
 #include "tests/support/netns.hpp"
 
 using namespace ntrace;
@@ -60,6 +63,12 @@ TEST(chaos, finds_nothing_wrong_and_repairs_everything) {
   EXPECT_EQ(seen["verdicts"], seen["pushes_acknowledged"]);
   for (const char* needed : {"S1", "S2", "S4", "S5", "S6", "S7", "S8", "S13", "S14", "L1"})
     EXPECT_TRUE(seen["met"].contains(needed)) << needed << " was not put to the test";
+  std::set<std::string> kinds;
+  for (const auto& kind : seen["kinds"]) kinds.insert(kind["kind"]);
+  EXPECT_TRUE(kinds.count("outage")) << "no run was seen to wait for the forge" << seen["missed"];
+  EXPECT_TRUE(kinds.count("lease_outlived")) << seen["missed"];
+  EXPECT_GT(seen["outages"], 0);
+  EXPECT_GT(seen["repositories_seen_in_zones"], 10);
 }
 
 namespace {
@@ -67,6 +76,7 @@ namespace {
 struct planted_bug {
   const char *number, *name;  ///< As in config/mutation.hpp.
   const char *faults, *seconds;
+  const char* rule = "";  ///< Which must find it; empty: any.
 };
 void PrintTo(const planted_bug& bug, std::ostream* out) { *out << bug.name; }
 
@@ -74,13 +84,15 @@ class chaos_with_a_bug : public ::testing::TestWithParam<planted_bug> {};
 
 INSTANTIATE_TEST_SUITE_P(
     planted, chaos_with_a_bug,
-    ::testing::Values(planted_bug{"8", "outbox_deletes_on_send", "link_down,link_drop,tunnel_kill",
-                                  "30"},
-                      planted_bug{"10", "cancel_in_memory", "dispatcher_kill", "15"},
-                      planted_bug{"18", "script_failure_retried", "zone_kill", "15"},
-                      planted_bug{"35", "failed_run_keeps_its_worker", "zone_kill", "15"},
-                      planted_bug{"46", "folder_without_owner", "second_owner", "15"},
-                      planted_bug{"39", "restart_forgets_who_had_what", "dispatcher_kill", "15"}),
+    ::testing::Values(
+        planted_bug{"8", "outbox_deletes_on_send", "link_down,link_drop,tunnel_kill", "30"},
+        planted_bug{"10", "cancel_in_memory", "dispatcher_kill", "15"},
+        planted_bug{"18", "script_failure_retried", "zone_kill", "15"},
+        planted_bug{"35", "failed_run_keeps_its_worker", "zone_kill", "15"},
+        planted_bug{"29", "outage_counts_as_attempt", "outage,link_down", "15", "S13"},
+        planted_bug{"30", "zone_ignores_its_lease", "lease_outlived", "15", "S12"},
+        planted_bug{"46", "folder_without_owner", "second_owner", "15"},
+        planted_bug{"39", "restart_forgets_who_had_what", "dispatcher_kill", "15"}),
     [](const ::testing::TestParamInfo<planted_bug>& bug) { return std::string{bug.param.name}; });
 
 }  // namespace
@@ -101,5 +113,9 @@ TEST_P(chaos_with_a_bug, finds_it) {
   }
   EXPECT_FALSE(seen["only"].empty()) << "the command that repeats it has them";
   EXPECT_FALSE(seen["violations"].empty());
+  const std::string rule{bug.rule};
+  EXPECT_TRUE(rule.empty() || std::any_of(seen["violations"].begin(), seen["violations"].end(),
+                                          [&](const json& v) { return v["invariant"] == rule; }))
+      << seen["violations"];
   if (!seen["violations"].empty()) std::cout << seen["violations"][0].dump() << "\n";
 }

@@ -23,6 +23,8 @@ const std::map<std::string, fault_kind, std::less<>>& likes() {
       {"runner_kill", fault_kind::crash_runner},
       {"runner_oom", fault_kind::crash_runner},
       {"runner_stop", fault_kind::stop_runner},
+      {"lease_outlived", fault_kind::stop_runner},
+      {"outage", fault_kind::forge_away},
       {"dispatcher_stop", fault_kind::stop_dispatcher},
       {"dispatcher_kill", fault_kind::crash_dispatcher},
       {"disk_full", fault_kind::disk_full},
