@@ -74,7 +74,7 @@ result<void> forge::write_jobs() const {
     const auto sha = sha_of(what), top = folder_ + "/" + sha;
     if (auto made = make_folders(top); !made) return made;
     const auto package = package_of(what == job::fails ? "exit 3" : "node spin.js");
-    const std::string rest = what == job::waits ? "setTimeout(() => {}, 5000);\n" : "";
+    const std::string rest = what == job::waits ? "setTimeout(() => {}, 8000);\n" : "";
     if (auto written = write_file_durably(top + "/package.json", package, 0644); !written)
       return written;
     if (auto written = write_file_durably(top + "/spin.js", spin_then + rest, 0644); !written)

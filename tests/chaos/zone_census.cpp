@@ -89,6 +89,7 @@ zone_census::zone_census(std::string mark)
     : mark_{std::move(mark)}, looker_{[this] {
         while (!is_over_) {
           look();
+          ++looks_;
           wait_a_little();
         }
       }} {}

@@ -43,6 +43,8 @@ public:
   void end();
   /// Repositories that two zones worked on at once, and how they were seen.
   const std::map<std::string, std::string>& doubles() const { return doubles_; }
+  /// How often all zones were looked at so far.
+  std::uint64_t looks() const { return looks_; }
   /// Repositories that were seen at work at all.
   std::size_t seen() const { return seen_.size(); }
 
@@ -53,6 +55,7 @@ private:
   std::set<std::string> seen_;
   std::map<std::string, std::string> doubles_;
   std::atomic<bool> is_over_{false};
+  std::atomic<std::uint64_t> looks_{0};
   std::thread looker_;
 };
 
