@@ -6,16 +6,15 @@
 
 #include "actors/profiler/profiler_actor.hpp"
 #include "actors/runner/exec_outcome.hpp"
+#include "actors/runner/fetch_work.hpp"
 #include "actors/runner/fold_work.hpp"
 #include "actors/runner/install_reach.hpp"
 #include "actors/runner/job_environment.hpp"
 #include "actors/runner/npm_words.hpp"
-#include "actors/runner/registry_settings.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
-#include "config/shown_url.hpp"
 #include "supervision/blocking_worker.hpp"
 #include "supervision/caf_types.hpp"
 
@@ -36,8 +35,7 @@ struct attempt_state {
   std::optional<attempt_fsm> fsm;
   std::optional<profiler::profiler_actor> sampler;
   zone::boot_answer up;
-  std::shared_ptr<unique_fd> bundle;
-  tree_facts tree;  ///< What the bundle says of itself.
+  std::shared_ptr<fetched_source> fetched;
   profiler::capture_ptr capture;
   cancellation_ptr stop = std::make_shared<cancellation>();
   /// Blocking calls under way end when the attempt does, however it does.
@@ -100,22 +98,16 @@ void boot(attempt_self self) {
 
 void fetch(attempt_self self) {
   auto& s = self->state;
-  const auto source = s.source;
-  const auto options = s.options.source;
-  const auto stop = s.stop;
-  supervision::run_blocking<std::shared_ptr<bundle>>(
+  supervision::run_blocking<std::shared_ptr<fetched_source>>(
       self, "fetch",
-      [source, options, stop]() -> result<std::shared_ptr<bundle>> {
-        auto got = fetch_source(source, options, stop.get());
-        if (!got) return fail(got.error());
-        return std::make_shared<bundle>(std::move(*got));
+      [source = s.source, o = s.options, stop = s.stop] {
+        return fetch_work(source, o.source, o.npm_registry, o.egress.allow, stop.get());
       },
-      [self](const result<std::shared_ptr<bundle>>& got) {
+      [self](const result<std::shared_ptr<fetched_source>>& got) {
         step_outcome out;
         if (got) {
-          out = fetch_outcome(without_passwords(self->state.source.text), **got);
-          self->state.bundle = std::make_shared<unique_fd>(std::move((*got)->file));
-          self->state.tree = std::move((*got)->tree);
+          self->state.fetched = *got;
+          out = (*got)->outcome;
         } else {
           out.failed = got.error();
         }
@@ -155,15 +147,14 @@ void finish_install(attempt_self self, const zone::exec_end& e,
 
 void install(attempt_self self) {
   auto& s = self->state;
-  const auto hosts = expect_hosts(s.tree, s.options.npm_registry, s.options.egress.allow);
+  const auto& hosts = s.fetched->hosts;
   if (!hosts) {
     step_outcome refused;
     refused.failed = hosts.error();
     return done(self, step::install, refused);
   }
-  auto r = in_zone(
-      self, install_command(s.options.npm_registry, registry_settings{s.tree}.lines_for_npm()),
-      job_environment(work_folder(s), true), s.options.install);
+  auto r = in_zone(self, install_command(s.options.npm_registry, s.fetched->lines_for_npm),
+                   job_environment(work_folder(s), true), s.options.install);
   const auto words = std::make_shared<npm_words>();
   r.sink = [words, pass = std::move(r.sink)](std::string_view stream, std::string_view data) {
     words->on_output(stream, data);
@@ -306,8 +297,9 @@ void start_step(attempt_self self, const perform& e) {
     case step::unpack:
       return ask<caf::ok_atom>(
           self, step::unpack, s.spec.zone,
-          zone::unpack_request{work_folder(s), s.bundle, s.options.source.deadline, s.stop,
-                               s.spec.token},
+          zone::unpack_request{work_folder(s),
+                               std::shared_ptr<unique_fd>{s.fetched, &s.fetched->file},
+                               s.options.source.deadline, s.stop, s.spec.token},
           [](caf::ok_atom) { return step_outcome{}; });
     case step::install:
       return install(self);

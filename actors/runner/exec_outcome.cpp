@@ -1,7 +1,5 @@
 #include "actors/runner/exec_outcome.hpp"
 
-#include "actors/runner/install_sources.hpp"
-
 namespace ntrace::runner {
 
 step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
@@ -30,16 +28,6 @@ step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::str
     failed(on_failure,
            what + (e.signal != 0 ? " was ended by signal " + std::to_string(e.signal)
                                  : " ended with status " + std::to_string(e.exit_code)));
-  return out;
-}
-
-step_outcome fetch_outcome(const std::string& source, const bundle& got) {
-  step_outcome out;
-  out.package_json = got.package_json;
-  out.has_binding_gyp = got.tree.has_file("binding.gyp");
-  out.notices = got.tree.notices();
-  for (auto& one : unheeded(got.tree)) out.notices.push_back(std::move(one));
-  out.facts = {{"source", source}, {"source_digest", got.digest}, {"source_entries", got.entries}};
   return out;
 }
 
