@@ -197,6 +197,12 @@ std::string columns_there(sqlite3* db, const std::string& table, const std::stri
 
 /// What remains must be a journal that a dispatcher can go on with.
 constexpr const char* make_whole = R"sql(
+delete from attempt where token not between 1 and 0x3fffffffffffffff;
+delete from chunk where typeof(token)<>'integer' or token not between 1 and 0x3fffffffffffffff;
+update event set token=0
+  where typeof(token)<>'integer' or token not between 0 and 0x3fffffffffffffff;
+update run set token=0
+  where typeof(token)<>'integer' or token not between 0 and 0x3fffffffffffffff;
 update run set key=null where key=id;
 update run set journal_seq=(select min(event.id) from event where event.run=run.id)
   where journal_seq=0 and id in (select run from event where what='queued');

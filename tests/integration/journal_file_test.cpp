@@ -115,6 +115,26 @@ TEST(journal_file, of_another_program_is_named_and_left_as_it_is) {
   }
 }
 
+TEST(journal_file, is_salvaged_without_tokens_that_nobody_can_have_given) {
+  const test::scratch dir;
+  for (const char* sql : {"update event set token=-56 where id=(select max(id) from event)",
+                          "update event set token='x' where id=(select max(id) from event)",
+                          "update run set token=9223372036854775807 where state='running'",
+                          "update chunk set token=-1 where id=(select max(id) from chunk)"}) {
+    const auto path = dir / "j", to = dir / "new";
+    for (const auto& one : {path, to}) std::filesystem::remove(one);
+    fill(path, 3);
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sql;
+    sqlite3_close(db);
+    EXPECT_FALSE(findings_in(path).empty()) << sql;
+    EXPECT_EQ(ok(salvage_file(path, to)).runs, 3u);
+    EXPECT_EQ(findings_in(to), std::vector<std::string>{}) << sql;
+    EXPECT_LT(ok(ok(journal_sqlite::open(to, sqlite::role::reader))->highest_token()), 100u) << sql;
+  }
+}
+
 TEST(journal_file, of_which_nothing_can_be_read_is_no_success_of_a_salvage) {
   const test::scratch dir;
   fill(dir / "j", 3);
