@@ -156,19 +156,7 @@ result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
     if (!entry->allow_private && is_private_address(at.get()))
       return fail(ec::bad_argument, "refused " + name + ": it resolves to a private address; to " +
                                         "allow it add \"" + name + "\" to network_allow_private");
-  int last = ETIMEDOUT;
-  for (const auto& at : *addresses) {
-    unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    if (!fd) continue;
-    if (::connect(fd.get(), at.get(), at.size) == 0) return fd;
-    last = errno == EINPROGRESS ? ETIMEDOUT : errno;
-    if (errno != EINPROGRESS || !wait_ready(fd.get(), true, options.connect_deadline, &stop))
-      continue;
-    socklen_t size = sizeof last;
-    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &last, &size);
-    if (last == 0) return fd;
-  }
-  return fail(to_error({request.host, cause_of_socket(last), "cannot connect to " + name}));
+  return dial_one({request.host, request.port}, *addresses, options.connect_deadline, &stop);
 }
 
 result<void> egress_proxy::shared::check_hello(int client, const proxy_request& request,

@@ -65,7 +65,8 @@ void set_options(CURL* curl, const http_get& request, sink& into, const cancella
                    request.is_question ? "http,https"
                    : local             ? "http"
                                        : "https");
-  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+  // A question follows where git follows.
+  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, request.is_question ? "http,https" : "https");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
   curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 5L);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -96,7 +97,10 @@ error transfer_error(CURL* curl, CURLcode code, const http_get& request, const c
       "GET " + without_passwords(request.url) + ": " + (*words ? words : curl_easy_strerror(code));
   const auto cause =
       cause_of_transfer({static_cast<int>(code), static_cast<int>(socket_error), is_slow});
-  if (cause) return to_error({host_of(curl, without_passwords(request.url)), *cause, message});
+  const auto shown = without_passwords(request.url);
+  if (cause) return to_error({host_of(curl, shown), *cause, message});
+  if (socket_error != 0 && !cause_of_socket(static_cast<int>(socket_error)))
+    return io_error("connect for", "GET " + shown, static_cast<int>(socket_error));
   return {code == CURLE_OPERATION_TIMEDOUT ? ec::timed_out : ec::source_failed, message, {}};
 }
 

@@ -3,6 +3,8 @@
 #include <netdb.h>
 #include <poll.h>
 
+#include <cerrno>
+
 #include "config/backoff.hpp"
 #include "config/gauges.hpp"
 #include "net/reachability.hpp"
@@ -48,12 +50,12 @@ result<socket_addresses> name_lookup::ask(const key& what, const cancellation& s
   const auto& [host, port] = what;
   for (unsigned retry = 0;; ++retry) {
     socket_addresses out;
+    errno = 0;
     const int code = ask_({host, port}, 0, out);
+    const int errno_value = errno;
     if (code == 0) return out;
     const bool is_over = code != EAI_AGAIN || retry + 1 == tries_max || stop.is_raised();
-    if (is_over)
-      return fail(to_error(
-          {host, cause_of_lookup(code), "cannot resolve " + host + ": " + ::gai_strerror(code)}));
+    if (is_over) return fail(lookup_error(host, code, errno_value));
     ++gauges::value("egress_lookup_retries");
     pollfd stopped{stop.fd(), POLLIN, 0};
     ::poll(&stopped, 1, static_cast<int>(wait_before(retry).count()));

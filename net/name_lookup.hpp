@@ -26,7 +26,8 @@ public:
       : kept_for_{kept_for}, ask_{std::move(ask)} {}
 
   /// The addresses of `host`, for connections to `port`. A resolver that says "try again" is asked
-  /// four times at most, with jittered waits that `stop` ends. The error is an outage.
+  /// four times at most, with jittered waits that `stop` ends. The error is as
+  /// that of net::lookup_error.
   result<socket_addresses> find(const std::string& host, std::uint16_t port,
                                 const cancellation& stop);
 

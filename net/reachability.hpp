@@ -8,11 +8,14 @@
 
 namespace ntrace::net {
 
-/// Of a code of getaddrinfo(3), other than 0. A name that is not known is an outage too: a resolver
-/// that lost its network says the same.
-outage_cause cause_of_lookup(int code);
-/// Of the errno of a connect, send or receive.
-outage_cause cause_of_socket(int code);
+/// Of a code of getaddrinfo(3), other than 0, and of the errno that it left. A name that is not
+/// known is an outage too: a resolver that lost its network says the same. nullopt: this machine
+/// has no memory, descriptors or ports left, which says nothing of the host.
+std::optional<outage_cause> cause_of_lookup(int code, int errno_value);
+/// Of the errno of a socket, connect, send or receive; nullopt as above.
+std::optional<outage_cause> cause_of_socket(int code);
+/// An outage, or ec::io where the cause is nullopt.
+error lookup_error(const std::string& host, int code, int errno_value);
 
 /// How a transfer of libcurl failed.
 struct failed_transfer {
@@ -31,10 +34,15 @@ struct http_answer {
 };
 /// What the answer means for `host`: nothing for a 2xx. An outage for 5xx, 408, 425, 429 and for a
 /// 403 that says when to come again; ec::forbidden (401, 403, 407, 451), ec::not_found (404, 410),
-/// or ec::source_failed for all others.
+/// ec::bad_argument for any other 4xx, or ec::source_failed for all others.
 error error_of(const http_answer& answer, const std::string& host, const std::string& what);
 
-/// Connects to one of the addresses of `to`, trying each. The error is an outage.
+/// Connects to one of `addresses`, which are those of `to`. Each is tried: it gets its share of the
+/// time that is left. The error is an outage, ec::io where it was this machine's own shortage, or
+/// ec::cancelled.
+result<unique_fd> dial_one(const host_port& to, const socket_addresses& addresses,
+                           milliseconds deadline, const cancellation* stop);
+/// The same, after a look-up.
 result<unique_fd> dial(const host_port& to, milliseconds deadline, const cancellation* stop);
 
 }  // namespace ntrace::net

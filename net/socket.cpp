@@ -80,7 +80,10 @@ result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
   int last_errno = ETIMEDOUT;
   for (const auto& at : *found) {
     unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    if (!fd) continue;
+    if (!fd) {
+      last_errno = errno;
+      continue;
+    }
     if (::connect(fd.get(), at.get(), at.size) != 0) {
       last_errno = errno;
       if (errno != EINPROGRESS || !wait_ready(fd.get(), true, deadline)) continue;

@@ -62,11 +62,11 @@ effects queue_fsm::on_next(time_point now, session_id session, const std::string
   return out;
 }
 
-void queue_fsm::hand_to(session_id session, entry& e, effects& out) {
+void queue_fsm::hand_to(time_point handed_at, session_id session, entry& e, effects& out) {
   auto& s = sessions_.at(session);
   const auto request = s.nexts.front();
   s.nexts.pop_front();
-  const auto token = give_token(session, e);
+  const auto token = give_token(handed_at, session, e);
   e.consumer = consumer_lease{s.address, "", {}, ""};
   const auto id = e.row.id;
   write(out,

@@ -30,6 +30,7 @@ void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effect
           auto& e2 = at->second;
           if (done && !done->is_stale) {
             e2.at = phase::held;
+            e2.begun = now;
             e2.row.state = run_state::leased;
             e2.row.expired_token = 0;
             e2.journalled_seq = e2.sent_seq = done->last_seq;
@@ -58,7 +59,8 @@ queue_fsm::attempt_outcome queue_fsm::outcome_of(time_point now, const entry& e,
   } else if (v == verdict::passed) {
     out.next = run_state::done;
   } else if (retry && lost_to && !mutated(mutation::outage_counts_as_attempt)) {
-    out.outages = outage_met(now, e.row.outages, *lost_to);
+    out.outages = outage_met(e.row.outages, std::chrono::duration_cast<milliseconds>(now - e.begun),
+                             *lost_to);
     const bool is_over = out.outages->waited >= options_.outage_patience;
     out.next = is_over ? run_state::quarantined : run_state::queued;
     out.wait = out.outages->wait;

@@ -44,7 +44,7 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
                                row.created_ms + row.deadline_ms - wall_ms, 0, row.deadline_ms)},
                      row.id, out);
     if (row.state != run_state::queued && mutated(mutation::restart_forgets_who_had_what)) continue;
-    const auto wait = recover_outage(now, wall_ms, row);
+    const auto wait = left_to_wait(row.outages, wall_ms);
     if (row.state == run_state::queued && wait.count() == 0) {
       waiting_.add(row);
       continue;
@@ -56,6 +56,7 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
       continue;
     }
     e.at = phase::held;
+    e.begun = now;
     e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
     tokens_[e.row.token] = e.row.id;
     out.push_back(wake{e.deadline});
@@ -136,15 +137,16 @@ void queue_fsm::schedule(time_point now, effects& out) {
         if (!row) break;
         --s.free;
         auto& e = activate(std::move(*row));
-        s.is_consumer ? hand_to(session, e, out) : offer_to(now, session, e, out);
+        s.is_consumer ? hand_to(now, session, e, out) : offer_to(now, session, e, out);
       }
     }
   }
   if (!retries_.empty()) out.push_back(wake{retries_.begin()->first});
 }
 
-std::uint64_t queue_fsm::give_token(session_id session, entry& e) {
+std::uint64_t queue_fsm::give_token(time_point now, session_id session, entry& e) {
   e.at = phase::committing;
+  e.begun = now;
   e.session = session;
   e.row.token = ++last_token_;
   e.journalled_seq = e.sent_seq = 0;
@@ -152,8 +154,8 @@ std::uint64_t queue_fsm::give_token(session_id session, entry& e) {
   return e.row.token;
 }
 
-void queue_fsm::offer_to(time_point, session_id session, entry& e, effects& out) {
-  const auto token = give_token(session, e);
+void queue_fsm::offer_to(time_point offered_at, session_id session, entry& e, effects& out) {
+  const auto token = give_token(offered_at, session, e);
   const auto id = e.row.id;
   const auto& name = sessions_[session].name;
   write(out,

@@ -137,6 +137,7 @@ private:
     phase at = phase::waiting;
     time_point not_before{};  ///< Of a retry.
     time_point deadline{};    ///< Of the offer or the lease.
+    time_point begun{};       ///< When the live attempt was offered, or this process found it.
     session_id session = 0;
     std::uint64_t journalled_seq = 0;  ///< Highest chunk that is on disk.
     std::uint64_t sent_seq = 0;        ///< Highest chunk given to the journal.
@@ -175,10 +176,10 @@ private:
   void end_waiting(entry& e, run_state state, const char* verdict_word, const std::string& reason,
                    journal::event told, request_id request, effects& out);
   /// The first step of every offer: nobody else is given the run from now on.
-  std::uint64_t give_token(session_id session, entry& e);
+  std::uint64_t give_token(time_point now, session_id session, entry& e);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
-  void hand_to(session_id session, entry& e, effects& out);
+  void hand_to(time_point now, session_id session, entry& e, effects& out);
   entry* consumed_by(session_id session, const std::string& address, const result_doc& doc,
                      std::size_t& candidates);
   void bind_consumer(entry& e, const std::string& run_id, std::size_t candidates,
@@ -209,10 +210,12 @@ private:
   };
   attempt_outcome outcome_of(time_point now, const entry& e, verdict v, const std::string& reason,
                              bool is_at_once, const std::optional<outage>& lost_to);
-  outage_record_ptr outage_met(time_point now, const outage_record_ptr& before, const outage& why);
+  /// `tried_for`: how long the attempt took that met it.
+  outage_record_ptr outage_met(const outage_record_ptr& before, milliseconds tried_for,
+                               const outage& why);
   static outage_record_ptr outage_over(const outage_record_ptr& before);
   static outage_record_ptr outage_stamped(const outage_record_ptr& r, std::int64_t at_ms);
-  static milliseconds recover_outage(time_point now, std::int64_t wall_ms, run_row& row);
+  static milliseconds left_to_wait(const outage_record_ptr& r, std::int64_t wall_ms);
   std::string outage_end_reason(const outage_record& r) const;
   std::string outage_text(time_point now, const entry& e) const;
   nlohmann::json outages(time_point now) const;

@@ -13,30 +13,36 @@ constexpr milliseconds day_is_said_from{43'200'000};
 std::string since_text(const outage_record& r) {
   const auto moment = format_wall(r.since_ms);  // "2026-01-31T12:00:00.123Z"
   const auto time = moment.substr(11, 8) + " UTC";
-  return r.waited < day_is_said_from ? time : moment.substr(0, 10) + " " + time;
+  const milliseconds lasts{r.at_ms - r.since_ms};
+  return lasts < day_is_said_from ? time : moment.substr(0, 10) + " " + time;
 }
 
 std::string seconds_text(milliseconds time) {
   return std::to_string(std::chrono::ceil<std::chrono::seconds>(time).count()) + " s";
 }
 
+/// Never sooner than the server asks, unless that is beyond the longest wait; and jittered even
+/// then: all runs were told the same.
+milliseconds outage_wait(const backoff_policy& policy, milliseconds retry_after, unsigned retry,
+                         random_source& random) {
+  const auto least = retry_after > policy.max ? policy.max / 2 : retry_after;
+  return least + backoff_wait({std::max(policy.min, least / 2), policy.max - least}, retry, random);
+}
+
 }  // namespace
 
-/// The next try comes later each time, and once more at the end of the patience.
-outage_record_ptr queue_fsm::outage_met(time_point now, const outage_record_ptr& before,
+/// The next try comes later each time, and once more at the end of the patience. The patience runs
+/// while a wait or a try lasts, not while nobody tries: during a drain, or without a free worker.
+outage_record_ptr queue_fsm::outage_met(const outage_record_ptr& before, milliseconds tried_for,
                                         const outage& why) {
   auto r = std::make_shared<outage_record>(before ? *before : outage_record{});
-  if (!r->is_on()) {
-    r->first = now;
-    r->since_ms = 0;
-  }
+  r->waited = r->is_on() ? r->waited + r->wait + tried_for : milliseconds{0};
+  if (!r->is_on()) r->since_ms = 0;
   ++r->total;
   ++r->tries;
   r->last = why;
-  r->waited = std::chrono::duration_cast<milliseconds>(now - r->first);
-  const auto wish = std::min(why.retry_after, options_.backoff.max);
   const auto wait =
-      std::max(wish, backoff_wait(options_.backoff, static_cast<unsigned>(r->tries) - 1, random_));
+      outage_wait(options_.backoff, why.retry_after, static_cast<unsigned>(r->tries) - 1, random_);
   r->wait = std::clamp(options_.outage_patience - r->waited, milliseconds{0}, wait);
   return r;
 }
@@ -57,16 +63,10 @@ outage_record_ptr queue_fsm::outage_stamped(const outage_record_ptr& r, std::int
   return out;
 }
 
-/// While there was no dispatcher, nobody tried: of that time no more counts than was to be waited
-/// anyway, whatever the wall clock says. Gives what is left to wait.
-milliseconds queue_fsm::recover_outage(time_point now, std::int64_t wall_ms, run_row& row) {
-  if (!row.outages) return milliseconds{0};
-  auto r = std::make_shared<outage_record>(*row.outages);
-  const auto gone = milliseconds{std::clamp<std::int64_t>(wall_ms - r->at_ms, 0, r->wait.count())};
-  r->first = now - r->waited - gone;
-  const auto left = r->is_on() ? r->wait - gone : milliseconds{0};
-  row.outages = std::move(r);
-  return left;
+/// What is left to wait after a restart, whatever the wall clock says.
+milliseconds queue_fsm::left_to_wait(const outage_record_ptr& r, std::int64_t wall_ms) {
+  if (!r || !r->is_on()) return milliseconds{0};
+  return r->wait - milliseconds{std::clamp<std::int64_t>(wall_ms - r->at_ms, 0, r->wait.count())};
 }
 
 std::string queue_fsm::outage_end_reason(const outage_record& r) const {
@@ -94,7 +94,7 @@ nlohmann::json queue_fsm::outages(time_point now) const {
     const auto& r = *e.row.outages;
     if (hosts.size() >= hosts_listed_max && hosts.count(r.last.host) == 0) continue;
     auto& h = hosts[r.last.host];
-    if (!h.longest || r.first < h.longest->first) h.longest = &r;
+    if (!h.longest || r.since_ms < h.longest->since_ms) h.longest = &r;
     h.next = std::min(h.next, e.not_before);
     ++h.runs;
   }

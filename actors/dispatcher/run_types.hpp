@@ -38,11 +38,10 @@ struct outage_record {
   std::uint64_t total = 0;  ///< Attempts that ended by one. They count towards no limit.
   std::uint64_t tries = 0;  ///< The last of them without anything else between; 0: it is over.
   outage last;
-  milliseconds waited{0};     ///< From the first of those tries to the last.
+  milliseconds waited{0};     ///< The waits between those tries, and the time that they took.
   milliseconds wait{0};       ///< From the last one to the next.
   std::int64_t since_ms = 0;  ///< Wall clock at the first, for people.
   std::int64_t at_ms = 0;     ///< And at the last.
-  time_point first{};         ///< By this process's clock; not written.
   bool is_on() const { return tries != 0; }
 };
 using outage_record_ptr = std::shared_ptr<const outage_record>;

@@ -15,6 +15,7 @@
 #include "config/crash_point.hpp"
 #include "config/log.hpp"
 #include "config/overload.hpp"
+#include "config/shown_url.hpp"
 #include "supervision/blocking_worker.hpp"
 #include "supervision/caf_types.hpp"
 

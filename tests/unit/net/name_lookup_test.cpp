@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <atomic>
+#include <cerrno>
 #include <future>
 #include <thread>
 
@@ -75,6 +76,15 @@ TEST(name_lookup, asks_a_busy_resolver_four_times_and_no_more) {
   EXPECT_EQ(code_of(why), ec::unreachable);
   EXPECT_NE(why.error().message.find("a.example"), std::string::npos);
   EXPECT_EQ(busy.asked, 4u);
+}
+
+TEST(name_lookup, takes_a_shortage_of_this_machine_for_no_outage) {
+  name_lookup uut{10s, [](const host_port&, int, socket_addresses&) {
+                    errno = EMFILE;
+                    return EAI_NONAME;
+                  }};
+  const cancellation stop;
+  EXPECT_EQ(code_of(uut.find("a.example", 1, stop)), ec::io);
 }
 
 TEST(name_lookup, asks_no_more_once_it_is_stopped) {

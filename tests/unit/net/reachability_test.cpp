@@ -4,21 +4,50 @@
 #include <curl/curl.h>
 #include <gtest/gtest.h>
 #include <netdb.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 
 #include "tests/support/free_port.hpp"
+#include "tests/support/ok.hpp"
 
 using namespace ntrace;
 using namespace ntrace::net;
 using namespace std::chrono_literals;
 
 TEST(reachability, takes_each_failed_lookup_for_an_outage) {
-  EXPECT_EQ(cause_of_lookup(EAI_NONAME), outage_cause::name_unknown);
-  EXPECT_EQ(cause_of_lookup(EAI_NODATA), outage_cause::name_unknown);
-  EXPECT_EQ(cause_of_lookup(EAI_AGAIN), outage_cause::no_resolver);
-  EXPECT_EQ(cause_of_lookup(EAI_FAIL), outage_cause::no_resolver);
-  EXPECT_EQ(cause_of_lookup(EAI_SYSTEM), outage_cause::no_resolver);
+  EXPECT_EQ(cause_of_lookup(EAI_NONAME, ENOENT), outage_cause::name_unknown);
+  EXPECT_EQ(cause_of_lookup(EAI_NODATA, 0), outage_cause::name_unknown);
+  EXPECT_EQ(cause_of_lookup(EAI_AGAIN, 0), outage_cause::no_resolver);
+  EXPECT_EQ(cause_of_lookup(EAI_FAIL, 0), outage_cause::no_resolver);
+  EXPECT_EQ(cause_of_lookup(EAI_SYSTEM, ENETUNREACH), outage_cause::no_resolver);
+}
+
+TEST(reachability, takes_a_shortage_of_this_machine_for_no_outage) {
+  for (const int code : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL}) {
+    EXPECT_EQ(cause_of_socket(code), std::nullopt) << code;
+    EXPECT_EQ(cause_of_lookup(EAI_SYSTEM, code), std::nullopt) << code;
+    EXPECT_EQ(cause_of_lookup(EAI_NONAME, code), std::nullopt) << code;
+    EXPECT_EQ(cause_of_transfer({CURLE_COULDNT_CONNECT, code, false}), std::nullopt) << code;
+  }
+  EXPECT_EQ(cause_of_lookup(EAI_MEMORY, 0), std::nullopt);
+  EXPECT_EQ(lookup_error("a.example", EAI_MEMORY, 0).code, ec::io);
+}
+
+TEST(reachability, dials_without_an_outage_when_no_descriptor_is_left) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto by_number = dial({"127.0.0.1", 1}, 1000ms, nullptr);
+  const auto by_name = dial({"localhost", 1}, 1000ms, nullptr);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  for (const auto& one : {&by_number, &by_name}) {
+    ASSERT_FALSE(*one);
+    EXPECT_EQ(one->error().code, ec::io) << one->error().message;
+    EXPECT_EQ(outage_of(one->error()), std::nullopt);
+  }
 }
 
 TEST(reachability, tells_the_causes_of_a_failed_connection_apart) {
@@ -65,7 +94,51 @@ TEST(reachability, tells_answers_of_http_apart) {
     EXPECT_EQ(outage_of(said(status)), std::nullopt) << status;
   }
   for (const long status : {404, 410}) EXPECT_EQ(said(status).code, ec::not_found) << status;
-  for (const long status : {304, 400, 418}) EXPECT_EQ(said(status).code, ec::source_failed);
+  for (const long status : {400, 402, 405, 406, 409, 414, 418, 422, 431}) {
+    EXPECT_EQ(said(status).code, ec::bad_argument) << status;
+    EXPECT_EQ(outage_of(said(status, 3s)), std::nullopt) << status;
+  }
+  EXPECT_EQ(said(304).code, ec::source_failed);
+  EXPECT_NE(said(401).message.find("make the repository readable"), std::string::npos);
+}
+
+namespace {
+
+/// A listener whose queue is full: what connects to it hears nothing.
+class black_hole {
+public:
+  black_hole() {
+    for (int i = 0; i < 4; ++i) {
+      queued_.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      const auto at = address();
+      ::connect(queued_.back().get(), at.get(), at.size);
+    }
+  }
+  socket_address address() const {
+    socket_address out;
+    out.size = sizeof out.value;
+    ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&out.value), &out.size);
+    return out;
+  }
+
+private:
+  unique_fd listener_ = test::ok(listen_tcp({"127.0.0.1", 0}, 0));
+  std::vector<unique_fd> queued_;
+};
+
+}  // namespace
+
+TEST(reachability, reaches_the_address_that_answers_behind_those_that_do_not) {
+  const black_hole first, second;
+  const auto good = test::ok(listen_tcp({"127.0.0.1", 0}, 4));
+  socket_address third;
+  third.size = sizeof third.value;
+  ::getsockname(good.get(), reinterpret_cast<sockaddr*>(&third.value), &third.size);
+  const host_port to{"many.example", 443};
+  EXPECT_TRUE(dial_one(to, {first.address(), second.address(), third}, 1500ms, nullptr));
+  const auto silent = dial_one(to, {first.address(), second.address()}, 200ms, nullptr);
+  ASSERT_FALSE(silent);
+  EXPECT_EQ(outage_of(silent.error())->cause, outage_cause::silent);
 }
 
 TEST(reachability, names_the_host_and_the_cause_of_a_refused_connection) {
