@@ -45,7 +45,9 @@ result<profiler::folding> fold_in_zone(zone::zone& zone, const profiler::raw_cap
       {profiler::sampler_perf::script_command(),
        {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp"},
        "/tmp",
-       program_deadline},
+       program_deadline,
+       false,
+       true},
       {text_max, text_max},
       [&](std::string_view stream, std::string_view data) {
         if (stream != "stdout")

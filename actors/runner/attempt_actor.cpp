@@ -235,7 +235,9 @@ void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
   zone::exec_request r{{profiler::sampler_perf::script_command(),
                         {"PATH=" + std::string{path_inside}, "HOME=/tmp"},
                         "/tmp",
-                        script_text_deadline},
+                        script_text_deadline,
+                        false,
+                        true},
                        {capture_text_max, capture_text_max},
                        [work](std::string_view stream, std::string_view data) {
                          if (stream == "stdout") {

@@ -44,7 +44,8 @@ public:
   /// that failed; ec::zone_failed the step.
   virtual result<clean_receipt> boot(const boot_spec& spec) = 0;
   /// Runs one program to its end; whatever it leaves running is killed then. `stdin_fd` -1 is
-  /// /dev/null. Fails only when the program could not be started at all.
+  /// /dev/null; any other is passed on to the program by a pipe, and read further than the program
+  /// may have come. Fails only when the program could not be started at all.
   virtual result<exec_end> exec(const exec_spec& spec, const output_limits& limits,
                                 const output_sink& sink, const cancellation* stop,
                                 int stdin_fd = -1) = 0;

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "actors/zone/disk_usage.hpp"
+#include "actors/zone/job_input.hpp"
 #include "actors/zone/linux/cgroup.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/gauges.hpp"
@@ -42,6 +43,13 @@ result<pipe_ends> make_pipe() {
   return pipe_ends{unique_fd{fds[0]}, unique_fd{fds[1]}};
 }
 
+result<pipe_ends> make_input_pipe() {
+  std::array<int, 2> fds{};
+  if (::pipe2(fds.data(), O_CLOEXEC) != 0) return fail(io_error("pipe", "zone", errno));
+  ::fcntl(fds[1], F_SETFL, O_NONBLOCK);
+  return pipe_ends{unique_fd{fds[0]}, unique_fd{fds[1]}};
+}
+
 }  // namespace
 
 /// The output of one exec on its way to the sink.
@@ -49,7 +57,8 @@ struct zone_linux::pumped {
   std::array<unique_fd, 2> pipes;
   output_limits limits;
   output_sink sink;
-  std::array<unique_fd, 2> job_ends{};  ///< Closed once sent, or the streams would never end.
+  std::array<unique_fd, 3> job_ends{};  ///< Closed once sent, or the streams would never end.
+  job_input input{};
   std::array<std::uint64_t, 2> bytes{0, 0};
 
   /// Reads what is there; closes at the end of the stream.
@@ -102,11 +111,13 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
     kill_all();
   };
   while (!ended || streams.open()) {
-    std::array<pollfd, 5> fds{{{streams.pipes[0].get(), POLLIN, 0},
+    if (ended) streams.input.close();
+    std::array<pollfd, 6> fds{{{streams.pipes[0].get(), POLLIN, 0},
                                {streams.pipes[1].get(), POLLIN, 0},
                                {ended ? -1 : control_.get(), POLLIN, 0},
                                {ended ? -1 : pidfd_.get(), POLLIN, 0},
-                               {stop && !killing && !ended ? stop->fd() : -1, POLLIN, 0}}};
+                               {stop && !killing && !ended ? stop->fd() : -1, POLLIN, 0},
+                               streams.input.awaited()}};
     const bool may_fill = is_watched && !killing && !ended;
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     const auto wait = std::clamp(may_fill ? std::min(left, disk_watch::every) : left,
@@ -121,9 +132,11 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
       if (n == 0 && (killing || now < until)) continue;
     }
     if (n == 0 && ended) break;
-    if (n == 0 && is_last)
+    // Also when there is always something to pass on.
+    const bool is_late = n == 0 || (!ended && steady_clock::now() >= until);
+    if (is_late && is_last)
       return fail(ec::zone_failed, "a program in zone " + uuid_ + " survives SIGKILL");
-    if (n == 0 && killing) {
+    if (is_late && killing) {
       // Init does not do it: it is frozen, perhaps. With it everything in the zone dies.
       is_last = true;
       until = steady_clock::now() + kill_deadline;
@@ -131,8 +144,9 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
       ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
       continue;
     }
-    if (n == 0) kill(out.timed_out);
+    if (is_late) kill(out.timed_out);
     if (n <= 0) continue;
+    if (fds[5].revents != 0) streams.input.pass_on();
     for (std::size_t i = 0; i < 2; ++i)
       if (fds[i].revents != 0) streams.read(i);
     if (fds[4].revents != 0) kill(out.cancelled);
@@ -211,10 +225,21 @@ result<exec_end> zone_linux::exec(const exec_spec& spec, const output_limits& li
   give_to_job(out->write.get());
   give_to_job(err->write.get());
   pumped streams{{std::move(out->read), std::move(err->read)}, limits, sink};
-  streams.job_ends = {std::move(out->write), std::move(err->write)};
-  const std::array<int, 3> stdio{stdin_fd >= 0 ? stdin_fd : null.get(), streams.job_ends[0].get(),
-                                 streams.job_ends[1].get()};
-  return start_and_pump(record_of(init_op::exec, spec), stdio, streams, spec.deadline, stop);
+  streams.job_ends = {std::move(out->write), std::move(err->write), unique_fd{}};
+  int in = stdin_fd >= 0 ? stdin_fd : null.get();
+  if (stdin_fd >= 0 && !spec.input_is_its_own) {
+    auto pipe = make_input_pipe();
+    if (!pipe) return fail(ec::io, "no descriptors left for the zone's input");
+    give_to_job(pipe->read.get());
+    in = pipe->read.get();
+    streams.job_ends[2] = std::move(pipe->read);
+    streams.input = job_input{stdin_fd, std::move(pipe->write)};
+  }
+  auto ended = start_and_pump(record_of(init_op::exec, spec),
+                              {in, streams.job_ends[0].get(), streams.job_ends[1].get()}, streams,
+                              spec.deadline, stop);
+  if (ended && streams.input.failed()) return fail(*streams.input.failed());
+  return ended;
 }
 
 result<void> zone_linux::unpack(const std::string& folder, int bundle_fd, milliseconds deadline,

@@ -58,6 +58,8 @@ struct exec_spec {
   std::string cwd = "/job";
   milliseconds deadline{900'000};
   bool as_root = false;  ///< The zone's root, without any capability: to prepare a snapshot.
+  /// It gets the descriptor of its standard input, for it seeks there: a file that nobody else has.
+  bool input_is_its_own = false;
 };
 
 /// How an exec ended. Exactly one of the causes is set when it did not end by itself.

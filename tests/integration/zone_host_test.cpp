@@ -1,21 +1,18 @@
 // What a zone takes of the kernel is charged to the zone, what it does reaches no file of the host,
-// and what it learns of the host is what docs/zones.md lists. A test for each row of the table
-// "Who is charged" that is not a denied call (zone_threats_test.cpp).
-#include <seccomp.h>
+// and what it learns of the host is what docs/zones.md lists. The table "Who is charged" there
+// names the test of each row, here, in zone_charges_test.cpp and in zone_threats_test.cpp.
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <future>
-#include <mutex>
 #include <set>
 
 #include "actors/zone/linux/clean_proof.hpp"
 #include "actors/zone/linux/host_files.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
-#include "tests/support/zone_world.hpp"
+#include "tests/support/hostile_zone.hpp"
 
 using namespace ntrace;
 using namespace ntrace::zone;
@@ -23,17 +20,6 @@ using namespace std::chrono_literals;
 using test::ok;
 
 namespace {
-
-/// Perl with the numbers of system calls: `call("name", …)` is what the call returns.
-std::string perl_script(const std::string& body) {
-  std::string out = "$| = 1; no warnings; my %number = (";
-  for (const char* name :
-       {"inotify_init1", "inotify_add_watch", "mq_open", "mq_unlink", "timer_create", "sendmsg",
-        "io_setup", "fcntl", "setsockopt", "mlock", "mmap"})
-    out += std::string{name} + " => " + std::to_string(::seccomp_syscall_resolve_name(name)) + ", ";
-  return out + "); sub call { my $n = shift; $! = 0; syscall($number{$n}, @_) } " +
-         "my (@held, $c); " + body;
-}
 
 /// A kind of thing that the kernel counts for each user.
 struct counted {
@@ -66,85 +52,15 @@ const counted counters[] = {
     {"pages of pipes",
      "while ($c < 2000 && pipe(my $r, my $w)) { push @held, $r, $w; $c++ } $! = 0;",
      "do { pipe(my $r, my $w); call('fcntl', fileno($w), 1032, 0) == 65536 }", 0},
+    {"open files", "while (open(my $f, '<', '/dev/null')) { push @held, $f; $c++ }",
+     "open(my $f, '<', '/dev/null')", EMFILE},
+    {"queues of System V", "$c++ while defined msgget(0, 0600);",
+     "do { my $q = msgget(0, 0600); defined $q && msgctl($q, 0, 0) }", ENOSPC},
+    {"sets of semaphores", "$c++ while defined semget(0, 1, 0600);",
+     "do { my $q = semget(0, 1, 0600); defined $q && semctl($q, 0, 0, 0) }", ENOSPC},
     {"descriptors in flight", "$c++ while fly() >= 0;", "fly() >= 0", ETOOMANYREFS}};
 
-class zone_host : public test::zone_test {
-protected:
-  void SetUp() override {
-    zone_test::SetUp();
-    if (IsSkipped()) return;
-    if (!is_root()) GTEST_SKIP() << "with one id for all, a zone's user is the host's";
-    neighbour_ = make_zone();
-    ok(uut->boot({}));
-    ok(neighbour_->boot({}));
-  }
-  void TearDown() override {
-    neighbour_.reset();
-    zone_test::TearDown();
-  }
-
-  std::string in_zone(zone_linux& zone, std::vector<std::string> argv, bool as_root = false) {
-    std::string said;
-    const auto end = ok(zone.exec(
-        {std::move(argv), {"PATH=/usr/bin:/bin"}, "/job", 30s, as_root}, {},
-        [&](std::string_view, std::string_view data) { said += data; }, nullptr, -1));
-    EXPECT_EQ(end.signal, 0) << said;
-    return said;
-  }
-  std::string perl(zone_linux& zone, const std::string& body, bool as_root = false) {
-    return in_zone(zone, {"perl", "-e", perl_script(body)}, as_root);
-  }
-  static std::string on_host(const std::string& body) {
-    subprocess_spec spec;
-    spec.argv = {"perl", "-e", perl_script(body)};
-    return ok(run_subprocess(spec)).out;
-  }
-
-  /// A script in the zone that says "held" and ends when it may: at the end of its input.
-  class holder {
-  public:
-    holder(zone_linux& zone, const std::string& body, const char* at_end = "") {
-      int ends[2];
-      EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-      may_end_ = unique_fd{ends[1]};
-      run_ = std::async(std::launch::async, [this, &zone, body, at_end, in = ends[0]] {
-        const unique_fd input{in};
-        return zone.exec(
-            {{"perl", "-e",
-              perl_script(body + " print \"held $c \", $! + 0, \"\\n\"; <STDIN>; " + at_end)},
-             {"PATH=/usr/bin:/bin"},
-             "/job",
-             60s},
-            {},
-            [this](std::string_view, std::string_view data) {
-              const std::lock_guard lock{guard_};
-              said_ += data;
-            },
-            nullptr, input.get());
-      });
-      test::eventually(
-          30s, [&] { return said().find("held ") != std::string::npos && said().ends_with('\n'); },
-          [&] { return said(); });
-    }
-    std::string end() {
-      may_end_.reset();
-      EXPECT_TRUE(run_.get().has_value());
-      return said();
-    }
-    std::string said() {
-      const std::lock_guard lock{guard_};
-      return said_;
-    }
-
-  private:
-    std::mutex guard_;
-    std::string said_;
-    unique_fd may_end_;
-    std::future<result<exec_end>> run_;
-  };
-
-  std::unique_ptr<zone_linux> neighbour_;
-};
+class zone_host : public test::hostile_zone {};
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -175,7 +176,8 @@ std::string wrong_descriptor(int pid) {
     const bool is_right = (number <= "2" && number.size() == 1)
                               ? is_null_device(entry.path())
                               : leads.starts_with("socket:") || leads == "anon_inode:[signalfd]" ||
-                                    leads == "anon_inode:[timerfd]";
+                                    leads == "anon_inode:[timerfd]" ||
+                                    leads == "anon_inode:seccomp notify";
     if (!is_right) return "init holds descriptor " + number + ", " + leads;
   }
   return gone ? "init's descriptors cannot be seen: " + gone.message() : "";
@@ -300,6 +302,10 @@ std::string open_box(int init_pid, const zone_ids& ids, std::uint64_t pids) {
     if (field(*status, name) != wanted)
       return std::string{"init has "} + name + " " + std::string{field(*status, name)} + ", not " +
              wanted;
+  // The one that it was started under, and its own. Kernels before 5.9 do not say.
+  const std::string filters{field(*status, "Seccomp_filters")};
+  if (!filters.empty() && std::strtoul(filters.c_str(), nullptr, 10) < 2)
+    return "init has " + filters + " filter of system calls, not two";
   for (const auto* map : {"uid_map", "gid_map"}) {
     std::istringstream numbers{read_file(folder + map, status_bytes_max).value_or("")};
     std::uint64_t inside = 1, outside = 0, count = 0, more = 0;

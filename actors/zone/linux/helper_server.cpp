@@ -57,6 +57,9 @@ helper_server::helper_server(helper_options options) : options_{std::move(option
     // unmounts we must not hold, or its disks could not be mended or taken out while we run.
     if (::unshare(CLONE_NEWNS) == 0) ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
     ::prctl(PR_SET_DUMPABLE, 0);
+    // What a zone inherits: none there could raise it again. zone_rlimits.hpp says why.
+    const rlimit core{1, 1};
+    ::setrlimit(RLIMIT_CORE, &core);
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::umask(077);

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -138,7 +139,9 @@ int clone_as_zone(clone_args& args, const zone_ids& ids) {
     ::umask(022);  // Ours is stricter, and the job has to find its way.
     enter_root(mounts, {plan.root.layers, plan.root.upper, plan.root.work, plan.is_volatile},
                plan.tmp_bytes, plan.limits_views);
-    if (::sethostname("zone", 4) != 0) fail_step("sethostname");
+    constexpr std::string_view no_domain = "(none)";  // as the kernel begins
+    if (::sethostname("zone", 4) != 0 || ::setdomainname(no_domain.data(), no_domain.size()) != 0)
+      fail_step("sethostname");
     bring_loopback_up();
     if (::dup2(control, init_control_fd) < 0) fail_step("place the control socket");
     // The image must stay open for its own exec; close-on-exec takes it away then.
@@ -219,8 +222,16 @@ result<unique_fd> open_user_namespace(int pid) {
   return out;
 }
 
+std::uint64_t sockets_of(std::uint64_t memory_bytes) {
+  constexpr std::uint64_t usual = 212'992, least = 256;
+  const auto text = read_file("/proc/sys/net/core/rmem_default", 64);
+  const auto queue = text ? std::strtoull(text->c_str(), nullptr, 10) : usual;
+  return std::max<std::uint64_t>(least, memory_bytes / std::max<std::uint64_t>(queue, 1));
+}
+
 std::vector<std::string> init_words(const boot_plan& plan) {
-  std::vector<std::string> out{"pids=" + std::to_string(plan.limits.pids)};
+  std::vector<std::string> out{"pids=" + std::to_string(plan.limits.pids),
+                               "sockets=" + std::to_string(sockets_of(plan.limits.memory_bytes))};
   if (plan.ids.is_shared) out.emplace_back("shared");
   if (plan.with_network) out.emplace_back("network");
   if (!plan.cpus.empty()) out.push_back("cpus=" + plan.cpus);

@@ -46,6 +46,10 @@ result<unique_fd> make_init_image();
 /// The command line of zone init, without its name.
 std::vector<std::string> init_words(const boot_plan& plan);
 
+/// How many sockets a zone may have: what waits in the queues of so many is at most as much as its
+/// memory (socket(7)).
+std::uint64_t sockets_of(std::uint64_t memory_bytes);
+
 /// The one that `pid` lives in.
 result<unique_fd> open_user_namespace(int pid);
 

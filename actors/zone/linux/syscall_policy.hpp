@@ -1,7 +1,7 @@
 #pragma once
 // The system calls that nothing in a zone may make: one table for the filter, its tests and
 // docs/zones.md. A list of what is denied, on top of empty capabilities, because a list of what is
-// allowed breaks with each release of Node.
+// allowed breaks with each release of Node. What is newer than this list is newer_calls.hpp.
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace ntrace::zone {
 
 struct denied_call {
   std::string_view name;
-  int answer;  ///< errno that the caller sees.
+  int answer;  ///< errno that the caller sees; 0: as if it were done.
 };
 
 /// ENOSYS where libraries have another way: glibc starts threads by clone when there is no clone3,
@@ -39,7 +39,9 @@ inline constexpr std::array denied_calls{
     denied_call{"io_setup", ENOSYS}, denied_call{"ustat", ENOSYS}, denied_call{"keyctl", EPERM},
     denied_call{"add_key", EPERM}, denied_call{"request_key", EPERM},
     denied_call{"fanotify_init", EPERM}, denied_call{"lookup_dcookie", EPERM},
-    denied_call{"modify_ldt", EPERM}, denied_call{"vhangup", EPERM}, denied_call{"acct", EPERM},
+    // Of use to nobody in a zone, and felt by all others: the disks of the machine, and its queue.
+    denied_call{"sync", 0}, denied_call{"ioprio_set", 0}, denied_call{"modify_ldt", EPERM},
+    denied_call{"vhangup", EPERM}, denied_call{"acct", EPERM},
     // The machine.
     denied_call{"init_module", EPERM}, denied_call{"finit_module", EPERM},
     denied_call{"delete_module", EPERM}, denied_call{"kexec_load", EPERM},
@@ -62,15 +64,12 @@ struct denied_argument {
 };
 struct denied_use {
   std::string_view name;
-  int answer;                              ///< errno that the caller sees.
+  int answer;                              ///< As of denied_call.
   std::vector<denied_argument> arguments;  ///< All of them; each has another index.
 };
 
-/// Calls that are denied by their arguments: clone with any CLONE_NEW… flag; sockets other than
-/// unix, inet, inet6 and netlink's route; ioctl TIOCSTI and TIOCLINUX, which type into a terminal;
-/// fcntl F_SETLEASE and F_NOTIFY, and F_SETPIPE_SZ, which charges the pipe's maker; flow labels of
-/// IPv6, of which the machine has 4096.
-/// Calls of another architecture, x32 too, kill the caller beside that.
+/// Calls that are denied by their arguments; docs/zones.md, "Threats", has them all. Beside that,
+/// calls of another architecture, x32 too, kill the caller.
 std::vector<denied_use> denied_uses();
 
 }  // namespace ntrace::zone

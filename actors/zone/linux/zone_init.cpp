@@ -30,6 +30,8 @@
 #include "actors/zone/linux/bundle_format.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/lease_page.hpp"
+#include "actors/zone/linux/newer_calls.hpp"
+#include "actors/zone/linux/socket_gate.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 #include "actors/zone/linux/zone_rlimits.hpp"
 #include "actors/zone/linux/zone_sights.hpp"
@@ -352,15 +354,17 @@ void serve_request(std::map<pid_t, std::uint32_t>& running, held_lease& lease) {
 
 }  // namespace
 
-/// zone-init pids=NUMBER [shared] [network] [cpus=LIST], its socket at 3.
+/// zone-init pids=NUMBER sockets=NUMBER [shared] [network] [cpus=LIST], its socket at 3.
 int main(int argc, char** argv) {
   bool is_shared = false, with_network = false;
-  std::uint64_t pids = 0;
+  std::uint64_t pids = 0, sockets = 0;
   std::string_view cpus;
   for (int i = 1; i < argc; ++i) {
     is_shared = is_shared || std::strcmp(argv[i], "shared") == 0;
     with_network = with_network || std::strcmp(argv[i], "network") == 0;
     if (std::strncmp(argv[i], "pids=", 5) == 0) pids = std::strtoull(argv[i] + 5, nullptr, 10);
+    if (std::strncmp(argv[i], "sockets=", 8) == 0)
+      sockets = std::strtoull(argv[i] + 8, nullptr, 10);
     if (std::strncmp(argv[i], "cpus=", 5) == 0) cpus = argv[i] + 5;
   }
   // An OCI runtime leaves the program itself open.
@@ -377,19 +381,25 @@ int main(int argc, char** argv) {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   const int signals = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   std::map<pid_t, std::uint32_t> running;
-  const char* step = lower_rlimits(pids) ? nullptr : "lower the limits";
+  if (with_network) pass_listener();  // From then on, sockets are asked for.
+  const socket_gate gate{install_last_filter(), sockets};
+  const char* step = gate.fd() >= 0 ? nullptr : "install the last filter of system calls";
+  if (step == nullptr && !lower_rlimits(pids)) step = "lower the limits";
   if (step == nullptr) step = show_sights(cpus);
   if (step != nullptr) {
     reply(init_op::refused, 0, errno, -1, step);
     _exit(1);
   }
   held_lease lease;
-  if (with_network) pass_listener();
   reply(init_op::ready, 0, 0);
   for (;;) {
-    pollfd fds[3] = {{control_fd, POLLIN, 0}, {signals, POLLIN, 0}, {lease.timer(), POLLIN, 0}};
-    if (::poll(fds, 3, -1) < 0 && errno != EINTR) _exit(1);
+    pollfd fds[4] = {{control_fd, POLLIN, 0},
+                     {signals, POLLIN, 0},
+                     {lease.timer(), POLLIN, 0},
+                     {gate.fd(), POLLIN, 0}};
+    if (::poll(fds, 4, -1) < 0 && errno != EINTR) _exit(1);
     if (fds[2].revents != 0) lease.look();
+    if ((fds[3].revents & POLLIN) != 0) gate.answer();
     if (fds[1].revents != 0) {
       signalfd_siginfo unused;
       while (::read(signals, &unused, sizeof unused) > 0) {

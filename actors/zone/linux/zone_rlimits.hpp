@@ -20,7 +20,9 @@ struct zone_rlimit {
 /// Hard and soft alike. The number of processes is the zone's own, `zone_pids`.
 inline constexpr std::array zone_rlimits{
     zone_rlimit{RLIMIT_NOFILE, "Max open files", 4096},
-    zone_rlimit{RLIMIT_CORE, "Max core file size", 0},
+    // A byte is no file, either, but with it the kernel starts no program of the host to take the
+    // core, where `kernel.core_pattern` names one: core(5).
+    zone_rlimit{RLIMIT_CORE, "Max core file size", 1},
     zone_rlimit{RLIMIT_MEMLOCK, "Max locked memory", 64u << 10},
     zone_rlimit{RLIMIT_SIGPENDING, "Max pending signals", 4096},  // timers of a process, too
     zone_rlimit{RLIMIT_MSGQUEUE, "Max msgqueue size", 819'200},   // the kernel's default

@@ -338,7 +338,9 @@ TEST(oci_bundle, tells_the_runtime_what_our_own_engine_does) {
   EXPECT_EQ(linux_part["namespaces"].size(), 7u);
   EXPECT_EQ(linux_part["namespaces"][0],
             nlohmann::json({{"type", "user"}, {"path", "/proc/7/fd/8"}}));
-  EXPECT_EQ(uut["process"]["args"], nlohmann::json({"/proc/self/fd/4", "pids=64", "network"}));
+  EXPECT_EQ(uut["process"]["args"],
+            nlohmann::json({"/proc/self/fd/4", "pids=64",
+                            "sockets=" + std::to_string(sockets_of(96u << 20)), "network"}));
   EXPECT_EQ(uut["process"]["noNewPrivileges"], true);
   const std::map<std::string, int> rights{{"CAP_KILL", CAP_KILL},
                                           {"CAP_SETGID", CAP_SETGID},
