@@ -33,13 +33,16 @@ std::vector<std::string> waiters(const fleet& all, const std::string& host) {
   return out;
 }
 
-/// `why` of a run that waits now names the host and the next try.
-bool is_told_well(const json& why, const std::string& host) {
-  const auto text = why.value("waits_for", "");
+/// What keeps a run in the queue is on record, with the host and the next try.
+bool is_on_record(const json& why, const std::string& host) {
   const auto& met = why.value("outage", json::object());
-  return why.value("state", "") == "queued" && met.value("host", "") == host &&
-         met.contains("next_try_ms") && text.starts_with(host + ": ") &&
-         text.find(", next try in ") != std::string::npos;
+  return met.value("host", "") == host && met.value("tries", 0) > 0 && met.contains("next_try_ms");
+}
+
+/// Before the next try is due: from then on it waits for a runner.
+bool is_told(const json& why, const std::string& host) {
+  const auto text = why.value("waits_for", "");
+  return text.starts_with(host + ": ") && text.find(", next try in ") != std::string::npos;
 }
 
 /// All that holds the zones of a node, but for the runner.
@@ -89,18 +92,20 @@ result<void> second_owner(scene& s) {
 result<void> take_forge_away(scene& s) {
   const auto host = s.all.sources().host();
   if (auto away = s.all.sources().take_away(s.all.network(), s.node, s.random); !away) return away;
-  std::string said;
   const auto end = steady_clock::now() + waiter_max;
+  bool is_met = false;
   for (; steady_clock::now() < end; wait_a_little())
     for (const auto& run : waiters(s.all, host)) {
       const auto why = s.all.ask(0, "why", json::array({run}));
-      if (!why) continue;
-      if (is_told_well(*why, host)) return {};
-      said = why->dump();
+      if (!why || why->value("state", "") != "queued" || !why->contains("outage")) continue;
+      is_met = true;
+      if (!is_on_record(*why, host))
+        s.broken.push_back({"outage", "the record of a run that waits for " + host +
+                                          " lacks the host or the next try: " + why->dump()});
+      if (is_told(*why, host)) return {};
     }
-  if (said.empty()) return fail(ec::not_found, "no run needed the forge");
-  s.broken.push_back({"outage", "of runs that wait for " + host + " `why` never said so: " + said});
-  return {};
+  return fail(ec::not_found,
+              is_met ? "no run waited for long enough to be seen to" : "no run needed the forge");
 }
 
 result<void> outlive_lease(scene& s) {
