@@ -22,7 +22,9 @@ void add_push_bench(CLI::App& bench, outcome& out) {
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
-  sub->add_option("--dir", *dir, "a folder on the disk to measure")->capture_default_str();
+  sub->add_option("--dir", *dir, "a folder on the disk to measure")
+      ->type_name("DIR")
+      ->capture_default_str();
   sub->callback([&out, as_json, seconds, dir, is_alone] {
     out.run = [as_json, seconds, dir, is_alone] {
       const auto figures =
@@ -45,7 +47,7 @@ void add_tunnel_bench(CLI::App& bench, outcome& out) {
       ->check(CLI::Range(1u, 1000u))
       ->capture_default_str();
   sub->add_option("--seed", *seed, "of the faults' lengths");
-  sub->add_option("--dir", *dir, "where its files go")->capture_default_str();
+  sub->add_option("--dir", *dir, "where its files go")->type_name("DIR")->capture_default_str();
   sub->callback([&out, as_json, rounds, seed, dir] {
     out.run = [as_json, rounds, seed, dir] {
       const auto figures = bench::tunnel(*dir, *rounds, *seed);
@@ -76,7 +78,9 @@ void add_zone_bench(CLI::App& bench, outcome& out) {
   sub->add_option("--zones", a->zones, "zones that are up at once")
       ->check(CLI::Range(1u, 1000u))
       ->capture_default_str();
-  sub->add_option("--dir", a->dir, "a folder on the disk to measure")->capture_default_str();
+  sub->add_option("--dir", a->dir, "a folder on the disk to measure")
+      ->type_name("DIR")
+      ->capture_default_str();
   sub->callback([&out, a] {
     out.run = [a] {
       const auto figures = bench::zone(a->dir, a->rounds, a->rollbacks, a->zones);

@@ -106,10 +106,12 @@ void add_chaos(CLI::App& app, outcome& out) {
       ->capture_default_str();
   sub->add_option("--seed", a->seed, "which faults come when")->capture_default_str();
   sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
+      ->type_name("DIR")
       ->capture_default_str();
   sub->add_option("--only", a->only, "kinds of faults, with commas; all when it is not given")
+      ->type_name("LIST")
       ->delimiter(',');
-  sub->add_option("--report", a->report, "an HTML page of what happened");
+  sub->add_option("--report", a->report, "an HTML page of what happened")->type_name("FILE");
 #ifdef NTRACE_CRASH_POINTS
   sub->add_option("--plant", a->plant, "a bug for it to find: docs/simulator.md, \"Planted bugs\"");
 #endif

@@ -337,6 +337,7 @@ void add_doctor(CLI::App& app, outcome& out) {
   auto role = std::make_shared<std::string>("up");
   auto data = std::make_shared<std::string>(std::filesystem::temp_directory_path());
   sub->add_option("--data", *data, "where the data folder will lie; tried below it")
+      ->type_name("DIR")
       ->check(CLI::ExistingDirectory)
       ->capture_default_str();
   auto server = std::make_shared<server_flags>();

@@ -142,7 +142,8 @@ void add_journal(CLI::App& app, outcome& out) {
   c_args->flags = std::make_shared<setting_flags>(c);
   const auto [b, b_args] = add("backup", "A whole copy, while the dispatcher works", backup);
   b->add_option("TO", b_args->to, "a new file")->required();
-  b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder");
+  b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder")
+      ->type_name("FILE");
   b->add_flag("--as-is", b_args->as_is, "also when it has faults, as evidence of them");
   b_args->flags = std::make_shared<setting_flags>(b);
   const auto [k, k_args] =

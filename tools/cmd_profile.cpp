@@ -271,7 +271,8 @@ void add_profile(CLI::App& app, outcome& out) {
                                     "zone_memory_bytes", "zone_cpu_percent", "zone_backend",
                                     "zone_allow_degraded", "perf_frequency"});
   sub->add_option("SPEC", a->spec, "the source")->required();
-  sub->add_option("-o,--output", a->folder, "folder for the results; ntrace-NAME when absent");
+  sub->add_option("-o,--output", a->folder, "folder for the results; ntrace-NAME when absent")
+      ->type_name("DIR");
   sub->add_flag("--json", a->as_json, "print JSON");
   add_require_profile(sub, a->require_profile);
   sub->callback([&out, a] { out.run = [a] { return profile(*a); }; });

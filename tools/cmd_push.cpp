@@ -119,8 +119,10 @@ void add_push(CLI::App& app, outcome& out) {
   sub->add_option("REPO", a->repo, "the repository's name")->required();
   sub->add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits")->required();
   sub->add_option("--key", a->key,
-                  "idempotency key: the same push with it is the same run, another is refused");
-  sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's");
+                  "idempotency key: the same push with it is the same run, another is refused")
+      ->type_name("KEY");
+  sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's")
+      ->type_name("SPEC");
   sub->add_option("--priority", a->priority, "-100 to 100, higher goes first")->type_name("N");
   sub->add_option("--deadline-ms", a->deadline_ms,
                   "the run ends as timed_out when it has no result after so many milliseconds")

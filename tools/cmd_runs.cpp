@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/json_parse.hpp"
+#include "config/shown_url.hpp"
 #include "tools/command.hpp"
 #include "tools/output.hpp"
 
@@ -129,7 +130,7 @@ void print_run(const json& r) {
             << "commit    "
             << one_line(r.value("owner", "") + "/" + r.value("repo", "") + " " + r.value("sha", ""))
             << "\n"
-            << "source    " << one_line(r.value("source", "")) << "\n"
+            << "source    " << one_line(without_passwords(r.value("source", ""))) << "\n"
             << "state     " << one_line(r.value("state", ""))
             << (r.value("reason", "").empty() ? "" : ": " + one_line(r.value("reason", ""))) << "\n"
             << "pushed    " << moment(r.value("created_ms", std::int64_t{0})) << " UTC\n";
@@ -255,8 +256,9 @@ void add_runs(CLI::App& app, outcome& out) {
     a->server.add(sub, "dispatcher", "127.0.0.1:9181");
     if (with_run) sub->add_option("RUN", a->run, "the run's id")->required();
     if (std::string_view{name} == "runs") {
-      sub->add_option("--repo", a->repo, "only runs of this OWNER/REPO");
-      sub->add_option("--state", a->state, "only runs in this state")
+      sub->add_option("--repo", a->repo, "only runs of this OWNER/REPO")->type_name("REPO");
+      sub->add_option("--state", a->state,
+                      "only runs in this state")
           ->check(CLI::IsMember(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
       sub->add_option("--since-ms,--since", a->since_ms,

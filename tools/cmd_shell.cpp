@@ -232,9 +232,13 @@ void add_shell(CLI::App& app, outcome& out) {
                   "HOST:PORT (127.0.0.1:9183), and a command; without one a prompt, or a script "
                   "from stdin");
   sub->add_option("--cert", a->own.cert_file, "your certificate, PEM")
+      ->type_name("FILE")
       ->envname("NTRACE_SHELL_CERT");
-  sub->add_option("--key", a->own.key_file, "its private key, PEM")->envname("NTRACE_SHELL_KEY");
+  sub->add_option("--key", a->own.key_file, "its private key, PEM")
+      ->type_name("FILE")
+      ->envname("NTRACE_SHELL_KEY");
   sub->add_option("--ca", a->own.ca_file, "who signs servers' certificates, PEM")
+      ->type_name("FILE")
       ->envname("NTRACE_SHELL_CA");
   sub->add_flag("--json", a->as_json, "print answers as JSON");
   sub->callback([&out, a] { out.run = [a] { return shell(*a); }; });

@@ -163,10 +163,12 @@ void add_sim(CLI::App& app, outcome& out) {
       ->type_name("MINUTES");
   sub->add_option("--processes", a->processes, "0: one for each CPU")->capture_default_str();
   a->faults = "all";
-  sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number");
+  sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number")
+      ->type_name("LIST");
   sub->add_option("--pushes", a->pushes, "with one run: at most so many pushes");
   sub->add_option("--replay", a->archive,
                   "the faults of this evidence of `ntrace chaos`, with each of the seeds")
+      ->type_name("FILE")
       ->check(CLI::ExistingFile);
   sub->add_flag("--history", a->shows_history, "with one run: print each fact");
   sub->add_flag("--coverage", a->shows_coverage, "print what was met, and how often");

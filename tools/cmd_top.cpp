@@ -1,5 +1,6 @@
 // top: the fleet at a glance, again and again.
 #define NCURSES_NOMACROS 1  // Else erase, timeout and others are no functions.
+#include <langinfo.h>
 #include <ncurses.h>
 #include <unistd.h>
 
@@ -42,6 +43,13 @@ result<top_sample> take_sample(const top_args& a) {
   return out;
 }
 
+/// Of the person's locale.
+top_charset charset() {
+  std::setlocale(LC_CTYPE, "");
+  return std::string_view{::nl_langinfo(CODESET)} == "UTF-8" ? top_charset::utf8
+                                                             : top_charset::ascii;
+}
+
 int print_once(const top_args& a) {
   const auto sample = take_sample(a);
   if (!sample) return report(sample.error(), a.server.as_json);
@@ -53,7 +61,7 @@ int print_once(const top_args& a) {
   }
   const auto width = terminal_width();
   for (const auto& line :
-       top_frame(*sample, nullptr, width == 0 ? plain_width : width, plain_height))
+       top_frame(*sample, nullptr, width == 0 ? plain_width : width, plain_height, charset()))
     std::cout << line.text << "\n";
   return 0;
 }
@@ -62,7 +70,7 @@ int print_once(const top_args& a) {
 class screen {
 public:
   screen() {
-    std::setlocale(LC_ALL, "");
+    std::setlocale(LC_CTYPE, "");  // Numbers stay those of C.
     ::initscr();
     ::cbreak();
     ::noecho();
@@ -119,17 +127,19 @@ private:
 int top(const top_args& a) {
   if (a.once || a.server.as_json || !::isatty(STDOUT_FILENO)) return print_once(a);
   const auto every = milliseconds{static_cast<std::int64_t>(a.seconds * 1000)};
+  const auto shown = charset();
   const screen terminal;
   std::optional<top_sample> before;
   for (auto due = steady_clock::now();;) {
     auto sample = take_sample(a);
     if (sample) {
-      terminal.show(
-          top_frame(*sample, before ? &*before : nullptr, terminal.width(), terminal.height() - 1));
+      terminal.show(top_frame(*sample, before ? &*before : nullptr, terminal.width(),
+                              terminal.height() - 1, shown));
       before = std::move(*sample);
     } else {
-      terminal.show({{"ntrace top  " + a.server.at, top_style::head},
-                     {"no answer, trying on: " + to_string(sample.error()), top_style::bad}});
+      terminal.show(
+          {{"ntrace top  " + a.server.at, top_style::head},
+           {"no answer, trying on: " + one_line(to_string(sample.error())), top_style::bad}});
     }
     due = std::max(due + every, steady_clock::now());
     for (;;) {

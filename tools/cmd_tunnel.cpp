@@ -268,7 +268,8 @@ void add_tunnel(CLI::App& app, outcome& out) {
   add("keygen", "Makes the runner's ed25519 key and prints the line for the dispatcher's side",
       false, &keygen);
   const auto [pin, pin_args] = add("trust", "Pins the server's host key", true, &trust);
-  pin->add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…");
+  pin->add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…")
+      ->type_name("HASH");
   pin->add_flag("--accept", pin_args->accept, "pin whatever the server shows now");
   add("test", "Dials once, step by step, as a runner would", true, &test);
   add("run", "Holds a tunnel and nothing else, in the foreground", true, &run);

@@ -210,7 +210,7 @@ void add_zone(CLI::App& app, outcome& out) {
   {
     auto [sub, a] =
         add("create", "Make a zone with a snapshot clean; prints its uuid", false, create);
-    sub->add_option("--uuid", a->uuid, "the uuid it gets");
+    sub->add_option("--uuid", a->uuid, "the uuid it gets")->type_name("UUID");
     sub->add_flag("--provision", a->provision,
                   "without clean: `zone shell` prepares it, `zone snapshot` makes clean of that");
   }

@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -27,9 +28,29 @@ std::string default_data() {
 
 namespace {
 
+/// What kind of text a setting is.
+const char* text_kind_of(std::string_view key) {
+  constexpr std::array<std::pair<std::string_view, const char*>, 12> kinds{
+      {{"data", "DIR"},
+       {"dispatcher", "ADDRESS"},
+       {"runner", "ADDRESS"},
+       {"webhook", "ADDRESS"},
+       {"shell", "ADDRESS"},
+       {"shell_operator", "ADDRESS"},
+       {"tunnel_listen", "ADDRESS"},
+       {"tunnel", "URL"},
+       {"github_url", "URL"},
+       {"npm_registry", "URL"},
+       {"runner_name", "NAME"},
+       {"source_template", "SPEC"}}};
+  for (const auto& [name, kind] : kinds)
+    if (name == key) return kind;
+  return key.ends_with("_file") ? "FILE" : "WORD";  // One of those that the help names.
+}
+
 /// What stands for the value in --help, and what the help says of its unit.
-std::pair<const char*, const char*> kind_of(setting_type type) {
-  switch (type) {
+std::pair<const char*, const char*> kind_of(const setting_spec& spec) {
+  switch (spec.type) {
     case setting_type::duration_ms:
       return {"MS", " (milliseconds)"};
     case setting_type::bytes:
@@ -42,18 +63,20 @@ std::pair<const char*, const char*> kind_of(setting_type type) {
     case setting_type::text:
       break;
   }
-  return {"TEXT", ""};
+  return {text_kind_of(spec.key), ""};
 }
 
 }  // namespace
 
 setting_flags::setting_flags(CLI::App* sub, const std::vector<std::string>& common) : sub_{sub} {
-  sub->add_option("--config", file_, "TOML file with settings")->envname("NTRACE_CONFIG");
+  sub->add_option("--config", file_, "TOML file with settings")
+      ->type_name("FILE")
+      ->envname("NTRACE_CONFIG");
   for (const auto& spec : setting_table()) {
     const std::string key{spec.key};
     const bool is_common = std::find(common.begin(), common.end(), key) != common.end();
     const auto* group = is_common ? settings_group : rare_group;
-    const auto [value, unit] = kind_of(spec.type);
+    const auto [value, unit] = kind_of(spec);
     const auto help = std::string{spec.help} + unit;
     if (spec.type == setting_type::flag)
       sub->add_flag(setting_flag(key), values_[key], help)->group(group);
@@ -103,6 +126,7 @@ void server_flags::add_address(CLI::App* sub, const char* server, const char* fa
   name = server;
   at = fallback;
   sub->add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
+      ->type_name("ADDRESS")
       ->envname(setting_variable(server))
       ->capture_default_str();
 }

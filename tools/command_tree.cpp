@@ -44,6 +44,12 @@ std::string command::name() const {
   return at == std::string::npos ? path : path.substr(at + 1);
 }
 
+std::string value_name(const argument& a) {
+  if (!a.choices.empty()) return "WORD";
+  if (a.value == "INT" || a.value == "UINT") return "N";
+  return a.value == "FLOAT" ? "NUMBER" : a.value;
+}
+
 command read_command(const CLI::App& app, const std::string& parent) {
   command out;
   out.path = parent.empty() ? app.get_name() : parent + " " + app.get_name();

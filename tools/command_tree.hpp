@@ -17,7 +17,7 @@ inline constexpr const char* rare_group = "Rare settings";
 /// An option, flag or positional argument.
 struct argument {
   std::vector<std::string> names;    ///< "-o", "--output"; of a positional its one name: "RUN".
-  std::string value;                 ///< What it takes: "TEXT", "FLOAT"; empty for a flag.
+  std::string value;                 ///< What it takes: "FILE", "UINT"; empty for a flag.
   std::vector<std::string> choices;  ///< All values it takes, where they are few.
   std::string text;                  ///< One line of help.
   std::string limits;                ///< "INT in [1 - 9]", or empty.
@@ -38,6 +38,9 @@ struct command {
   /// The last word of the path.
   std::string name() const;
 };
+
+/// What stands for an option's value in --help and in a manual page: a unit or a kind.
+std::string value_name(const argument& a);
 
 /// All but what --help does not show.
 command read_command(const CLI::App& app, const std::string& parent = "");

@@ -54,7 +54,7 @@ std::string names_of(const argument& a) {
   for (const auto& name : a.names) out += (out.empty() ? "" : ", ") + name;
   const bool is_place = a.names.front()[0] != '-';
   if (a.is_repeated && is_place) out += " ...";
-  return is_place || a.value.empty() ? out : out + " " + a.value;
+  return is_place || a.value.empty() ? out : out + " " + value_name(a);
 }
 
 std::string text_of(const argument& a) {

@@ -49,7 +49,7 @@ std::string joined(const std::string& path) {
 }
 
 std::string value_of(const argument& a) {
-  if (a.choices.empty()) return italic(a.value);
+  if (a.choices.empty()) return italic(value_name(a));
   std::string out;
   for (const auto& choice : a.choices) out += (out.empty() ? "" : "|") + bold(choice);
   return out;

@@ -20,7 +20,7 @@ struct render_args {
     sub->add_option("--format", format, "what is drawn or written")
         ->check(CLI::IsMember({"svg", "html", "folded", "speedscope", "pprof", "text"}))
         ->capture_default_str();
-    sub->add_option("-o,--output", file, "file; standard output when absent");
+    sub->add_option("-o,--output", file, "file; standard output when absent")->type_name("FILE");
   }
 };
 

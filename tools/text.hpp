@@ -11,6 +11,10 @@ namespace ntrace::tools {
 
 /// Aligned columns; the first row is the head. Each cell becomes one harmless line.
 std::string table(std::vector<std::vector<std::string>> rows);
+/// Columns of a terminal that the characters of this UTF-8 text fill; 1 for what is none.
+std::size_t display_width(std::string_view text);
+/// At most `width` columns of it, with `mark` where something was cut.
+std::string cut_to_width(const std::string& text, std::size_t width, std::string_view mark);
 /// At most `characters` of it, with "…" where something was cut.
 std::string shortened(const std::string& text, std::size_t characters);
 /// A moment for people: "2026-01-31 12:00:00".

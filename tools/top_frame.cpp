@@ -33,12 +33,12 @@ std::string decimal(double value) {
   return text.data();
 }
 
-/// Blanks to columns; what is too long is cut, and shown to be.
-std::string fit(std::string text, std::size_t width) {
+/// One line, harmless; what is too long is cut, and shown to be.
+std::string fit(std::string text, std::size_t width, top_charset shown) {
+  if (shown == top_charset::utf8) return cut_to_width(one_line(text), width, "~");
   for (auto& c : text)
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-  if (text.size() > width) text = width > 1 ? text.substr(0, width - 1) + "~" : "";
-  return text;
+  return cut_to_width(text, width, "~");
 }
 
 std::int64_t restarts_in(const json& tree) {
@@ -107,13 +107,14 @@ top_line health(const top_sample& s) {
 }
 
 /// A head and as many rows as there is room for.
-void add_section(std::vector<top_line>& out, const rows& all, std::size_t room) {
+void add_section(std::vector<top_line>& out, const rows& all, std::size_t room,
+                 top_charset shown_as) {
   if (room < 2) return;
   const auto shown = std::min(all.size() - 1, room - 1);
   const bool is_cut = shown < all.size() - 1;
   rows part{all.begin(), all.begin() + static_cast<std::ptrdiff_t>(1 + shown - is_cut)};
   for (auto& row : part)  // What a push says must not begin a line of its own.
-    for (auto& cell : row) cell = fit(std::move(cell), cell_max);
+    for (auto& cell : row) cell = fit(std::move(cell), cell_max, shown_as);
   const auto text = table(part);
   std::size_t at = 0;
   for (bool is_head = true; at < text.size(); is_head = false) {
@@ -187,7 +188,7 @@ rows latest_rows(const top_sample& s) {
 }  // namespace
 
 std::vector<top_line> top_frame(const top_sample& now, const top_sample* before, std::size_t width,
-                                std::size_t height) {
+                                std::size_t height, top_charset shown) {
   std::vector<top_line> out{
       {"ntrace top  " + now.address + "  " + moment(now.wall_ms) + " UTC", top_style::head},
       {counts(now)},
@@ -198,13 +199,13 @@ std::vector<top_line> top_frame(const top_sample& now, const top_sample* before,
   const auto runners = runner_rows(now), leases = lease_rows(now), latest = latest_rows(now);
   const auto left = [&] { return height > out.size() ? height - out.size() : 0; };
   // A third for each, and what one does not need for those below.
-  add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)));
+  add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)), shown);
   out.push_back({""});
-  add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)));
+  add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)), shown);
   out.push_back({""});
-  add_section(out, latest, left());
+  add_section(out, latest, left(), shown);
   if (out.size() > height) out.resize(height);
-  for (auto& line : out) line.text = fit(std::move(line.text), width);
+  for (auto& line : out) line.text = fit(std::move(line.text), width, shown);
   return out;
 }
 

@@ -22,10 +22,14 @@ struct top_line {
   top_style style = top_style::plain;
 };
 
-/// At most `height` lines of at most `width` bytes, which are printable ASCII. `before`: an earlier
-/// sample, for rates; may be null. Of runners, running and latest runs each gets what room there
-/// is, and says how many it left out.
+/// What the terminal shows.
+enum class top_charset { ascii, utf8 };
+
+/// At most `height` lines of at most `width` columns. Controls and what hides or reorders text are
+/// made visible; of other text that the terminal does not show, each byte is a "?". `before`: an
+/// earlier sample, for rates; may be null. Of runners, running and latest runs each gets what room
+/// there is, and says how many it left out.
 std::vector<top_line> top_frame(const top_sample& now, const top_sample* before, std::size_t width,
-                                std::size_t height);
+                                std::size_t height, top_charset shown = top_charset::ascii);
 
 }  // namespace ntrace::tools

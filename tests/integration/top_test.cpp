@@ -1,5 +1,6 @@
 // `ntrace top` as a person has it: at a real terminal of 80 columns and 24 lines.
 #include "tests/support/at_terminal.hpp"
+#include "tests/support/wire.hpp"
 
 using namespace ntrace;
 using namespace std::chrono_literals;
@@ -31,6 +32,25 @@ TEST_F(top, shows_the_fleet_until_q_and_gives_the_terminal_back) {
   uut.type("q");
   EXPECT_EQ(uut.end(), 0);
   EXPECT_NE(uut.seen().find(terminal_given_back), std::string::npos);
+  EXPECT_EQ(fleet->stop(), 0);
+}
+
+TEST_F(top, shows_a_host_of_any_script_where_the_locale_has_it) {
+  auto fleet = dispatcher();
+  const auto words = std::vector<std::string>{"top", "--dispatcher", at, "--seconds", "0.2"};
+  // Of what top shows, a runner's name is what may be of any script.
+  wire runner{at};
+  runner.ask("hello",
+             json::array({{{"version", 1}, {"name", "b\u00fccher"}, {"workers", 1}, {"free", 1}}}),
+             1);
+  at_terminal uut{words, "C.UTF-8"};
+  EXPECT_TRUE(uut.shows("b\u00fccher"));
+  uut.type("q");
+  EXPECT_EQ(uut.end(), 0);
+  at_terminal plain{words, "C"};
+  EXPECT_TRUE(plain.shows("b??cher"));
+  plain.type("q");
+  EXPECT_EQ(plain.end(), 0);
   EXPECT_EQ(fleet->stop(), 0);
 }
 

@@ -11,7 +11,8 @@ namespace ntrace::test {
 /// The program at a terminal of its own, of 80 columns and 24 lines.
 class at_terminal {
 public:
-  explicit at_terminal(std::vector<std::string> words) {
+  /// `locale`: of LC_ALL; empty: that of the test.
+  explicit at_terminal(std::vector<std::string> words, const std::string& locale = "") {
     words.insert(words.begin(), program_path());
     std::vector<char*> argv;
     for (auto& w : words) argv.push_back(w.data());
@@ -21,6 +22,7 @@ public:
     pid_ = ::forkpty(&fd, nullptr, nullptr, &size);
     if (pid_ == 0) {
       ::setenv("TERM", "xterm", 1);
+      if (!locale.empty()) ::setenv("LC_ALL", locale.c_str(), 1);
       ::execv(argv[0], argv.data());
       _exit(127);
     }

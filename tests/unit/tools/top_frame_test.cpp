@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tools/text.hpp"
+
 using namespace ntrace;
 using namespace ntrace::tools;
 using namespace std::chrono_literals;
@@ -102,6 +104,49 @@ TEST(top_frame, lets_no_control_bytes_of_a_push_through) {
   s.runs[0]["repo"] = "\x1b[2J\xff";
   for (const auto& line : top_frame(s, nullptr, 80, 23))
     for (const char c : line.text) EXPECT_TRUE(c >= 0x20 && c < 0x7f) << line.text;
+}
+
+TEST(top_frame, shows_names_of_any_script_where_the_terminal_can) {
+  auto s = fleet(1, 0, 2);
+  s.runs[0]["repo"] = "b\u00fccher-\u672c\u68da";
+  s.runs[1]["repo"] = "\u202eevil\xc2\x9b";
+  const auto seen = text(top_frame(s, nullptr, 120, 23, top_charset::utf8));
+  EXPECT_NE(seen.find("o/b\u00fccher-\u672c\u68da"), std::string::npos) << seen;
+  EXPECT_NE(seen.find("o/\\u{202e}evil\\u{9b}"), std::string::npos) << seen;
+  const auto plain = text(top_frame(s, nullptr, 120, 23));
+  EXPECT_NE(plain.find("o/b??cher-??????"), std::string::npos) << plain;
+}
+
+TEST(top_frame, cuts_by_columns_and_never_inside_of_a_character) {
+  auto s = fleet(0, 0, 1);
+  for (const std::string piece : {"\u672c", "e\u0301", "\U0001f600", "\xff", "a"}) {
+    std::string name;
+    for (int i = 0; i < 60; ++i) name += piece;
+    s.runs[0]["repo"] = name;
+    for (std::size_t width = 1; width < 90; ++width)
+      for (const auto& line : top_frame(s, nullptr, width, 23, top_charset::utf8)) {
+        EXPECT_LE(display_width(line.text), width) << line.text;
+        EXPECT_EQ(one_line(line.text), line.text) << "a broken character";
+      }
+  }
+}
+
+TEST(display_width, counts_columns_of_a_terminal) {
+  EXPECT_EQ(display_width("abc"), 3u);
+  EXPECT_EQ(display_width("\u00fc"), 1u);
+  EXPECT_EQ(display_width("\u672c"), 2u);
+  EXPECT_EQ(display_width("e\u0301"), 1u);
+  EXPECT_EQ(display_width("\xff\xfe"), 2u);
+  EXPECT_EQ(cut_to_width("\u672c\u672c\u672c", 5, "~"), "\u672c\u672c~");
+  EXPECT_EQ(cut_to_width("\u672c\u672c", 4, "~"), "\u672c\u672c");
+  EXPECT_EQ(cut_to_width("ab", 1, "~"), "");
+  std::string stacked = "a";
+  for (int i = 0; i < 100; ++i) stacked += "\u0301";
+  EXPECT_EQ(cut_to_width(stacked, 10, "~").size(), 1 + 4 * 2u) << "marks that cover other lines";
+}
+
+TEST(table, aligns_characters_of_two_columns) {
+  EXPECT_EQ(table({{"\u672c", "x"}, {"abc", "y"}}), "\u672c   x\nabc  y\n");
 }
 
 TEST(top_frame, takes_answers_that_lack_what_it_looks_for) {
