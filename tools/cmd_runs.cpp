@@ -258,7 +258,7 @@ void add_runs(CLI::App& app, outcome& out) {
     if (std::string_view{name} == "runs") {
       sub->add_option("--repo", a->repo, "only runs of this OWNER/REPO")->type_name("REPO");
       sub->add_option("--state", a->state,
-                      "only runs in this state")
+                      "only runs in this state; queued ones may wait for a host")
           ->check(CLI::IsMember(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
       sub->add_option("--since-ms,--since", a->since_ms,

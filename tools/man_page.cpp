@@ -101,7 +101,23 @@ std::string arguments(const command& of) {
   return out;
 }
 
-constexpr const char* program_notes = R"(.SH EXIT STATUS
+constexpr const char* program_notes = R"(.SH STATES OF A RUN
+.TP
+\fBqueued\fR
+nobody works on it yet; also while it waits for a retry, or for what cannot be reached
+(forge, resolver, registry, mirror): \fBruns\fR, \fBshow\fR and \fBwhy\fR then say for which host it
+waits, since when, and when it is tried next
+.TP
+\fBleased\fR, \fBrunning\fR
+a runner has it; its zone is up
+.TP
+\fBdone\fR, \fBfailed\fR, \fBcancelled\fR
+it has ended; \fBfailed\fR: its script or its source
+.TP
+\fBquarantined\fR
+it failed too many attempts, or what it needs could not be reached for \fBoutage_patience_ms\fR;
+\fBrequeue\fR brings it back
+.SH EXIT STATUS
 .TP
 \fB0\fR
 done; with \fB\-\-wait\fR the run finished and its script succeeded
