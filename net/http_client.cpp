@@ -93,11 +93,10 @@ error transfer_error(CURL* curl, CURLcode code, const http_get& request, const c
   curl_easy_getinfo(curl, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
   curl_easy_getinfo(curl, CURLINFO_TOTAL_TIME_T, &took_us);
   const bool is_slow = bytes > 0 && std::chrono::microseconds{took_us} >= request.deadline;
-  const auto message =
-      "GET " + without_passwords(request.url) + ": " + (*words ? words : curl_easy_strerror(code));
+  const auto shown = without_passwords(request.url);
+  const auto message = "GET " + shown + ": " + (*words ? words : curl_easy_strerror(code));
   const auto cause =
       cause_of_transfer({static_cast<int>(code), static_cast<int>(socket_error), is_slow});
-  const auto shown = without_passwords(request.url);
   if (cause) return to_error({host_of(curl, shown), *cause, message});
   if (socket_error != 0 && !cause_of_socket(static_cast<int>(socket_error)))
     return io_error("connect for", "GET " + shown, static_cast<int>(socket_error));

@@ -233,8 +233,11 @@ TEST(attempt_fsm, tells_the_users_errors_from_infrastructure) {
   };
   EXPECT_EQ(verdict("rollback", ec::zone_failed), "infrastructure");
   EXPECT_EQ(verdict("fetch", ec::source_failed), "infrastructure");
+  for (const char* step : {"fetch", "install"})
+    EXPECT_EQ(verdict(step, ec::io), "infrastructure") << "a shortage of this machine";
   EXPECT_EQ(verdict("unpack", ec::source_hostile), "source_failed");
-  for (const auto code : {ec::not_found, ec::forbidden, ec::source_hostile, ec::source_limit})
+  for (const auto code :
+       {ec::not_found, ec::forbidden, ec::bad_argument, ec::source_hostile, ec::source_limit})
     EXPECT_EQ(verdict("fetch", code), "source_failed") << to_string(code);
   EXPECT_EQ(verdict("unpack", ec::zone_failed), "infrastructure");
   EXPECT_EQ(verdict("install", ec::install_failed), "script_failed");
