@@ -254,8 +254,11 @@ void egress_proxy::shared::serve_request(int client) {
   if (!request) return;
   auto upstream = dial(*request);
   const bool refused = !upstream && upstream.error().code == ec::bad_argument;
-  if (options.on_dialled && !refused && !stop.is_raised())
-    options.on_dialled(request->host, upstream ? nullptr : &upstream.error());
+  const auto tell_reach = [&](const error* failed) {
+    if (options.on_reach && !refused && !stop.is_raised())
+      options.on_reach({request->host, request->port}, failed);
+  };
+  tell_reach(upstream ? nullptr : &upstream.error());
   if (!upstream) {
     answer(client, refused ? "403 Forbidden" : "502 Bad Gateway", upstream.error().message);
     told.allowed = !refused;
@@ -267,6 +270,11 @@ void egress_proxy::shared::serve_request(int client) {
   const auto done = request->is_connect ? tunnel(client, *request, relay, told)
                                         : exchange(client, *request, early, relay);
   told.bytes = relay.moved();
+  if (relay.has_lost_upstream()) {
+    const auto lost =
+        to_error({request->host, outage_cause::connection_lost, done.error().message});
+    tell_reach(&lost);
+  }
   const bool is_quiet_end =
       request->is_connect && told.allowed && !done &&
       (done.error().code == ec::timed_out || done.error().code == ec::cancelled);

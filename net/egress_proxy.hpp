@@ -8,6 +8,7 @@
 
 #include "config/clock.hpp"
 #include "config/file.hpp"
+#include "config/settings.hpp"
 #include "net/egress_policy.hpp"
 
 namespace ntrace::net {
@@ -30,9 +31,9 @@ struct egress_options {
   /// At once; further ones wait in the listener's backlog. Debian 12's npm opens one for each of a
   /// package's dependencies, and waits for ever when one is closed without an answer.
   std::size_t connections_max = 256;
-  /// Called for each host that may be reached, once it was dialled: what failed, or null. From the
-  /// proxy's threads.
-  std::function<void(const std::string& host, const error* failed)> on_dialled;
+  /// Called for each address that may be reached, once it was dialled: what failed, or null; and
+  /// with an outage when its connection broke later. From the proxy's threads.
+  std::function<void(const host_port& at, const error* failed)> on_reach;
 };
 
 /// Serves until destroyed, which closes the listener and all connections and joins its threads.

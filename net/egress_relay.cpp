@@ -40,6 +40,11 @@ result<ready_sides> wait_for(int client, bool reads_client, int upstream, bool r
 
 }  // namespace
 
+result<void> egress_relay::lose_upstream(std::string why) {
+  has_lost_upstream_ = true;
+  return fail(ec::connection_lost, std::move(why));
+}
+
 result<void> egress_relay::count(std::size_t bytes) {
   moved_ += bytes;
   if (bounds_.bytes.fetch_add(bytes) > bounds_.bytes_max)
@@ -50,7 +55,7 @@ result<void> egress_relay::count(std::size_t bytes) {
 result<void> egress_relay::to_upstream(std::string_view bytes) {
   if (const auto within = count(bytes.size()); !within) return within;
   if (!send_all(upstream_, bytes, bounds_.idle_deadline))
-    return fail(ec::connection_lost, "the registry closed the connection");
+    return lose_upstream("the registry closed the connection");
   return {};
 }
 
@@ -73,13 +78,17 @@ result<void> egress_relay::both_ways() {
       if (!(is_client ? ready->client : ready->upstream)) continue;
       const auto got = ::recv(is_client ? client_ : upstream_, block, sizeof block, 0);
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      if (got < 0 && !is_client && client_open)
+        return lose_upstream("the connection to the registry broke");
       if (got <= 0) {
         (is_client ? client_open : upstream_open) = false;
         ::shutdown(is_client ? upstream_ : client_, SHUT_WR);
         continue;
       }
       const std::string_view bytes{block, static_cast<std::size_t>(got)};
-      if (const auto sent = is_client ? to_upstream(bytes) : to_client(bytes); !sent) return sent;
+      const auto sent = is_client ? to_upstream(bytes) : to_client(bytes);
+      if (!sent && !upstream_open) has_lost_upstream_ = false;  // It had said that it ends.
+      if (!sent) return sent;
     }
   }
   return {};
@@ -123,10 +132,10 @@ result<void> egress_relay::take_answer(std::string_view bytes, const std::string
   return *own == 0 ? result<void>{} : to_client(bytes.substr(0, *own));
 }
 
-result<void> egress_relay::at_upstreams_end() const {
+result<void> egress_relay::at_upstreams_end() {
   if (has_answered_ && answer_.body.ends_with_connection()) return {};
-  return fail(ec::connection_lost, has_answered_ ? "the registry's answer was cut short"
-                                                 : "the registry closed without an answer");
+  return lose_upstream(has_answered_ ? "the registry's answer was cut short"
+                                     : "the registry closed without an answer");
 }
 
 result<void> egress_relay::exchange(const proxy_request& request, std::string_view early) {
@@ -143,7 +152,8 @@ result<void> egress_relay::exchange(const proxy_request& request, std::string_vi
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       if (got <= 0 && is_client)
         return fail(ec::connection_lost, "the client closed within its request");
-      if (got <= 0) return at_upstreams_end();
+      if (got < 0) return lose_upstream("the connection to the registry broke");
+      if (got == 0) return at_upstreams_end();
       const std::string_view bytes{block, static_cast<std::size_t>(got)};
       const auto taken = is_client ? take_request(bytes, body) : take_answer(bytes, request.method);
       if (!taken) return taken;

@@ -33,17 +33,21 @@ public:
   /// follows either is passed on. ec::bad_request for an answer or a body that is malformed.
   result<void> exchange(const proxy_request& request, std::string_view early);
 
+  /// It ended because the registry's side broke, while the client still waited: a reset, or an end
+  /// within an answer. An orderly end of a tunnel is none, whatever was passed in it.
+  bool has_lost_upstream() const { return has_lost_upstream_; }
   /// The client was sent some of an answer.
   bool has_answered() const { return has_answered_; }
   std::uint64_t moved() const { return moved_; }
 
 private:
+  result<void> lose_upstream(std::string why);
   result<void> count(std::size_t bytes);
   result<void> to_client(std::string_view bytes);
   result<void> take_request(std::string_view bytes, http_body& body);
   result<void> take_answer(std::string_view bytes, const std::string& method);
   result<void> take_head(const std::string& method);
-  result<void> at_upstreams_end() const;
+  result<void> at_upstreams_end();
   bool is_answered() const { return has_answered_ && answer_.body.is_done(); }
 
   int client_, upstream_;
@@ -51,7 +55,7 @@ private:
   std::uint64_t moved_ = 0;
   std::string head_;  ///< Of the answer, while it is not whole.
   proxy_answer answer_;
-  bool has_answered_ = false;
+  bool has_answered_ = false, has_lost_upstream_ = false;
 };
 
 /// Says that nothing more comes, and reads what the client still sends for a short while: a close

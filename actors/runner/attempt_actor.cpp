@@ -170,8 +170,8 @@ void install(attempt_self self) {
                       event_of(e).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)});
       }};
   const auto reached = std::make_shared<reach_log>();
-  r.egress->options.on_dialled = [reached](const std::string& host, const error* failed) {
-    reached->note(host, failed);
+  r.egress->options.on_reach = [reached](const host_port& at, const error* failed) {
+    reached->note(at, failed);
   };
   self->request(s.spec.zone, caf::infinite, std::move(r))
       .then([=, hosts = *hosts](

@@ -1,7 +1,5 @@
 #include "actors/runner/install_reach.hpp"
 
-#include <algorithm>
-
 #include "net/http_client.hpp"
 
 namespace ntrace::runner {
@@ -24,22 +22,17 @@ std::optional<outage> ask(const std::string& registry, const std::string& ca_fil
 
 }  // namespace
 
-void reach_log::note(const std::string& host, const error* failed) {
+void reach_log::note(const host_port& at, const error* failed) {
   const std::lock_guard lock{guard_};
-  if (hosts_.size() >= hosts_max && hosts_.count(host) == 0) return;
-  hosts_[host] = failed ? outage_of(*failed) : std::nullopt;
+  const std::pair key{at.host, at.port};
+  if (noted_.size() >= hosts_max && noted_.count(key) == 0) return;
+  noted_[key] = failed ? *failed : error{};
 }
 
-std::optional<outage> reach_log::unreached() const {
+std::optional<error> reach_log::last(const host_port& at) const {
   const std::lock_guard lock{guard_};
-  const auto at = std::find_if(hosts_.begin(), hosts_.end(),
-                               [](const auto& h) { return h.second.has_value(); });
-  return at == hosts_.end() ? std::nullopt : at->second;
-}
-
-bool reach_log::has_met(const std::string& host) const {
-  const std::lock_guard lock{guard_};
-  return hosts_.count(host) != 0;
+  const auto found = noted_.find({at.host, at.port});
+  return found == noted_.end() ? std::nullopt : std::optional{found->second};
 }
 
 nlohmann::json event_of(const net::egress_report& e) {
@@ -52,17 +45,20 @@ step_outcome look_for_outage(step_outcome install, const reach_log& reached,
                              const cancellation* stop) {
   if (install.failed.code != ec::install_failed && install.failed.code != ec::timed_out)
     return install;
-  auto found = reached.unreached();
+  error why;
+  for (const auto& one : hosts)
+    if (const auto noted = reached.last({one.host, one.port}); noted && why.code == ec::none)
+      why = *noted;
   int asked = 0;
   for (const auto& one : hosts) {
-    if (found || asked == questions_max) break;
-    if (one.url.empty() || !reached.has_met(one.host)) continue;
+    if (why.code != ec::none || asked == questions_max) break;
+    if (one.url.empty() || !reached.last({one.host, one.port})) continue;
     ++asked;
-    found = ask(one.url, ca_file, stop);
+    if (const auto found = ask(one.url, ca_file, stop)) why = to_error(*found);
   }
-  if (!found) return install;
-  found->message.insert(0, "npm install failed: ");
-  install.failed = to_error(*found);
+  if (why.code == ec::none) return install;
+  why.message.insert(0, "npm install failed: ");
+  install.failed = std::move(why);
   return install;
 }
 

@@ -13,18 +13,17 @@
 
 namespace ntrace::runner {
 
-/// Which hosts an install step reached. Thread-safe.
+/// Which addresses an install step reached. Thread-safe.
 class reach_log {
 public:
-  /// `failed`: why it could not be reached; null when it was.
-  void note(const std::string& host, const error* failed);
-  /// Of a host that could not be reached since it last was, if there is one.
-  std::optional<outage> unreached() const;
-  bool has_met(const std::string& host) const;  ///< The step asked for it.
+  /// `failed`: why it could not be reached, or broke; null when it was reached.
+  void note(const host_port& at, const error* failed);
+  /// What was last noted of it; nothing when it was not asked for, ec::none when it was reached.
+  std::optional<error> last(const host_port& at) const;
 
 private:
   mutable std::mutex guard_;
-  std::map<std::string, std::optional<outage>> hosts_;  ///< Bounded; null: reached.
+  std::map<std::pair<std::string, std::uint16_t>, error> noted_;  ///< Bounded.
 };
 
 /// A connection that was refused, or that broke, as a line of the stream `events`.
@@ -36,10 +35,11 @@ result<std::vector<package_host>> expect_hosts(const tree_facts& tree,
                                                const std::string& npm_registry,
                                                const std::vector<net::allow_entry>& allow);
 
-/// The outcome of an install step, which is an outage when it failed and something that it needed
-/// could not be reached; what npm says of it decides nothing. The registries among `hosts` that
-/// were met, the first four, are asked once more: what they answer to npm, the egress proxy cannot
-/// see. Blocks.
+/// The outcome of an install step, which is an outage when it failed and one of `hosts` could not
+/// be reached; what npm says of it decides nothing, nor what else a package's own script dialled.
+/// The registries among `hosts` that were met, the first four, are asked once more: what they
+/// answer to npm, the egress proxy cannot see. ec::io when a host was not reached because this
+/// machine had nothing left to dial with. Blocks.
 step_outcome look_for_outage(step_outcome install, const reach_log& reached,
                              const std::vector<package_host>& hosts, const std::string& ca_file,
                              const cancellation* stop);

@@ -1,5 +1,8 @@
 // The proxy of the install step: what it lets through, what it refuses, and that nobody holds up
 // another. docs/zones.md, "Network".
+#include <future>
+
+#include "config/outage.hpp"
 #include "tests/support/egress_world.hpp"
 
 using namespace ntrace;
@@ -161,4 +164,77 @@ TEST_F(egress_test, ends_all_that_is_open_when_the_step_ends) {
   read_to_end(fd.get());
   EXPECT_EQ(read_to_end(idle.get()), "");
   EXPECT_FALSE(connect_tcp({"127.0.0.1", port_}, 1s).has_value());
+}
+
+namespace {
+
+/// A server that reads one block, sends `answer`, and ends with a reset, or in order.
+std::function<void(int)> ends_after(std::string answer, bool is_reset) {
+  return [=](int fd) {
+    char block[65536];
+    EXPECT_TRUE(wait_ready(fd, false, 10s));
+    EXPECT_GT(::recv(fd, block, sizeof block, MSG_DONTWAIT), 0);
+    send_all(fd, answer, 10s);
+    const linger at_once{1, 0};
+    if (is_reset) ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  };
+}
+
+}  // namespace
+
+TEST_F(egress_test, tells_that_a_registry_broke_within_a_transfer_and_no_orderly_end) {
+  struct row {
+    bool is_tunnel;
+    std::string answer;
+    bool is_reset, is_lost;
+  };
+  const std::string cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+  const std::string whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+  for (const auto& r : {row{true, "part", true, true}, row{true, "all", false, false},
+                        row{false, cut, false, true}, row{false, whole, false, false}}) {
+    upstream server{ends_after(r.answer, r.is_reset)};
+    std::mutex guard;
+    std::vector<std::optional<outage>> noted;
+    egress_options options;
+    options.on_reach = [&](const host_port& at, const error* failed) {
+      const std::lock_guard lock{guard};
+      EXPECT_EQ(at.port, server.port());
+      noted.push_back(failed ? outage_of(*failed) : std::nullopt);
+    };
+    const auto at = "localhost:" + std::to_string(server.port());
+    reports_.clear();
+    start({at}, true, options);
+    const auto fd = r.is_tunnel
+                        ? tunnel_to(server.port())
+                        : say("GET http://" + at + "/ HTTP/1.1\r\nHost: " + at + "\r\n\r\n");
+    read_to_end(fd.get());
+    ::shutdown(fd.get(), SHUT_WR);
+    last_report();
+    proxy_.reset();
+    ASSERT_EQ(noted.size(), r.is_lost ? 2u : 1u) << r.answer;
+    EXPECT_EQ(noted[0], std::nullopt) << "it was dialled";
+    if (r.is_lost) EXPECT_EQ(noted[1]->cause, outage_cause::connection_lost);
+  }
+}
+
+TEST_F(egress_test, blames_no_registry_when_the_client_left_before_the_reset) {
+  std::promise<void> has_left;
+  upstream server{[&](int fd) {
+    read_to_end(fd);
+    has_left.set_value();
+    const linger at_once{1, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }};
+  std::atomic<int> failures = 0;
+  egress_options options;
+  options.on_reach = [&](const host_port&, const error* failed) { failures += failed ? 1 : 0; };
+  start({"localhost:" + std::to_string(server.port())}, true, options);
+  {
+    const auto fd = tunnel_to(server.port());
+    ::shutdown(fd.get(), SHUT_WR);
+    has_left.get_future().wait();
+  }
+  last_report();
+  proxy_.reset();
+  EXPECT_EQ(failures, 0);
 }
