@@ -24,10 +24,11 @@ struct run_args {
 
 constexpr int page_max = 1000;  // docs/protocol.md
 
-/// What a run waits for, or why it ended.
+/// What a run waits for, whole, as its end says when that is over; or the begin of why it ended.
 std::string reason_of(const json& run) {
+  constexpr std::size_t reason_max = 60;
   if (run.contains("waits_for")) return "waits for " + run.value("waits_for", "");
-  return run.value("reason", "");
+  return shortened(run.value("reason", ""), reason_max);
 }
 
 std::string runs_table(const json& list) {
@@ -37,7 +38,7 @@ std::string runs_table(const json& list) {
     rows.push_back({r.value("run", ""), r.value("state", ""),
                     r.value("owner", "") + "/" + r.value("repo", ""),
                     r.value("sha", "").substr(0, 10), std::to_string(r.value("attempts", 0)),
-                    moment(r.value("created_ms", std::int64_t{0})), shortened(reason_of(r), 60)});
+                    moment(r.value("created_ms", std::int64_t{0})), reason_of(r)});
   return table(rows);
 }
 

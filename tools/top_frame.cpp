@@ -41,6 +41,17 @@ std::string fit(std::string text, std::size_t width, top_charset shown) {
   return cut_to_width(text, width, "~");
 }
 
+/// The same, and cut in its middle: the end of a sentence tells when the next try is.
+std::string fit_around(const std::string& text, std::size_t width, top_charset shown) {
+  constexpr std::size_t end_kept = 24;
+  const auto whole = fit(text, std::string::npos, shown);
+  const auto fitted = fit(whole, width, shown);
+  if (fitted == whole || width < 2 * end_kept || whole.size() < end_kept) return fitted;
+  auto end = whole.size() - end_kept;
+  while (end < whole.size() && (static_cast<unsigned char>(whole[end]) & 0xc0) == 0x80) ++end;
+  return fit(cut_to_width(whole, width - end_kept, "~") + whole.substr(end), width, shown);
+}
+
 std::int64_t restarts_in(const json& tree) {
   std::int64_t out = 0;
   for (const auto& child : tree.value("children", json::array())) {
@@ -106,27 +117,33 @@ top_line health(const top_sample& s) {
   return {text, violations == 0 && down.empty() && !is_draining ? top_style::good : top_style::bad};
 }
 
+struct line_shape {
+  std::size_t width;
+  top_charset charset;
+};
+
 /// A head and as many rows as there is room for.
 void add_section(std::vector<top_line>& out, const rows& all, std::size_t room,
-                 top_charset shown_as) {
+                 const line_shape& shape) {
   if (room < 2) return;
   const auto shown = std::min(all.size() - 1, room - 1);
   const bool is_cut = shown < all.size() - 1;
   rows part{all.begin(), all.begin() + static_cast<std::ptrdiff_t>(1 + shown - is_cut)};
   for (auto& row : part)  // What a push says must not begin a line of its own.
-    for (auto& cell : row) cell = fit(std::move(cell), cell_max, shown_as);
+    for (auto& cell : row) cell = fit_around(cell, cell_max, shape.charset);
   const auto text = table(part);
   std::size_t at = 0;
   for (bool is_head = true; at < text.size(); is_head = false) {
     const auto end = std::min(text.find('\n', at), text.size());
-    out.push_back({text.substr(at, end - at), is_head ? top_style::head : top_style::plain});
+    out.push_back({fit_around(text.substr(at, end - at), shape.width, shape.charset),
+                   is_head ? top_style::head : top_style::plain});
     at = end + 1;
   }
   if (is_cut) out.push_back({"... and " + std::to_string(all.size() - shown) + " more"});
 }
 
 /// One line for what most runs wait for; nothing when all can be reached.
-void add_outages(std::vector<top_line>& out, const top_sample& s) {
+void add_outages(std::vector<top_line>& out, const top_sample& s, const line_shape& shape) {
   const auto all = s.status.value("outages", json::array());
   const json* worst = nullptr;
   std::int64_t runs = 0;
@@ -136,12 +153,13 @@ void add_outages(std::vector<top_line>& out, const top_sample& s) {
   }
   if (!worst) return;
   const auto cause = outage_cause_from(worst->value("cause", ""));
-  out.push_back({"outages  " + std::to_string(runs) + " runs wait for " + worst->value("host", "") +
-                     (all.size() > 1 ? " and " + std::to_string(all.size() - 1) + " more" : "") +
-                     ": " + std::string{phrase_of(cause.value_or(outage_cause::silent))} +
-                     " since " + moment(number(*worst, "since_ms")) + ", next try in " +
-                     span(number(*worst, "next_try_in_ms")),
-                 top_style::bad});
+  const auto text = "outages  " + std::to_string(runs) + " runs wait for " +
+                    worst->value("host", "") +
+                    (all.size() > 1 ? " and " + std::to_string(all.size() - 1) + " more" : "") +
+                    ": " + std::string{phrase_of(cause.value_or(outage_cause::silent))} +
+                    " since " + moment(number(*worst, "since_ms")) + ", next try in " +
+                    span(number(*worst, "next_try_in_ms"));
+  out.push_back({fit_around(text, shape.width, shape.charset), top_style::bad});
 }
 
 rows runner_rows(const top_sample& s) {
@@ -194,16 +212,17 @@ std::vector<top_line> top_frame(const top_sample& now, const top_sample* before,
       {counts(now)},
       {rates(now, before)},
       health(now)};
-  add_outages(out, now);
+  const line_shape shape{width, shown};
+  add_outages(out, now, shape);
   out.push_back({""});
   const auto runners = runner_rows(now), leases = lease_rows(now), latest = latest_rows(now);
   const auto left = [&] { return height > out.size() ? height - out.size() : 0; };
   // A third for each, and what one does not need for those below.
-  add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)), shown);
+  add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)), shape);
   out.push_back({""});
-  add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)), shown);
+  add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)), shape);
   out.push_back({""});
-  add_section(out, latest, left(), shown);
+  add_section(out, latest, left(), shape);
   if (out.size() > height) out.resize(height);
   for (auto& line : out) line.text = fit(std::move(line.text), width, shown);
   return out;

@@ -92,6 +92,7 @@ TEST(outage_program, waits_for_a_mirror_that_is_away_and_uses_up_no_attempt) {
         [&] { return out; });
   };
   says({"runs"}, "waits for " + (dir / "m.git") + ": not there since ");
+  says({"runs"}, "UTC, next try in ");
   says({"why", run}, "UTC, next try in ");
   says({"show", run}, "  last    \"" + (dir / "m.git") + "\": No such file");
 

@@ -99,6 +99,27 @@ TEST(top_frame, shows_trouble_as_trouble) {
   EXPECT_EQ(style(violated).style, top_style::bad);
 }
 
+TEST(top_frame, keeps_when_the_next_try_is_of_a_wait_that_is_too_long_for_the_line) {
+  auto s = fleet(1, 0, 1);
+  const std::string host(90, 'h');
+  s.status["outages"] = {{{"host", host},
+                          {"cause", "no_route"},
+                          {"since_ms", s.wall_ms - 9000},
+                          {"runs", 2},
+                          {"next_try_in_ms", 41'000}}};
+  s.runs[0]["waits_for"] = host + ": no route since 2026-01-31 12:03:44 UTC, next try in 42 s";
+  for (const std::size_t width : {80, 200}) {
+    int outages = 0, waits = 0;
+    for (const auto& line : top_frame(s, nullptr, width, 23)) {
+      EXPECT_LE(line.text.size(), width);
+      outages += line.text.ends_with(", next try in 41 s") ? 1 : 0;
+      waits += line.text.ends_with(", next try in 42 s") ? 1 : 0;
+    }
+    EXPECT_EQ(outages, 1) << width;
+    EXPECT_EQ(waits, 1) << width;
+  }
+}
+
 TEST(top_frame, lets_no_control_bytes_of_a_push_through) {
   auto s = fleet(1, 0, 1);
   s.runs[0]["repo"] = "\x1b[2J\xff";
