@@ -135,6 +135,7 @@ result<unique_fd> dial_one(const host_port& to, const socket_addresses& addresse
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     const auto& at = addresses[i];
     const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
+    if (i > 0 && left.count() <= 0) break;
     const auto share = std::max(left, milliseconds{0}) / (addresses.size() - i);
     unique_fd fd{::socket(at.get()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     const int code = fd ? connect_within(fd, at, share, stop) : errno;

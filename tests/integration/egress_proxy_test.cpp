@@ -213,7 +213,9 @@ TEST_F(egress_test, tells_that_a_registry_broke_within_a_transfer_and_no_orderly
     proxy_.reset();
     ASSERT_EQ(noted.size(), r.is_lost ? 2u : 1u) << r.answer;
     EXPECT_EQ(noted[0], std::nullopt) << "it was dialled";
-    if (r.is_lost) EXPECT_EQ(noted[1]->cause, outage_cause::connection_lost);
+    if (r.is_lost) {
+      EXPECT_EQ(noted[1]->cause, outage_cause::connection_lost);
+    }
   }
 }
 
