@@ -76,6 +76,16 @@ struct zone_linux::pumped {
       gauges::value("zone_output_dropped_bytes") += static_cast<std::int64_t>(got - kept);
     if (kept > 0) sink(names[i], {block.data(), kept});
   }
+  /// Our ends of the streams, and room for what else is waited for.
+  std::array<pollfd, 6> awaited() const {
+    constexpr pollfd none{-1, POLLIN, 0};
+    return {{{pipes[0].get(), POLLIN, 0},
+             {pipes[1].get(), POLLIN, 0},
+             none,
+             none,
+             none,
+             input.awaited()}};
+  }
   bool over_hard_limit() const { return bytes[0] + bytes[1] > limits.hard_bytes; }
   bool open() const { return pipes[0] || pipes[1]; }
 };
@@ -112,12 +122,10 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
   };
   while (!ended || streams.open()) {
     if (ended) streams.input.close();
-    std::array<pollfd, 6> fds{{{streams.pipes[0].get(), POLLIN, 0},
-                               {streams.pipes[1].get(), POLLIN, 0},
-                               {ended ? -1 : control_.get(), POLLIN, 0},
-                               {ended ? -1 : pidfd_.get(), POLLIN, 0},
-                               {stop && !killing && !ended ? stop->fd() : -1, POLLIN, 0},
-                               streams.input.awaited()}};
+    auto fds = streams.awaited();
+    if (!ended) fds[2].fd = control_.get();
+    if (!ended) fds[3].fd = pidfd_.get();
+    if (stop && !killing && !ended) fds[4].fd = stop->fd();
     const bool may_fill = is_watched && !killing && !ended;
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     const auto wait = std::clamp(may_fill ? std::min(left, disk_watch::every) : left,

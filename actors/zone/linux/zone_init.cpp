@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,8 +27,8 @@
 #include <map>
 
 #include "actors/zone/linux/bundle_format.hpp"
+#include "actors/zone/linux/held_lease.hpp"
 #include "actors/zone/linux/init_wire.hpp"
-#include "actors/zone/linux/lease_page.hpp"
 #include "actors/zone/linux/newer_calls.hpp"
 #include "actors/zone/linux/socket_gate.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
@@ -291,28 +290,6 @@ void pass_listener() {
   reply(init_op::listener, 0, 0, fd);
   ::close(fd);
 }
-
-/// Ends the zone when its lease is over. The watchdog outside does, too: each holds it alone when
-/// the other is stopped.
-class held_lease {
-public:
-  int timer() const { return timer_; }
-  void take(int fd) {
-    page_ = lease_page::map(fd);
-    timer_ = ::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (page_ == nullptr || timer_ < 0) _exit(1);
-    look();
-  }
-  void look() const {
-    const auto until = page_->until();
-    if (boot_clock::now() >= until) _exit(0);
-    if (!arm(timer_, until)) _exit(1);
-  }
-
-private:
-  const lease_page* page_ = nullptr;
-  int timer_ = -1;
-};
 
 void serve_request(std::map<pid_t, std::uint32_t>& running, held_lease& lease) {
   static char packet[init_packet_bytes_max];
