@@ -220,8 +220,9 @@ result<runner::attempt_options> attempt_options_from(const settings& s) {
   out.frequency = static_cast<std::uint64_t>(s.number("perf_frequency"));
   out.npm_registry = s.text("npm_registry");
   out.scratch = s.text("data") + "/scratch";
-  out.source = {s.text("npm_registry"), s.text("github_url"), s.text("ca_file"), out.scratch,
-                s.duration("fetch_ms")};
+  out.source = {s.text("npm_registry"), s.text("github_url"),
+                s.text("ca_file"),      out.scratch,
+                s.duration("fetch_ms"), {}};
   out.egress.bytes_max = static_cast<std::uint64_t>(s.number("network_bytes_max"));
   const auto private_ok = s.list("network_allow_private");
   for (const auto& text : s.list("network_allow")) {
@@ -231,6 +232,7 @@ result<runner::attempt_options> attempt_options_from(const settings& s) {
         std::find(private_ok.begin(), private_ok.end(), text) != private_ok.end();
     out.egress.allow.push_back(std::move(*entry));
   }
+  out.source.allow = out.egress.allow;
   if (auto made = make_folders(out.scratch); !made) return fail(made.error());
   return out;
 }

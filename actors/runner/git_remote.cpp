@@ -19,9 +19,10 @@ namespace fs = std::filesystem;
 
 constexpr std::uint16_t ssh_port = 22;
 
-/// "[USER@]HOST[:PORT]" of ssh.
-git_location ssh_location(std::string_view authority, std::string_view path) {
-  git_location out{remote_kind::ssh, {"", ssh_port}, false, {}, std::string{path}};
+/// "[USER@]HOST[:PORT]".
+git_location located(remote_kind kind, std::uint16_t port, std::string_view authority,
+                     std::string_view path) {
+  git_location out{kind, {"", port}, false, {}, std::string{path}};
   if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
     out.user = authority.substr(0, at);
     authority.remove_prefix(at + 1);
@@ -113,16 +114,19 @@ git_location parse_git_location(const std::string& text) {
   const auto end = all.find("://");
   if (end == std::string_view::npos) {
     if (const auto path = text.starts_with('/') ? 0 : path_of_scp(all); path != 0)
-      return ssh_location(all.substr(0, path - 1), all.substr(path));
+      return located(remote_kind::ssh, ssh_port, all.substr(0, path - 1), all.substr(path));
     return {remote_kind::local, {}, false, {}, text};
   }
   const auto scheme = all.substr(0, end);
   const auto rest = all.substr(end + 3);
   if (scheme == "file") return {remote_kind::local, {}, false, {}, std::string{rest}};
-  if (scheme != "ssh") return {remote_kind::http, {}, false, {}, {}};
   const auto slash = std::min(rest.find('/'), rest.size());
-  const auto path = rest.substr(slash);
-  return ssh_location(rest.substr(0, slash), path.starts_with("/~") ? path.substr(1) : path);
+  const auto authority = rest.substr(0, slash);
+  auto path = rest.substr(slash);
+  if (scheme != "ssh")
+    return located(remote_kind::http, scheme == "http" ? 80 : 443, authority, path);
+  if (path.starts_with("/~")) path.remove_prefix(1);  // as git does
+  return located(remote_kind::ssh, ssh_port, authority, path);
 }
 
 result<void> ask_git_remote(const std::string& location, const remote_options& options,

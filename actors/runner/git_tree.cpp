@@ -11,6 +11,7 @@
 #include <charconv>
 #include <optional>
 
+#include "actors/runner/git_remote.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "config/limits.hpp"
 #include "config/outage.hpp"
@@ -160,7 +161,12 @@ public:
       if (has_git_folder(*path))
         return fail(ec::source_hostile, "the commit holds \"" + path->substr(0, 200) +
                                             "\", which git itself refuses to check out");
-      entry.path = from.above + *path;
+      // The whole of it, too: parts of parts grow long, and "." is no name.
+      auto whole = safe_path(from.above + *path, 0);
+      if (!whole) return fail(whole.error());
+      if (path->empty())
+        return fail(ec::source_hostile, "the commit holds an entry without a name");
+      entry.path = std::move(*whole);
     }
     if (auto added = add_blobs(from, *entries); !added) return added;
     return add_submodules(from, *entries);
@@ -251,6 +257,7 @@ private:
     if (known == modules.end()) return missing(".gitmodules does not name it");
     const auto url = resolve_submodule_url(from.url, named.url);
     if (const auto why = refusal_of_submodule(from.url, url); !why.empty()) return missing(why);
+    if (const auto why = refusal_of_address(from.url, url); !why.empty()) return missing(why);
     if (from.depth == limits::submodule_depth_max)
       return missing("it is more than " + std::to_string(limits::submodule_depth_max) +
                      " submodules below the top");
@@ -269,13 +276,31 @@ private:
     // What cannot be reached now is waited for, as the repository itself is; but not a path of this
     // machine, which the repository beside it is the proof of.
     auto away = commit ? std::nullopt : outage_of(commit.error());
-    if (!commit && commit.error().code == ec::cancelled) return fail(commit.error());
+    // What went wrong here says nothing of the submodule.
+    if (!commit && (commit.error().code == ec::cancelled || commit.error().code == ec::io))
+      return fail(commit.error());
     if (away && away->cause != outage_cause::absent) {
       away->message.insert(0, "the submodule " + entry.path + ": ");
       return fail(to_error(*away));
     }
     if (!commit) return missing(commit.error().message.substr(0, 500));
     return add({*repository, *commit, url, entry.path + "/", from.depth + 1});
+  }
+
+  /// A commit must not make the runner call what only the machine's own network can.
+  std::string refusal_of_address(const std::string& parent, const std::string& url) const {
+    const auto to = parse_git_location(url);
+    if (to.kind == remote_kind::local || to.at.host == parse_git_location(parent).at.host)
+      return "";
+    const auto* entry = net::find_allowed(options_.allow, to.at.host, to.at.port);
+    net::socket_addresses found;
+    if ((entry && entry->allow_private) || net::look_up(to.at, 0, found) != 0) return "";
+    const bool is_private = std::any_of(found.begin(), found.end(), [](const auto& at) {
+      return net::is_private_address(at.get());
+    });
+    if (!is_private) return "";
+    return "its host has a private address; to allow it add \"" + to.at.text() +
+           "\" to the settings network_allow and network_allow_private";
   }
 
   bundle_writer& to_;

@@ -78,6 +78,18 @@ std::string take_section(std::string_view& line) {
   return {};
 }
 
+/// Both are paths of this machine, and the second lies in the folder that holds the first.
+bool is_beside(std::string_view parent, std::string_view url) {
+  const auto path_of = [](std::string_view at) {
+    return at.starts_with("file://") ? at.substr(7) : at;
+  };
+  auto folder = path_of(parent);
+  while (folder.ends_with('/')) folder.remove_suffix(1);
+  folder = folder.substr(0, folder.rfind('/') + 1);
+  const auto path = path_of(url);
+  return path.starts_with(folder) && (std::string{path} + "/").find("/../") == std::string::npos;
+}
+
 }  // namespace
 
 std::vector<submodule> parse_gitmodules(std::string_view text) {
@@ -165,8 +177,10 @@ std::string refusal_of_submodule(std::string_view parent, std::string_view url) 
   for (const std::string_view scheme : {"https://", "http://", "ssh://"})
     if (url.starts_with(scheme))
       return url.substr(scheme.size()).starts_with('-') ? "its URL is none" : "";
-  if (is_on_this_machine(url))
-    return is_on_this_machine(parent) ? "" : "it lies on the disk of its author";
+  if (is_on_this_machine(url)) {
+    if (!is_on_this_machine(parent)) return "it lies on the disk of its author";
+    return is_beside(parent, url) ? "" : "it does not lie in the folder of its repository";
+  }
   return path_of_scp(url) != 0 ? "" : "its protocol is not https, http or ssh";
 }
 

@@ -18,7 +18,8 @@ std::vector<submodule> parse_gitmodules(std::string_view text);
 /// as they are. Empty when it leaves the host. git-submodule(1), "add".
 std::string resolve_submodule_url(std::string_view parent, std::string_view url);
 
-/// Why a submodule of a repository at `parent` is not fetched from `url`; empty when it is.
+/// Why a submodule of a repository at `parent` is not fetched from `url`; empty when it is. One on
+/// this machine must lie beside its repository: whoever may commit to that must not read others.
 std::string refusal_of_submodule(std::string_view parent, std::string_view url);
 
 /// "user@host:path" or "host:path", as scp(1) has it: where its path begins; 0 for other texts.

@@ -39,11 +39,17 @@ result<bundle> fetch_github(const source_spec& spec, const source_options& optio
   return bundle_bytes(*archive, 1, options, stop);
 }
 
+/// A text of what a registry has answered; empty when there is none of that name.
+std::string text_of(const nlohmann::json& object, const char* name) {
+  const auto at = object.is_object() ? object.find(name) : object.end();
+  return object.is_object() && at != object.end() && at->is_string() ? at->get<std::string>() : "";
+}
+
 /// Subresource integrity as npm writes it, "sha512-<base64>"; the hexadecimal shasum of old
 /// packages is sha1.
 result<void> verify(const nlohmann::json& dist, const std::string& archive,
                     const std::string& what) {
-  const auto integrity = dist.value("integrity", "");
+  const auto integrity = text_of(dist, "integrity");
   const auto dash = integrity.find('-');
   if (dash == std::string::npos)
     return fail(ec::source_failed, "the registry gives no integrity for " + what);
@@ -64,7 +70,7 @@ result<bundle> fetch_npm(const source_spec& spec, const source_options& options,
   const auto meta = parse_or_discard(*text);
   const auto dist =
       meta.is_object() ? meta.value("dist", nlohmann::json::object()) : nlohmann::json::object();
-  const auto url = dist.is_object() ? dist.value("tarball", "") : "";
+  const auto url = text_of(dist, "tarball");
   if (url.empty())
     return fail(ec::source_failed, "the registry's answer for " + spec.text + " names no tarball");
   auto archive = download(url, limits::download_bytes_max, options, stop);

@@ -2,6 +2,7 @@
 // Fetches a source into a bundle: from a folder, a git repository, the npm registry or GitHub.
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
+#include "net/egress_policy.hpp"
 #include "config/clock.hpp"
 
 namespace ntrace::runner {
@@ -12,6 +13,7 @@ struct source_options {
   std::string ca_file;           ///< Empty: the system's authorities.
   std::string scratch = "/tmp";  ///< For temporary repositories and the bundle.
   milliseconds deadline{120'000};
+  std::vector<net::allow_entry> allow{};  ///< Whose private addresses a submodule may name.
 };
 
 /// Blocks. What cannot be reached is an outage (config/outage.hpp); what the remote says for good

@@ -53,18 +53,20 @@ result<clean_receipt> zone_linux::boot(const boot_spec& spec) {
   upper_ = value.value("upper", "");
   limits_.disk_bytes = value.value("disk_bytes", std::uint64_t{0});
   limits_.disk_in_memory = value.value("disk_in_memory", false);
-  auto up = await_ready(spec.deadline);
-  auto receipt = up ? prove() : fail(up.error());
+  auto up = await(init_op::ready, spec.deadline);
+  auto receipt = up ? prove(spec.deadline) : fail(up.error());
   if (receipt) return receipt;
   if (auto ended = end(); !ended) return fail(ended.error());
   return receipt;
 }
 
-result<clean_receipt> zone_linux::prove() {
+result<clean_receipt> zone_linux::prove(milliseconds deadline) {
   const int lease = last_boot_.lease ? last_boot_.lease->fd() : -1;
   init_record record;
   record.op = init_op::lease;
   if (lease >= 0 && !send_with_descriptor(control_.get(), encode(record), lease)) return gone();
+  if (lease >= 0)
+    if (auto held = await(init_op::leased, deadline); !held) return fail(held.error());
   auto proof = helper_->call({{"op", "prove"}, {"uuid", uuid_}}, lease);
   if (!proof) return is_lease_over() ? gone() : fail(proof.error());
   auto receipt = receipt_from_json(proof->value);
@@ -81,7 +83,7 @@ tl::unexpected<error> zone_linux::gone() const {
   return fail(ec::stale_lease, "the lease is over that zone " + uuid_ + " was booted for");
 }
 
-result<void> zone_linux::await_ready(milliseconds deadline) {
+result<void> zone_linux::await(init_op what, milliseconds deadline) {
   const auto until = steady_clock::now() + deadline;
   for (;;) {
     pollfd one{control_.get(), POLLIN, 0};
@@ -93,7 +95,7 @@ result<void> zone_linux::await_ready(milliseconds deadline) {
                                      std::to_string(deadline.count()) + " ms");
     auto record = receive();
     if (!record) return fail(record.error());
-    if (record->op == init_op::ready) return {};
+    if (record->op == what) return {};
     if (record->op == init_op::refused)
       return fail(
           ec::zone_failed,

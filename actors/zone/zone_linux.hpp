@@ -38,8 +38,8 @@ public:
 
 private:
   struct pumped;
-  result<void> await_ready(milliseconds deadline);
-  result<clean_receipt> prove();
+  result<void> await(init_op what, milliseconds deadline);
+  result<clean_receipt> prove(milliseconds deadline);
   bool is_lease_over() const { return last_boot_.lease && last_boot_.lease->is_over(); }
   /// Why init does not answer.
   tl::unexpected<error> gone() const;

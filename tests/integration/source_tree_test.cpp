@@ -141,6 +141,13 @@ TEST(source_git, names_a_submodule_that_its_server_denies_or_does_not_have) {
   source_options options;
   options.ca_file = dir / "ca.pem";
   const auto host = server.url.substr(8);
+  options.allow = {ok(net::parse_allow_entry(host))};
+  const auto top = make_top(dir, {{"a", server.url + "/status/403"}});
+  EXPECT_NE(notices_of(top, options, dir)[0]["message"].get<std::string>().find("private address"),
+            std::string::npos)
+      << "a commit must not make the runner call what only its own network can";
+  std::filesystem::remove_all(dir / "top");
+  options.allow[0].allow_private = true;
   const auto notices = notices_of(make_top(dir, {{"a", "https://u:secret@" + host + "/status/403"},
                                                  {"b", server.url + "/o/absent.git"},
                                                  {"c", "../lib"}}),

@@ -51,6 +51,7 @@ TEST(source_git, takes_an_ssh_server_without_room_for_an_outage) {
   unique_fd held;
   test::eventually(10s, [&] {  // Until the server has forgotten who asked whether it is there.
     held = ok(net::connect_tcp({"127.0.0.1", static_cast<std::uint16_t>(server.port)}, 5s));
+    if (!net::wait_ready(held.get(), false, 5s)) return false;
     std::array<char, 64> said{};
     const auto n = ::recv(held.get(), said.data(), said.size(), 0);
     return n > 0 && has_ssh_greeting({said.data(), static_cast<std::size_t>(n)});

@@ -27,6 +27,7 @@ enum class init_op : std::uint32_t {
   exited = 17,    ///< init → runner: `id` ended with `status` (waitpid(2)'s).
   refused = 18,   ///< init → runner: `id` could not be started (status: errno; cwd: the step).
   listener = 19,  ///< init → runner: the proxy's listener comes with it.
+  leased = 20,    ///< init → runner: it holds the lease, and no descriptor of it any more.
 };
 
 struct init_record {

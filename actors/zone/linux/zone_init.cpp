@@ -327,6 +327,7 @@ void serve_request(std::map<pid_t, std::uint32_t>& running, held_lease& lease) {
       running[pid] = request->id;
   }
   for (int i = 0; i < count; ++i) ::close(fds[i]);
+  if (request && request->op == init_op::lease) reply(init_op::leased, 0, 0);
 }
 
 }  // namespace

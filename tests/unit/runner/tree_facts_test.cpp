@@ -78,7 +78,15 @@ TEST(refusal_of_submodule, lets_through_what_is_fetched_from_a_server) {
        {"", "-x", "ext::sh -c x", "fd::17", "git://h/x", "ssh://-oProxyCommand=x/y", "file:///etc",
         "/etc", "https://h/\nx", "foo", "transport::address"})
     EXPECT_NE(refusal_of_submodule("https://h/r", bad), "") << bad;
-  EXPECT_EQ(refusal_of_submodule("file:///srv/m/r.git", "file:///srv/m/s.git"), "");
+}
+
+TEST(refusal_of_submodule, lets_through_what_lies_beside_its_repository_on_this_machine) {
+  for (const char* parent : {"file:///srv/m/r.git", "/srv/m/r.git", "/srv/m/r.git/"})
+    for (const char* good : {"file:///srv/m/s.git", "/srv/m/s.git", "/srv/m/r.git/nested"})
+      EXPECT_EQ(refusal_of_submodule(parent, good), "") << parent << " " << good;
+  for (const char* bad : {"/srv/other/private.git", "file:///srv/other/private.git", "/srv/mm/x",
+                          "/srv/m/../other/x", "/srv/m/x/..", "/etc", "file:///"})
+    EXPECT_NE(refusal_of_submodule("file:///srv/m/r.git", bad), "") << bad;
 }
 
 TEST(is_lfs_pointer, takes_exactly_what_the_specification_has) {
