@@ -2,8 +2,8 @@
 // Fetches a source into a bundle: from a folder, a git repository, the npm registry or GitHub.
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
-#include "net/egress_policy.hpp"
 #include "config/clock.hpp"
+#include "net/egress_policy.hpp"
 
 namespace ntrace::runner {
 
