@@ -108,7 +108,7 @@ TEST(top_frame, keeps_when_the_next_try_is_of_a_wait_that_is_too_long_for_the_li
                           {"runs", 2},
                           {"next_try_in_ms", 41'000}}};
   s.runs[0]["waits_for"] = host + ": no route since 2026-01-31 12:03:44 UTC, next try in 42 s";
-  for (const std::size_t width : {80, 200}) {
+  for (const std::size_t width : {80u, 200u}) {
     int outages = 0, waits = 0;
     for (const auto& line : top_frame(s, nullptr, width, 23)) {
       EXPECT_LE(line.text.size(), width);
