@@ -264,7 +264,11 @@ result<folder_lock> folder_lock::take(const std::string& folder,
   for (;;) {
     const auto taken = try_lock(folder, fd.get(), roles);
     if (!taken) return fail(taken.error());
-    if (!*taken) return folder_lock{std::move(fd)};
+    if (!*taken) {
+      folder_lock out{std::move(fd)};
+      if (auto files = out.take_files(folder, roles); !files) return fail(files.error());
+      return out;
+    }
     const auto who = find_owner(folder, of, **taken);
     const auto waited = steady_clock::now() - began;
     // A killed process keeps its locks until the kernel has put it away.
@@ -273,6 +277,33 @@ result<folder_lock> folder_lock::take(const std::string& folder,
     if (waited >= patience) return fail(busy(folder, **taken, who));
     ::poll(nullptr, 0, static_cast<int>(look.count()));
   }
+}
+
+result<void> folder_lock::take_files(const std::string& folder,
+                                     const std::vector<folder_role>& roles) {
+  for (const auto r : roles) {
+    const auto path =
+        folder + (r == folder_role::dispatcher ? "/journal.sqlite" : "/outbox.sqlite");
+    // SQLite takes an empty file for a new database.
+    unique_fd file{
+        ::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600)};
+    // What else is wrong with it, who opens it says.
+    if (!file) continue;
+    // The kernel frees what a killed owner held, one after the other.
+    const auto end = steady_clock::now() + unseen_max;
+    while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      if (steady_clock::now() >= end)
+        return fail(error{ec::folder_busy,
+                          path + " is in use by another process, by this name or another (`fuser " +
+                              path +
+                              "` names it); stop that one first, and give each folder "
+                              "files of its own",
+                          {{"folder", folder}, {"role", std::string{to_string(r)}}}});
+      ::poll(nullptr, 0, static_cast<int>(look.count()));
+    }
+    files_.push_back(std::move(file));
+  }
+  return {};
 }
 
 }  // namespace ntrace

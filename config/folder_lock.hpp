@@ -27,14 +27,18 @@ public:
   /// How long an owner that is just ending is waited for.
   static constexpr milliseconds ending_max{10'000};
 
-  /// All of `roles`, or none. ec::folder_busy names the owner: its pid, role, command line and
+  /// All of `roles`, or none; with them the files of the folder that they write, which may have a
+  /// name in another folder, too. ec::folder_busy names the owner: its pid, role, command line and
   /// since when, also as facts. ec::bad_config for a folder on a network file system, where a lock
   /// ends at the machine; ec::io when the folder cannot be locked.
   static result<folder_lock> take(const std::string& folder, const std::vector<folder_role>& roles);
 
 private:
   explicit folder_lock(unique_fd fd) : fd_{std::move(fd)} {}
-  unique_fd fd_;  ///< Close-on-exec, so that no helper holds the lock on.
+  result<void> take_files(const std::string& folder, const std::vector<folder_role>& roles);
+
+  unique_fd fd_;                  ///< Close-on-exec, so that no helper holds the lock on.
+  std::vector<unique_fd> files_;  ///< The same; locked by flock(2), which SQLite does not use.
 };
 
 /// True for a file system (statfs(2), f_type) that several machines may share.

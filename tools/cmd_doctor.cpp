@@ -325,6 +325,9 @@ int doctor(const std::string& role, const std::string& data, const server_flags&
     for (const auto& f : all.findings()) rows.push_back({f.verdict, f.id, for_terminal(f.text)});
     std::cout << table(rows)
               << (all.can_run() ? "this machine can run " : "this machine cannot run ") << role
+              << (all.can_run() && for_runner && ::geteuid() != 0
+                      ? " with --zone-allow-degraded, with fewer guarantees than as root"
+                      : "")
               << "\n";
   }
   return all.can_run() ? 0 : 4;

@@ -2,6 +2,7 @@
 #include <iostream>
 #include <utility>
 
+#include "actors/runner/source_spec.hpp"
 #include "config/json_parse.hpp"
 #include "tools/command.hpp"
 
@@ -83,7 +84,11 @@ int wait_for_end(const push_args& a, const std::string& run, json answer) {
 int run_push(const push_args& a) {
   json options = json::object();
   if (!a.key.empty()) options["key"] = a.key;
-  if (!a.source.empty()) options["source"] = a.source;
+  if (!a.source.empty()) {
+    if (const auto fine = runner::parse_source_spec(a.source); !fine)
+      return report(fine.error(), a.server.as_json);
+    options["source"] = a.source;
+  }
   if (a.priority != 0) options["priority"] = a.priority;
   if (a.deadline_ms != 0) options["deadline_ms"] = a.deadline_ms;
   json args = json::array({a.owner, a.repo, a.sha});

@@ -19,7 +19,11 @@ constexpr const char* rules[] = {
     "select 'run ' || min(id) || ' and run ' || max(id) || ' have one key, ' || key || ' (S3)' "
     "from run where key is not null group by key having count(*) > 1",
     "select 'run ' || run || ': its story is told, the run is not there (S1)' from event "
-    "where what<>'push_refused' and run not in (select id from run) group by run"};
+    "where what<>'push_refused' and run not in (select id from run) group by run",
+    "select 'run ' || event.run || ': token ' || event.token || ' was accepted as attempt ' || "
+    "event.attempt || ', and is kept as attempt ' || attempt.number || ' (S13)' from event "
+    "join attempt on attempt.token=event.token and attempt.run=event.run "
+    "where event.what='accepted' and event.attempt<>attempt.number"};
 constexpr const char* document_rule =
     "select 'document ' || id || ' is of token ' || token || ', which no attempt has (S8)' "
     "from doc where token not in (select token from attempt)";

@@ -233,6 +233,8 @@ delete from doc where token not in (select token from attempt)
 delete from outage
   where run not in (select id from run where state not in ('leased','running'));
 delete from event where run not in (select id from run);
+update attempt set number=coalesce((select max(attempt) from event where event.run=attempt.run
+  and event.token=attempt.token and event.what='accepted'), number);
 insert into event(run, attempt, token, at_ms, actor, what, detail)
   select id, attempts, token, updated_ms, 'salvage', 'story_lost', '{"state":"' || state || '"}'
   from run

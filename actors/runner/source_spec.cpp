@@ -92,6 +92,8 @@ result<source_spec> parse_source_spec(std::string_view text) {
   if (text.starts_with("git+")) return parse_git(text);
   if (text.starts_with("npm:")) return parse_npm(text);
   if (text.starts_with("github:")) return parse_github(text);
+  if (const auto colon = text.find(':'); colon < text.find('/'))
+    return bad(text, "no kind of source begins so (a folder with a colon in its name needs ./)");
   return source_spec{source_kind::dir, std::string{text}, "", base_name(text), std::string{text}};
 }
 

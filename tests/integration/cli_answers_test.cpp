@@ -159,8 +159,8 @@ TEST(push, that_requires_a_profile_tells_by_its_code_when_there_is_none) {
   };
   call("hello", {{"version", 1}, {"name", "w"}, {"workers", 20}, {"free", 20}});
   const auto code_of_push = [&](std::vector<std::string> more) {
-    std::vector<std::string> words{
-        "push", "o", "r", sha, "--wait", "--dispatcher", uut.dispatcher, "--source", "dir:/tmp"};
+    std::vector<std::string> words{"push",         "o",        "r",   sha, "--wait", "--dispatcher",
+                                   uut.dispatcher, "--source", "/tmp"};
     words.insert(words.end(), more.begin(), more.end());
     subprocess_result done;
     std::thread pushing{[&] { done = run_ntrace(words, 30s); }};

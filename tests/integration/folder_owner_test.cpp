@@ -65,6 +65,21 @@ TEST(folder_owner, is_found_by_each_name_of_the_folder) {
     expect_refused(second("dispatcher", name), uut.pid());
 }
 
+TEST(folder_owner, is_found_by_the_journal_when_another_folder_has_a_name_of_it) {
+  const scratch dir;
+  server uut{dir, {"dispatcher"}};
+  for (const bool is_hard : {false, true}) {
+    const auto other = dir / (is_hard ? "hard" : "soft");
+    std::filesystem::create_directories(other);
+    for (const auto* file : {"/journal.sqlite", "/journal.sqlite-wal", "/journal.sqlite-shm"})
+      is_hard ? std::filesystem::create_hard_link(dir / "data" + file, other + file)
+              : std::filesystem::create_symlink(dir / "data" + file, other + file);
+    const auto seen = second("dispatcher", other);
+    EXPECT_EQ(seen.exit_code, 4) << seen.out << seen.err;
+    EXPECT_NE(seen.out.find("folder_busy"), std::string::npos) << seen.out;
+  }
+}
+
 TEST(folder_owner, is_found_from_other_namespaces) {
   if (::geteuid() != 0) GTEST_SKIP() << "namespaces need root";
   const scratch dir;

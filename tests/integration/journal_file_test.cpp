@@ -122,6 +122,8 @@ INSTANTIATE_TEST_SUITE_P(
                        "insert into attempt(token, run, number, runner, offered_ms) values(77, " OF(
                            "02") ", 2, 'r', 1)",
                        "S5", "02"},
+        damage_by_hand{"an_attempt_with_another_number",
+                       "update attempt set number=7 where token=3", "S13", "03"},
         damage_by_hand{"another_state_than_the_story",
                        "update run set state='failed' where id=" OF("02"), "S2", "02"},
         damage_by_hand{"a_state_that_nothing_tells_of", "delete from event where run=" OF("02"),

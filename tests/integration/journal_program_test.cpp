@@ -65,7 +65,7 @@ TEST(push, is_refused_when_its_key_belongs_to_another_push) {
       {"other", "thing", std::string(40, 'b')},
       {"a", "b", sha},
       {"a", "b", sha, "--priority", "4"},
-      {"a", "b", sha, "--priority", "5", "--source", "dir:/tmp"},
+      {"a", "b", sha, "--priority", "5", "--source", "/tmp"},
       {"a", "b", sha, "--priority", "5", "--deadline-ms", "60000"}};
   for (const auto& words : others) {
     const auto no = push(uut, words);

@@ -30,13 +30,17 @@ TEST(parse_source_spec, takes_the_four_kinds_apart) {
   EXPECT_EQ(describe("git+/srv/m/r.git#main"), "/srv/m/r.git main r");
   EXPECT_EQ(describe("github:o/r@abc"), "o/r abc r");
   EXPECT_EQ(describe("../some/dir/"), "../some/dir/  dir");
+  EXPECT_EQ(describe("./a:b"), "./a:b  b");
 }
 
 TEST(parse_source_spec, refuses_what_could_become_an_option_or_leave_its_place) {
-  for (const char* bad : {"", "git+https://x", "git+--upload-pack=x#y", "git+ext::sh#x",
-                          "git+https://x#--help", "git+https://x#a..b", "git+https://x#",
-                          "npm:nano", "npm:@1", "npm:../x@1", "npm:a/b@1", "npm:@/x@1", "npm:n@-1",
-                          "github:o@x", "github:o/r", "github:o/..@x", "github:-o/r@x", "a\nb"})
+  for (const char* bad :
+       {"", "git+https://x", "git+--upload-pack=x#y", "git+ext::sh#x", "git+https://x#--help",
+        "git+https://x#a..b", "git+https://x#", "npm:nano", "npm:@1", "npm:../x@1", "npm:a/b@1",
+        "npm:@/x@1", "npm:n@-1", "github:o@x", "github:o/r", "github:o/..@x", "github:-o/r@x",
+        "a\nb",
+        // A kind that there is none of is no folder to wait for.
+        "dir:/tmp", "foo:bar", "git://h/o/r.git#main", "https://h/o/r", "git@h:o/r.git"})
     EXPECT_EQ(code_of(parse_source_spec(bad)), ec::bad_argument) << bad;
 }
 
