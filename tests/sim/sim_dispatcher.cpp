@@ -187,10 +187,10 @@ void sim_dispatcher::perform(effects todo) {
     std::visit(
         overload{[&](dispatcher::commit& e) { commit(e); },
                  [&](const dispatcher::answer& e) {
-                   const auto asker = askers_.extract(e.request);
-                   if (!asker) return;
-                   note_answer(asker.mapped().first, e.value);
-                   asker.mapped().second(e.value);
+                   const auto who = askers_.extract(e.request);
+                   if (!who) return;
+                   note_answer(who.mapped(), e.value);
+                   who.mapped().answer(e.value);
                  },
                  [&](const offer& e) {
                    world_.met("queue.offer");
@@ -215,12 +215,13 @@ void sim_dispatcher::perform(effects todo) {
   }
 }
 
-void sim_dispatcher::note_answer(const call& c, const result<json>& value) {
+void sim_dispatcher::note_answer(const asker& of, const result<json>& value) {
+  const auto& c = of.asked;
   world_.met(c.method + (value ? ".ok" : "." + std::string{to_string(value.error().code)}));
   // A document that is known is not refused, whether its run is still the consumer's or not.
   if (c.method == "result" && value && !value->value("duplicate", false))
     for (const auto& [token, a] : disk_.durable().attempts)
-      if (a.run_id == c.args.at(0).value("run_id", "")) renew(token);
+      if (a.run_id == c.args.at(0).value("run_id", "")) renew(token, of.heard);
   if (c.method != "finish" || value || value.error().code != ec::gap) return;
   fact f;
   f.kind = fact_kind::verdict_early;
@@ -235,15 +236,17 @@ void sim_dispatcher::serve(const call& c, const reply& answer) {
   }
   take_pushed();
   const auto request = next_request_++;
-  askers_[request] = {c, answer};
+  askers_[request] = {c, answer, now()};
   if (c.method == "requeue") return requeue(request, c.args.at(0).get<std::string>());
   perform(step(c, request));
 }
 
-void sim_dispatcher::renew(std::uint64_t token) {
+void sim_dispatcher::renew(std::uint64_t token, time_point heard) {
   fact f;
   f.kind = fact_kind::renewed;
   f.token = token;
+  const auto since = std::chrono::duration_cast<milliseconds>(now() - heard).count();
+  if (since > 0) f.n = {static_cast<std::uint64_t>(since)};
   world_.note(std::move(f));
 }
 
@@ -260,16 +263,16 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
     return queue_->on_hello(at, c.peer, request, first);
   }
   if (c.method == "accept") {
-    renew(first.value("token", std::uint64_t{0}));
+    renew(first.value("token", std::uint64_t{0}), at);
     return queue_->on_accept(at, c.peer, request, first);
   }
   if (c.method == "refuse") return queue_->on_refuse(at, c.peer, request, first);
   if (c.method == "started") {
-    renew(first.value("token", std::uint64_t{0}));
+    renew(first.value("token", std::uint64_t{0}), at);
     return queue_->on_started(at, request, first);
   }
   if (c.method == "heartbeat") {
-    for (const auto& a : first["attempts"]) renew(a["token"].get<std::uint64_t>());
+    for (const auto& a : first["attempts"]) renew(a["token"].get<std::uint64_t>(), at);
     return queue_->on_heartbeat(at, c.peer, request, first);
   }
   if (c.method == "append") {

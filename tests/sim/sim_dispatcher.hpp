@@ -81,8 +81,13 @@ private:
   void perform(dispatcher::effects todo);
   void commit(dispatcher::commit& e);
   void note_expiry(const journal::batch& ops);
-  void renew(std::uint64_t token);
-  void note_answer(const call& c, const result<nlohmann::json>& value);
+  struct asker {
+    call asked;
+    reply answer;
+    time_point heard;
+  };
+  void renew(std::uint64_t token, time_point heard);
+  void note_answer(const asker& of, const result<nlohmann::json>& value);
 
   // The port.
   void perform(std::uint64_t id, net::peer_effects todo);
@@ -110,7 +115,7 @@ private:
   wake_timer timer_;
   std::vector<std::pair<call, reply>> early_;  ///< Calls before recovery is through.
   std::set<std::uint64_t> gone_early_;         ///< Peers of such calls that are gone since.
-  std::map<std::uint64_t, std::pair<call, reply>> askers_;
+  std::map<std::uint64_t, asker> askers_;
   std::uint64_t next_request_ = 1, next_run_ = 1;
   std::int64_t wall_offset_ms_ = 0;
   std::map<std::uint64_t, std::string> names_;  ///< Of the runners' peers.

@@ -84,7 +84,7 @@ void sim_dispatcher::perform(std::uint64_t id, net::peer_effects todo) {
                           const call c{id, request.method, request.args};
                           const auto answer = [this, with_peer, c,
                                                request](const result<json>& value) {
-                            if (c.method == "push") note_answer(c, value);
+                            if (c.method == "push") note_answer({c, {}, now()}, value);
                             with_peer([&](peer& p) {
                               return p.fsm.on_answer(now(), request, net::to_text(value));
                             });

@@ -70,10 +70,14 @@ void invariant_checker::on(const fact& f) {
       for (auto& [token, at] : alive_at_) at = f.at;
       break;
     }
-    case fact_kind::renewed:
-      heard_at_[f.token] = f.at;
-      if (const auto at = alive_at_.find(f.token); at != alive_at_.end()) at->second = f.at;
+    case fact_kind::renewed: {
+      // What was heard counts from there, though it may be known later that it was good.
+      const auto heard = f.n.empty() ? f.at : f.at - milliseconds{f.n[0]};
+      heard_at_[f.token] = std::max(heard_at_[f.token], heard);
+      if (const auto at = alive_at_.find(f.token); at != alive_at_.end())
+        at->second = std::max(at->second, heard);
       break;
+    }
     case fact_kind::lease_expired:
       if (const auto at = alive_at_.find(f.token); at != alive_at_.end())
         check("S4", f.at - at->second >= options_.lease / 2,
