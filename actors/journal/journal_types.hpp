@@ -41,8 +41,8 @@ struct end_attempt {
   nlohmann::json receipt;
   bool is_expired = false;  ///< Its lease ran out: it may have ended well, unheard.
 };
-/// What the run has met of outages; null: nothing any more. The wall clock's times are the
-/// journal's to set.
+/// Keeps the run's record of outages; null deletes it. The journal sets the times of the wall
+/// clock.
 struct set_outages {
   std::string run;
   dispatcher::outage_record_ptr record;

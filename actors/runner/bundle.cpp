@@ -43,7 +43,7 @@ la_ssize_t on_read(archive* a, void* context, const void** out) {
   return static_cast<la_ssize_t>(piece->size());
 }
 
-/// What is dropped is unpacked all the same to get past it: it counts, too.
+/// Entries that are dropped count, too: the reader unpacks them to get past them.
 class passed_entries {
 public:
   result<void> count(archive_entry* entry) {

@@ -273,8 +273,8 @@ private:
                                ? std::vector<std::string>{"file", "https", "http", "ssh"}
                                : std::vector<std::string>{"https", "http", "ssh"});
     const auto commit = repository->fetch(url, entry.id);
-    // What cannot be reached now is waited for, as the repository itself is; but not a path of this
-    // machine, which the repository beside it is the proof of.
+    // A run waits for a submodule's server as for its own. A missing path of this machine is no
+    // outage: its repository lies in the same folder, and that is there.
     auto away = commit ? std::nullopt : outage_of(commit.error());
     // What went wrong here says nothing of the submodule.
     if (!commit && (commit.error().code == ec::cancelled || commit.error().code == ec::io))

@@ -1,5 +1,5 @@
 #pragma once
-// What a .gitmodules says, and where the URLs in it lead. Every text is hostile. Pure.
+// What a .gitmodules says, and where the URLs in it lead. No text can be trusted. Pure.
 #include <string>
 #include <string_view>
 #include <vector>

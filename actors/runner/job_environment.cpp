@@ -28,7 +28,7 @@ std::vector<std::string> install_command(const std::string& npm_registry,
       "sh", "-c",
       "printf '%s\\n' \"$@\" > " + std::string{global_config} + " && exec npm install --no-save",
       "npm", "registry=" + npm_registry,
-      // What cannot be reached is waited for by the dispatcher, and not by a worker for a minute.
+      // The dispatcher waits for a registry that is away; a worker must not be held for it.
       "fetch-retry-mintimeout=1000", "fetch-retry-maxtimeout=5000"};
   out.insert(out.end(), more_lines.begin(), more_lines.end());
   return out;

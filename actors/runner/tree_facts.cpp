@@ -5,6 +5,7 @@
 #include <charconv>
 #include <limits>
 
+#include "actors/runner/text_lines.hpp"
 #include "config/limits.hpp"
 #include "config/shown_url.hpp"
 
@@ -29,20 +30,6 @@ constexpr std::pair<std::string_view, std::uint64_t> top_files[] = {
 
 std::string_view base_name(std::string_view path) {
   return path.substr(path.rfind('/') == path.npos ? 0 : path.rfind('/') + 1);
-}
-
-std::string_view take_line(std::string_view& text) {
-  const auto end = std::min(text.find('\n'), text.size());
-  auto line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t");
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(" \t") - from + 1);
 }
 
 bool is_hex(std::string_view text) {

@@ -65,6 +65,17 @@ private:
   int pid_ = -1;
 };
 
+/// A package `work` that depends on the registry's one.
+std::string make_dependent_package(const scratch& dir) {
+  auto out = make_package(dir, "work", 50);
+  dir.file("work/package.json", json{{"name", "work"},
+                                     {"version", "1.0.0"},
+                                     {"dependencies", {{"tiny", "1.0.0"}}},
+                                     {"scripts", {{"benchmark", "node spin.js"}}}}
+                                    .dump());
+  return out;
+}
+
 }  // namespace
 
 TEST(outage_program, waits_for_a_mirror_that_is_away_and_uses_up_no_attempt) {
@@ -166,12 +177,7 @@ TEST(outage_program, waits_for_a_name_that_no_resolver_knows) {
 TEST(outage_program, waits_for_the_registry_that_an_install_needs) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
-  const auto package = make_package(dir, "work", 50);
-  dir.file("work/package.json", json{{"name", "work"},
-                                     {"version", "1.0.0"},
-                                     {"dependencies", {{"tiny", "1.0.0"}}},
-                                     {"scripts", {{"benchmark", "node spin.js"}}}}
-                                    .dump());
+  const auto package = make_dependent_package(dir);
   dir.file("work/.npmrc", "fetch-retries=0\n");
   const auto port = free_port();
   const auto at = "localhost:" + std::to_string(port);
@@ -190,12 +196,7 @@ TEST(outage_program, waits_for_the_registry_that_an_install_needs) {
 TEST(outage_program, waits_for_the_projects_own_registry_while_it_answers_not_now) {
   NTRACE_NEEDS_ZONES();
   const scratch dir;
-  const auto package = make_package(dir, "work", 50);
-  dir.file("work/package.json", json{{"name", "work"},
-                                     {"version", "1.0.0"},
-                                     {"dependencies", {{"tiny", "1.0.0"}}},
-                                     {"scripts", {{"benchmark", "node spin.js"}}}}
-                                    .dump());
+  const auto package = make_dependent_package(dir);
   const auto port = free_port();
   const auto at = "localhost:" + std::to_string(port);
   dir.file("work/.npmrc", "fetch-retries=0\nregistry=http://" + at + "/\n");
