@@ -86,7 +86,7 @@ int run_push(const push_args& a) {
   if (!a.key.empty()) options["key"] = a.key;
   if (!a.source.empty()) {
     if (const auto fine = runner::parse_source_spec(a.source); !fine)
-      return report(fine.error(), a.server.as_json);
+      return report({ec::bad_config, fine.error().message, {}}, a.server.as_json);
     options["source"] = a.source;
   }
   if (a.priority != 0) options["priority"] = a.priority;

@@ -145,6 +145,14 @@ TEST(journal, is_compacted_beside_a_dispatcher_in_words_that_say_what_is_counted
   EXPECT_LE(again["bytes_after"], again["bytes_before"]);
 }
 
+TEST(push, refuses_what_is_no_source_before_it_asks_anybody) {
+  for (const auto* bad : {"dir:/tmp", "git://h/x#1", "https://h/x", "git+"}) {
+    const auto said = run_ntrace({"push", "o", "r", sha, "--source", bad});
+    EXPECT_EQ(said.exit_code, 2) << bad << said.err;
+    EXPECT_NE(said.err.find("is not a source"), std::string::npos) << said.err;
+  }
+}
+
 TEST(push, that_requires_a_profile_tells_by_its_code_when_there_is_none) {
   const scratch dir;
   server uut{dir, {"dispatcher"}};
