@@ -32,7 +32,7 @@ result<std::vector<worker>> load_workers(const std::string& data) {
                   path + " names no uuid in " +
                       one.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 80));
     const auto since = one.find("enrolled_ms");
-    if (since != one.end() && since->is_number()) w.enrolled_ms = *since;
+    if (since != one.end() && since->is_number_integer()) w.enrolled_ms = *since;
     out.push_back(std::move(w));
   }
   return out;

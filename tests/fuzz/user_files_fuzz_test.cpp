@@ -40,7 +40,11 @@ std::string key_file(const std::string& bytes) {
   return std::string{key_head} + net::to_base64(bytes) + std::string{key_tail};
 }
 
-bool is_imported(const std::string& text) {
+/// What stands inside an encrypted part cannot be looked at before. Of some such parts libssh 0.10
+/// loses a few bytes each time that it reads them, and is forgiven. Of a plain key it must not.
+bool is_imported(const std::string& text, bool is_encrypted) {
+  std::optional<test::leaks_allowed> here;
+  if (is_encrypted) here.emplace();
   ssh_key_struct* key = nullptr;
   const bool done =
       ::ssh_pki_import_privkey_base64(text.c_str(), "secret", nullptr, nullptr, &key) == SSH_OK;
@@ -61,7 +65,7 @@ TEST(fuzz_user_files, private_keys) {
       if (!key) {
         ASSERT_EQ(key.error().code, ec::bad_key);
         ASSERT_LT(key.error().message.size(), 600u);
-      } else if (is_imported(key->text)) {
+      } else if (is_imported(key->text, key->is_encrypted)) {
         ++imported;
       }
     }
@@ -69,8 +73,7 @@ TEST(fuzz_user_files, private_keys) {
   EXPECT_GT(imported, 0u);
 }
 
-/// What stands inside an encrypted part cannot be looked at before: libssh must bear it. It loses
-/// some bytes of such a key, once for each time that it is read; that is its own.
+/// What an encrypted part may hold, given to libssh without our look at it.
 TEST(fuzz_user_files, what_a_decrypted_key_may_hold) {
   for (const auto* name : {"ed25519_plain", "ecdsa_plain", "ecdsa384_plain"}) {
     const auto bytes =
@@ -86,8 +89,7 @@ TEST(fuzz_user_files, what_a_decrypted_key_may_hold) {
       body.resize((body.size() + 7) / 8 * 8, '\x01');
       auto file = before;
       net::put_string(file, body);
-      const test::leaks_allowed here;
-      (void)is_imported(key_file(file));
+      (void)is_imported(key_file(file), true);
     });
   }
 }
@@ -144,6 +146,7 @@ TEST(fuzz_user_files, lists_of_workers) {
   const test::scratch dir;
   fuzz("workers",
        {R"([{"uuid":"0b7dbd8e-5dd6-4a9d-a1d1-5d3a6c1e2f10","enrolled_ms":1}])",
+        R"([{"uuid":"0b7dbd8e-5dd6-4a9d-a1d1-5d3a6c1e2f10","enrolled_ms":1e36}])",
         R"([{"uuid":7,"enrolled_ms":"x"}])", R"([{"uuid":"\ud800"}])", "[[]]", "{}", "[null]"},
        [&](const std::string& input) {
          (void)dir.file("workers.json", input);
