@@ -1,7 +1,7 @@
 # ntrace_library(name LINKS … SOURCES …): one target per folder, `ntrace::name`.
 # Every target sees only its own folder's tree root through its links: a target's include path is a
-# directory of links to exactly the folders that its layer may know, so that a forbidden include does
-# not compile.
+# directory of links to exactly the folders that its layer may know, so that a forbidden include
+# does not compile.
 function(ntrace_view target)
   set(view ${CMAKE_BINARY_DIR}/views/${target})
   file(MAKE_DIRECTORY ${view})

@@ -3,8 +3,8 @@ add_library(ntrace_build INTERFACE)
 target_compile_options(ntrace_build INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  # g++ 12 at -O2 sees uninitialised members in moved variants and overlaps in string sums that are not
-  # there (gcc.gnu.org PR 105562, PR 105651); clang and the sanitizers look for the real ones.
+  # g++ 12 at -O2 sees uninitialised members in moved variants and overlaps in string sums that are
+  # not there (gcc.gnu.org PR 105562, PR 105651); clang and the sanitizers look for the real ones.
   target_compile_options(ntrace_build INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
 endif()
 if(NTRACE_SANITIZE)
@@ -22,7 +22,9 @@ endif()
 
 # Where crash tests end the process, and bugs to be found; a build for people has none of them
 # (config/crash_point.hpp, config/mutation.hpp).
-option(NTRACE_CRASH_POINTS "Let NTRACE_CRASH end the process at a named point, and NTRACE_PLANT plant a bug; the tests need it" ON)
+option(NTRACE_CRASH_POINTS
+  "Let NTRACE_CRASH end the process at a named point, NTRACE_PLANT plant a bug: the tests need it"
+  ON)
 if(NTRACE_CRASH_POINTS)
   target_compile_definitions(ntrace_build INTERFACE NTRACE_CRASH_POINTS)
 endif()
