@@ -129,14 +129,15 @@ the run finished but its script failed; there is a flame graph all the same
 wrong usage or configuration; nothing was done
 .TP
 \fB3\fR
-the server could not be reached; whether something happened is in doubt only where the message says so
+the server could not be reached; whether something happened is in doubt only where the message
+says so
 .TP
 \fB4\fR
 refused: not found, no permission, invalid, over a limit
 .TP
 \fB5\fR
-the run could not be carried out: quarantined, cancelled, timed out; or its script succeeded, and a flame
-graph that is required was not made
+the run could not be carried out: quarantined, cancelled, timed out; or its script succeeded, and
+a flame graph that is required was not made
 .TP
 \fB70\fR
 a defect in ntrace itself

@@ -18,7 +18,8 @@ create index run_created on run(created_ms);
 create table attempt(
   token integer primary key, run text not null references run(id), number integer not null,
   runner text not null, offered_ms integer not null, ended_ms integer not null default 0,
-  verdict text not null default '', reason text not null default '', receipt text not null default '');
+  verdict text not null default '', reason text not null default '',
+  receipt text not null default '');
 create index attempt_run on attempt(run);
 create table chunk(
   id integer primary key, run text not null references run(id), attempt integer not null,

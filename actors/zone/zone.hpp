@@ -1,7 +1,7 @@
 #pragma once
 // One worker zone as its users see it. Every backend gives the same meaning, which is written down
-// in tests/integration/zone_conformance_test.cpp; all calls block, so they are made on a thread of
-// their own, never on CAF's shared workers.
+// in tests/integration/zone_conformance_test.cpp and zone_snapshots_test.cpp; all calls block, so
+// they are made on a thread of their own, never on CAF's shared workers.
 #include <functional>
 #include <map>
 #include <memory>

@@ -21,8 +21,8 @@ init({supervisor, Children}) ->
 handle_call(ping, _From, State) -> {reply, pong, State}.
 handle_cast(burst, _State) -> error(burst_as_told).
 
-%% Each restart costs OTP's supervisor a walk over the restarts of the last period, so a new supervisor
-%% is taken after every 100: nobody's children fail thousands of times a second.
+%% Each restart costs OTP's supervisor a walk over the restarts of the last period, so every 100
+%% restarts get a new supervisor: nobody's children fail thousands of times a second.
 -define(BATCH, 100).
 
 measure(Restarts, Children) ->

@@ -18,7 +18,8 @@ constexpr const char* script = R"js('use strict';
 const fs = require('fs');
 const https = require('https');
 const [folder, port] = process.argv.slice(2);
-const identity = { cert: fs.readFileSync(folder + '/forge.pem'), key: fs.readFileSync(folder + '/forge.key') };
+const read = (name) => fs.readFileSync(folder + '/' + name);
+const identity = { cert: read('forge.pem'), key: read('forge.key') };
 https.createServer(identity, (request, response) => {
   if (fs.existsSync(folder + '/closed')) return response.writeHead(503).end('not now');
   const asked = /^\/chaos\/[^/]+\/tar\.gz\/([0-9a-f]{40})$/.exec(request.url);

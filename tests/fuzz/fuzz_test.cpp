@@ -44,34 +44,34 @@ const std::string perf_text =
 
 /// Two parsers read what comes in: they must not differ.
 TEST(fuzz, json_values) {
-  fuzz(
-      "json",
-      {R"({"a":[1,-2,18446744073709551615,-9223372036854775808,1.5e-3,true,null],"b":"\u00e9\ud83d\ude00\n"})",
-       R"({"a":1,"a":2})", "[1e400]", "[-0,-0.0,0.1,123456789012345678901234567890]",
-       "[\"\xc3\xa9\",\"\\ud800\"]", "[\"\xed\xa0\x80\"]", "\xef\xbb\xbf[1]", "[1] x", "[01]",
-       std::string(70, '[') + std::string(70, ']'), std::string("[1]\0[", 5)},
-      [](const std::string& input) {
-        const auto got = net::parse_json(input);
-        const auto right = nlohmann::json::parse(input, nullptr, false);
-        if (!got) return;  // Refused: not JSON, or nested too deep.
-        ASSERT_FALSE(right.is_discarded());
-        ASSERT_EQ(*got, right);
-        ASSERT_EQ(net::to_text(*got), net::to_text(right));
-      });
+  fuzz("json",
+       {R"({"a":[1,-2,18446744073709551615,-9223372036854775808,1.5e-3,true,null],)"
+        R"("b":"\u00e9\ud83d\ude00\n"})",
+        R"({"a":1,"a":2})", "[1e400]", "[-0,-0.0,0.1,123456789012345678901234567890]",
+        "[\"\xc3\xa9\",\"\\ud800\"]", "[\"\xed\xa0\x80\"]", "\xef\xbb\xbf[1]", "[1] x", "[01]",
+        std::string(70, '[') + std::string(70, ']'), std::string("[1]\0[", 5)},
+       [](const std::string& input) {
+         const auto got = net::parse_json(input);
+         const auto right = nlohmann::json::parse(input, nullptr, false);
+         if (!got) return;  // Refused: not JSON, or nested too deep.
+         ASSERT_FALSE(right.is_discarded());
+         ASSERT_EQ(*got, right);
+         ASSERT_EQ(net::to_text(*got), net::to_text(right));
+       });
 }
 
 TEST(fuzz, pushes) {
-  fuzz(
-      "push",
-      {R"(["o","r","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",{"key":"k","priority":3}])",
-       R"([{"after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","repository":{"name":"r","owner":{"login":"o"}},"uuid":"u"}])"},
-      [](const std::string& input) {
-        const auto args = nlohmann::json::parse(input, nullptr, false);
-        if (!args.is_array()) return;
-        const auto push = dispatcher::parse_push(args);
-        ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos &&
-                              push->sha.size() >= 40));
-      });
+  fuzz("push",
+       {R"(["o","r","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",{"key":"k","priority":3}])",
+        R"([{"after":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",)"
+        R"("repository":{"name":"r","owner":{"login":"o"}},"uuid":"u"}])"},
+       [](const std::string& input) {
+         const auto args = nlohmann::json::parse(input, nullptr, false);
+         if (!args.is_array()) return;
+         const auto push = dispatcher::parse_push(args);
+         ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos &&
+                               push->sha.size() >= 40));
+       });
 }
 
 TEST(fuzz, webhooks) {
@@ -92,24 +92,25 @@ TEST(fuzz, webhooks) {
 }
 
 TEST(fuzz, folding_and_drawing) {
-  fuzz(
-      "fold",
-      {perf_text, "  m`leaf+0x1\n  m`main\n    3\n", "a;b 1\nc 2.5\n",
-       R"({"nodes":[{"id":1,"callFrame":{"functionName":"f","url":"u","lineNumber":1,"columnNumber":2},"children":[2]},{"id":2}],"samples":[1,2],"timeDeltas":[1,2],"startTime":0,"endTime":9})"},
-      [](const std::string& input) {
-        for (const auto format :
-             {profiler::stack_format::perf, profiler::stack_format::dtrace,
-              profiler::stack_format::cpuprofile, profiler::stack_format::folded}) {
-          const auto got = profiler::fold(input, format);
-          if (!got) continue;
-          const auto folded = got->stacks.folded();
-          ASSERT_EQ(profiler::fold(folded, profiler::stack_format::folded)->stacks.folded(),
-                    folded);
-          ASSERT_EQ(test::xml_error(profiler::flame_svg(got->stacks, {})), "");
-        }
-        [[maybe_unused]] const auto detected = profiler::detect_format(input);
-        [[maybe_unused]] const auto unpacked = profiler::unpack_input(input);
-      });
+  fuzz("fold",
+       {perf_text, "  m`leaf+0x1\n  m`main\n    3\n", "a;b 1\nc 2.5\n",
+        R"({"nodes":[{"id":1,"callFrame":{"functionName":"f","url":"u","lineNumber":1,)"
+        R"("columnNumber":2},"children":[2]},{"id":2}],)"
+        R"("samples":[1,2],"timeDeltas":[1,2],"startTime":0,"endTime":9})"},
+       [](const std::string& input) {
+         for (const auto format :
+              {profiler::stack_format::perf, profiler::stack_format::dtrace,
+               profiler::stack_format::cpuprofile, profiler::stack_format::folded}) {
+           const auto got = profiler::fold(input, format);
+           if (!got) continue;
+           const auto folded = got->stacks.folded();
+           ASSERT_EQ(profiler::fold(folded, profiler::stack_format::folded)->stacks.folded(),
+                     folded);
+           ASSERT_EQ(test::xml_error(profiler::flame_svg(got->stacks, {})), "");
+         }
+         [[maybe_unused]] const auto detected = profiler::detect_format(input);
+         [[maybe_unused]] const auto unpacked = profiler::unpack_input(input);
+       });
 }
 
 TEST(fuzz, perf_maps) {

@@ -6,7 +6,10 @@ const { chromium } = require('playwright-core');
 (async () => {
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync'
+    ],
   });
   const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
   const seen = { errors: [], requests: [] };
@@ -15,18 +18,28 @@ const { chromium } = require('playwright-core');
   page.on('request', (r) => { if (!r.url().startsWith('file:')) seen.requests.push(r.url()); });
   const url = 'file://' + process.argv[2];
   await page.goto(url);
-  const shown = () => page.evaluate(() => Array.from(document.querySelectorAll('.f')).filter((g) => g.style.display !== 'none').length);
+  const shown = () => page.evaluate(() => {
+    const frames = Array.from(document.querySelectorAll('.f'));
+    return frames.filter((g) => g.style.display !== 'none').length;
+  });
   const text = (id) => page.evaluate((i) => document.getElementById(i).textContent, id);
-  // Not page.url(): it hears of a change by an event that may come after the key press has returned.
-  const zoomed_in_address = () => page.waitForFunction(() => location.hash.startsWith('#zoom='), null, { timeout: 5000 }).then(() => true, () => false);
+  // Not page.url(): the event that tells it of a change may come after the key press has returned.
+  const zoomed_in_address = () =>
+      page.waitForFunction(() => location.hash.startsWith('#zoom='), null, { timeout: 5000 })
+          .then(() => true, () => false);
   seen.frames = await shown();
-  seen.names = await page.evaluate(() => Array.from(document.querySelectorAll('.f title')).map((t) => t.textContent).slice(0, 100000).join('\n').length);
+  seen.names = await page.evaluate(() => {
+    const titles = Array.from(document.querySelectorAll('.f title')).map((t) => t.textContent);
+    return titles.slice(0, 100000).join('\n').length;
+  });
   const target = page.locator('.f', { has: page.locator('text') }).nth(3);
   await target.locator('rect').click({ force: true });
   seen.zoomed = await shown();
   seen.fragment = await zoomed_in_address();
-  const width = await page.evaluate(() => Number(document.querySelector('svg[data-total]').getAttribute('width')));
-  seen.full_width = Math.abs((await target.locator('rect').evaluate((r) => Number(r.getAttribute('width')))) - width) < 2;
+  const width = await page.evaluate(
+      () => Number(document.querySelector('svg[data-total]').getAttribute('width')));
+  const target_width = await target.locator('rect').evaluate((r) => r.getAttribute('width'));
+  seen.full_width = Math.abs(Number(target_width) - width) < 2;
   await page.keyboard.press('ArrowUp');
   seen.above_the_clicked = await text('details');
   await page.reload();
@@ -52,7 +65,11 @@ const { chromium } = require('playwright-core');
     await page.setViewportSize({ width: w, height: 900 });
     const width = () => Number(document.querySelector('svg[data-total]').getAttribute('width'));
     // The page hears of the new size a moment later.
-    await page.waitForFunction((want) => Math.abs(Number(document.querySelector('svg[data-total]').getAttribute('width')) - want) < 40, w, { timeout: 5000 }).catch(() => {});
+    const has_width = (want) => {
+      const graph = document.querySelector('svg[data-total]');
+      return Math.abs(Number(graph.getAttribute('width')) - want) < 40;
+    };
+    await page.waitForFunction(has_width, w, { timeout: 5000 }).catch(() => {});
     seen['width_' + w] = await page.evaluate(width);
   }
   seen.planted = await page.evaluate(() => typeof window.planted);
@@ -60,4 +77,7 @@ const { chromium } = require('playwright-core');
   if (process.argv[3]) await page.screenshot({ path: process.argv[3] });
   await browser.close();
   process.stdout.write(JSON.stringify(seen) + '\n');
-})().catch((e) => { process.stderr.write(String(e.stack || e) + '\n'); process.exit(1); });
+})().catch((e) => {
+  process.stderr.write(String(e.stack || e) + '\n');
+  process.exit(1);
+});

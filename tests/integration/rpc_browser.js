@@ -1,5 +1,6 @@
-// A page in headless Chromium that tries to have a JSON port obey it, by each way in which a page can send bytes.
-// Usage: rpc_browser.js WEBHOOK_PORT PORT…. Prints one JSON object: by JSON port, how each attempt ended.
+// A page in headless Chromium that tries to have a JSON port obey it, by each way in which a page
+// can send bytes. Usage: rpc_browser.js WEBHOOK_PORT PORT…. Prints one JSON object: by JSON port,
+// how each attempt ended.
 'use strict';
 const http = require('http');
 const { chromium } = require('playwright-core');
@@ -13,7 +14,12 @@ async function attack(port) {
     new Promise((done) => setTimeout(() => done('no end'), 3000)),
   ]);
   const fetched = (to, options) => fetch(to, options).then(() => 'answered', () => 'failed');
-  const text = { mode: 'no-cors', method: 'POST', headers: { 'Content-Type': 'text/plain' }, body: line };
+  const text = {
+    mode: 'no-cors',
+    method: 'POST',
+    headers: { 'Content-Type': 'text/plain' },
+    body: line
+  };
   const socket = (to, protocols) => ended((done) => {
     const s = new WebSocket(to, protocols);
     s.onopen = () => { s.send(line); done('open'); };
@@ -61,9 +67,18 @@ async function attack(port) {
   seen.socket = await socket('ws://127.0.0.1:' + port + '/', ['drain']);
   seen.socket_tls = await socket('wss://127.0.0.1:' + port + '/');
   seen.turn = await ended((done) => {
-    const c = new RTCPeerConnection({ iceServers: [{ urls: 'turn:127.0.0.1:' + port + '?transport=tcp', username: line, credential: line }] });
+    const c = new RTCPeerConnection({
+      iceServers: [
+        { urls: 'turn:127.0.0.1:' + port + '?transport=tcp', username: line, credential: line }
+      ]
+    });
     c.createDataChannel('x');
-    c.onicegatheringstatechange = () => { if (c.iceGatheringState === 'complete') { c.close(); done('ended'); } };
+    c.onicegatheringstatechange = () => {
+      if (c.iceGatheringState === 'complete') {
+        c.close();
+        done('ended');
+      }
+    };
     c.createOffer().then((offer) => c.setLocalDescription(offer));
   });
   return seen;
@@ -72,7 +87,8 @@ async function attack(port) {
 // Runs in the page: a push by each way in which a page can send a POST without being asked first.
 async function push(port) {
   const url = 'http://127.0.0.1:' + port + '/github';
-  const payload = JSON.stringify({ after: 'a'.repeat(40), repository: { name: 'r', owner: { name: 'o' } } });
+  const payload = JSON.stringify(
+      { after: 'a'.repeat(40), repository: { name: 'r', owner: { name: 'o' } } });
   const form = 'payload=' + encodeURIComponent(payload);
   const type = { 'Content-Type': 'application/x-www-form-urlencoded' };
   await fetch(url, { mode: 'no-cors', method: 'POST', body: payload }).catch(() => {});
@@ -86,7 +102,8 @@ async function push(port) {
     Object.assign(element, { action: url, method: 'post', enctype, target: frame.name });
     const field = document.createElement('input');
     // As text/plain NAME=VALUE is the body: JSON with one member more.
-    if (enctype === 'text/plain') Object.assign(field, { name: payload.slice(0, -1) + ',"x":"', value: '"}' });
+    if (enctype === 'text/plain')
+      Object.assign(field, { name: payload.slice(0, -1) + ',"x":"', value: '"}' });
     else Object.assign(field, { name: 'payload', value: payload });
     element.append(field);
     document.body.append(element);
@@ -97,11 +114,15 @@ async function push(port) {
 }
 
 (async () => {
-  const site = http.createServer((request, response) => response.end('<!doctype html><title>a page</title>'));
+  const site = http.createServer(
+      (request, response) => response.end('<!doctype html><title>a page</title>'));
   await new Promise((done) => site.listen(0, '127.0.0.1', done));
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync'
+    ],
   });
   const [webhook, ...ports] = process.argv.slice(2);
   const in_page = async (what, port) => {
@@ -117,4 +138,7 @@ async function push(port) {
   await browser.close();
   site.close();
   process.stdout.write(JSON.stringify(seen) + '\n');
-})().catch((e) => { process.stderr.write(String(e.stack || e) + '\n'); process.exit(1); });
+})().catch((e) => {
+  process.stderr.write(String(e.stack || e) + '\n');
+  process.exit(1);
+});

@@ -12,18 +12,21 @@ const socket = net.connect(port, '127.0.0.1');
 client.pipe(socket).pipe(client);
 socket.setEncoding('utf8');
 
-const call = (name, args) => new Promise((resolve) => client.rpc(name, args, (err, value) => resolve({ err, value })));
+const call = (name, args) =>
+    new Promise((resolve) => client.rpc(name, args, (err, value) => resolve({ err, value })));
 
 (async () => {
   const seen = { pushed: 0, duplicates: 0, errors: {} };
-  const many = await Promise.all(Array.from({ length: 100 }, (_, i) => call('push', ['o', 'r', sha(i % 50), { key: 'k' + (i % 50), source }])));
+  const push = (_, i) => call('push', ['o', 'r', sha(i % 50), { key: 'k' + (i % 50), source }]);
+  const many = await Promise.all(Array.from({ length: 100 }, push));
   for (const { err, value } of many) {
     if (err) seen.errors[err.code || err.message] = (seen.errors[err.code || err.message] || 0) + 1;
     else if (value.duplicate) seen.duplicates++;
     else seen.pushed++;
   }
   const bad = await call('push', ['o', 'r', 'not a sha']);
-  seen.bad = bad.err && { code: bad.err.code, field: bad.err.field, isError: bad.err instanceof Error };
+  seen.bad =
+      bad.err && { code: bad.err.code, field: bad.err.field, isError: bad.err instanceof Error };
   const unknown = await call('nope', []);
   seen.unknown = unknown.err && unknown.err.code;
   const payload = { after: sha(7), repository: { name: 'r', owner: { name: 'o' } }, uuid: 'w1' };

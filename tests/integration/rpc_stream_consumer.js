@@ -14,7 +14,8 @@ const dial = () => {
   return client;
 };
 const call = (client, name, args) =>
-  new Promise((resolve, reject) => client.rpc(name, args, (err, value) => (err ? reject(err) : resolve(value))));
+  new Promise((resolve, reject) =>
+    client.rpc(name, args, (err, value) => (err ? reject(err) : resolve(value))));
 
 const asks = dial();
 const tells = dial();
@@ -22,14 +23,17 @@ let ids = 0;
 
 const work = async (job) => {
   const mine = `${process.pid}-${ids++}`;
+  const repo = `${job.owner}/${job.repo}`;
+  const about = { run_id: mine, when: Date.now(), repo, commit: job.commit };
   const say = (stream, data) =>
-    call(tells, 'result', [{ id: `${mine}-${ids++}`, run_id: mine, when: Date.now(), repo: `${job.owner}/${job.repo}`, commit: job.commit, stream, data }]);
+    call(tells, 'result', [{ id: `${mine}-${ids++}`, ...about, stream, data }]);
   await say('events', { level: 'info', code: 'start', message: 'begins' });
   await say('stdout', 'out of ' + job.id);
   await say('stderr', 'err');
   await say('result', 'main;f 3\nmain;g 1\n');
   if (job.payload.fails) await say('events', { level: 'error', message: 'npm install failed' });
-  for (const stream of ['stdout', 'stderr', 'events', 'result']) await say('control', { event: 'end', stream });
+  for (const stream of ['stdout', 'stderr', 'events', 'result'])
+    await say('control', { event: 'end', stream });
   return job.id;
 };
 

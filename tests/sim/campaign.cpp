@@ -45,6 +45,23 @@ void add_campaign(int fd, campaign& to) {
 
 }  // namespace
 
+campaign simulate_many(std::uint64_t seed, std::uint64_t runs, bool stop_at_first) {
+  campaign out;
+  for (std::uint64_t i = 0; i < runs; ++i) {
+    run_options options;
+    options.seed = seed + i;
+    const auto one = simulate(options);
+    ++out.runs;
+    out.steps += one.steps;
+    for (const auto& [what, n] : one.seen) out.seen[what] += n;
+    if (one.violations.empty()) continue;
+    ++out.failed;
+    if (!out.first_failing) out.first_failing = options.seed;
+    if (stop_at_first) break;
+  }
+  return out;
+}
+
 campaign simulate_forked(std::uint64_t seed, std::uint64_t runs, unsigned processes) {
   campaign out;
   std::vector<std::pair<int, unique_fd>> children;

@@ -352,23 +352,6 @@ private:
 
 run_outcome simulate(const run_options& options) { return system{options}.run(); }
 
-campaign simulate_many(std::uint64_t seed, std::uint64_t runs, bool stop_at_first) {
-  campaign out;
-  for (std::uint64_t i = 0; i < runs; ++i) {
-    run_options options;
-    options.seed = seed + i;
-    const auto one = simulate(options);
-    ++out.runs;
-    out.steps += one.steps;
-    for (const auto& [what, n] : one.seen) out.seen[what] += n;
-    if (one.violations.empty()) continue;
-    ++out.failed;
-    if (!out.first_failing) out.first_failing = options.seed;
-    if (stop_at_first) break;
-  }
-  return out;
-}
-
 run_options shrink(const run_options& failing, const std::string& invariant, unsigned tries) {
   const auto still_fails = [&](const run_options& o) {
     if (tries == 0) return false;

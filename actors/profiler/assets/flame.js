@@ -5,7 +5,8 @@
   const deepest = Number(svg.dataset.deepest);
   const ROW = 18, TOP = 64, CHAR = 6.6;
   const byId = (id) => svg.querySelector("#" + id);
-  const details = byId("details"), matched = byId("matched"), reset = byId("reset"), flip = byId("flip"), search = byId("search");
+  const details = byId("details"), matched = byId("matched"), reset = byId("reset"),
+        flip = byId("flip"), search = byId("search");
   const frames = Array.from(svg.querySelectorAll(".f")).map((g) => {
     const label = g.querySelector("title").textContent;
     return {
@@ -23,7 +24,8 @@
     if (query) p.set("search", query);
     if (flipped) p.set("flip", "1");
     const hash = p.toString();
-    try { history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search); } catch (e) { /* sandboxed */ }
+    const address = hash ? "#" + hash : location.pathname + location.search;
+    try { history.replaceState(null, "", address); } catch (e) { /* sandboxed */ }
   }
 
   function layout() {
@@ -43,12 +45,17 @@
       f.rect.setAttribute("width", Math.max(w - 0.4, 0.3).toFixed(2));
       const room = Math.floor((w - 6) / CHAR);
       const chars = Array.from(f.name);
-      const label = room < 3 ? "" : chars.length <= room ? f.name : chars.slice(0, room - 1).join("") + "…";
+      const cut = chars.length <= room ? f.name : chars.slice(0, room - 1).join("") + "…";
+      const label = room < 3 ? "" : cut;
       if (label && !f.text) {
         f.text = document.createElementNS("http://www.w3.org/2000/svg", "text");
         f.g.appendChild(f.text);
       }
-      if (f.text) { f.text.setAttribute("x", (x + 3).toFixed(2)); f.text.setAttribute("y", String(y + 13)); f.text.textContent = label; }
+      if (f.text) {
+        f.text.setAttribute("x", (x + 3).toFixed(2));
+        f.text.setAttribute("y", String(y + 13));
+        f.text.textContent = label;
+      }
     }
     reset.style.visibility = zoomed === frames[0] ? "hidden" : "visible";
   }
@@ -75,13 +82,14 @@
     let sum = 0, at = -1;
     for (const [l, r] of spans) { if (r > at) { sum += r - Math.max(l, at); at = r; } }
     if (!test) matched.textContent = "";
-    else if (matched.textContent !== "invalid expression" || spans.length) matched.textContent = "Matched: " + (100 * sum / total).toFixed(1) + "%";
+    else if (matched.textContent !== "invalid expression" || spans.length)
+      matched.textContent = "Matched: " + (100 * sum / total).toFixed(1) + "%";
     state();
   }
 
   function fit() {
-    const w = Math.max(380, Math.min(4000, document.documentElement.clientWidth || window.innerWidth || 1200));
-    width = Math.floor(w);
+    const seen = document.documentElement.clientWidth || window.innerWidth || 1200;
+    width = Math.floor(Math.max(380, Math.min(4000, seen)));
     svg.setAttribute("width", String(width));
     svg.setAttribute("viewBox", "0 0 " + width + " " + svg.getAttribute("height"));
     const right = width - 440;
@@ -92,8 +100,12 @@
   function neighbour(f, key) {
     const shown = frames.filter((o) => o.g.style.display !== "none");
     const toParent = flipped ? "ArrowDown" : "ArrowUp", toChild = flipped ? "ArrowUp" : "ArrowDown";
-    if (key === toParent) return shown.find((o) => o.depth === f.depth - 1 && o.left <= f.left && o.left + o.count >= f.left + f.count);
-    if (key === toChild) return shown.filter((o) => o.depth === f.depth + 1 && o.left >= f.left && o.left + o.count <= f.left + f.count).sort((a, b) => b.count - a.count)[0];
+    const holds = (o, i) => o.left <= i.left && o.left + o.count >= i.left + i.count;
+    if (key === toParent) return shown.find((o) => o.depth === f.depth - 1 && holds(o, f));
+    if (key === toChild) {
+      const below = shown.filter((o) => o.depth === f.depth + 1 && holds(f, o));
+      return below.sort((a, b) => b.count - a.count)[0];
+    }
     const row = shown.filter((o) => o.depth === f.depth).sort((a, b) => a.left - b.left);
     return row[row.indexOf(f) + (key === "ArrowRight" ? 1 : -1)];
   }
@@ -127,13 +139,20 @@
     }
     if (e.key === "/") { e.preventDefault(); search.focus(); }
     else if (e.key === "Escape") { zoom(null); }
-    else if (e.key === "Enter") { if (e.target === reset) zoom(null); else if (e.target === flip) turn(); else if (e.target === current.g) zoom(current); }
-    else if (e.key.startsWith("Arrow") && e.target === current.g) { e.preventDefault(); focus(neighbour(current, e.key)); }
+    else if (e.key === "Enter") {
+      if (e.target === reset) zoom(null);
+      else if (e.target === flip) turn();
+      else if (e.target === current.g) zoom(current);
+    } else if (e.key.startsWith("Arrow") && e.target === current.g) {
+      e.preventDefault();
+      focus(neighbour(current, e.key));
+    }
   });
   window.addEventListener("resize", fit);
   const p = new URLSearchParams(location.hash.slice(1));
   const wanted = p.get("zoom");
-  if (wanted) zoomed = frames.find((f) => f.depth + "." + f.left + "." + f.count === wanted) || frames[0];
+  if (wanted)
+    zoomed = frames.find((f) => f.depth + "." + f.left + "." + f.count === wanted) || frames[0];
   flipped = p.get("flip") === "1";
   fit();
   if (p.get("search")) { search.value = p.get("search").slice(0, 200); find(search.value); }

@@ -12,7 +12,8 @@ function escapesAfter(re, im, limit) {
 }
 function renderRow(y, size, limit) {
   let sum = 0;
-  for (let x = 0; x < size; x++) sum += escapesAfter((x / size) * 3 - 2, (y / size) * 2.4 - 1.2, limit);
+  for (let x = 0; x < size; x++)
+    sum += escapesAfter((x / size) * 3 - 2, (y / size) * 2.4 - 1.2, limit);
   return sum;
 }
 function render(size, limit) {

@@ -275,8 +275,10 @@ TEST(fold_dtrace, D08_D09_D10_refuses_or_counts_the_rest) {
 
 namespace {
 const std::string cpuprofile = R"json({"nodes":[
- {"id":1,"callFrame":{"functionName":"(root)","url":"","lineNumber":-1,"columnNumber":-1},"children":[2,3]},
- {"id":2,"callFrame":{"functionName":"f","url":"/job/a.js","lineNumber":0,"columnNumber":4},"children":[4]},
+ {"id":1,"callFrame":{"functionName":"(root)","url":"","lineNumber":-1,"columnNumber":-1},
+  "children":[2,3]},
+ {"id":2,"callFrame":{"functionName":"f","url":"/job/a.js","lineNumber":0,"columnNumber":4},
+  "children":[4]},
  {"id":3,"callFrame":{"functionName":"(idle)","url":"","lineNumber":-1,"columnNumber":-1}},
  {"id":4,"callFrame":{"functionName":"","url":"","lineNumber":-1,"columnNumber":-1}}],
  "startTime":0,"endTime":100,"samples":[2,4,4,3],"timeDeltas":[10,20,30,-5]})json";
@@ -298,13 +300,10 @@ TEST(fold_cpuprofile, V02_V03_weighs_by_time) {
   EXPECT_EQ(got.report.negative_deltas, 1u);
 }
 TEST(fold_cpuprofile, V04_reads_the_nested_form) {
-  EXPECT_EQ(
-      test::ok(
-          fold_cpuprofile(
-              R"json({"head":{"functionName":"(root)","id":1,"children":[{"functionName":"f","url":"a.js","lineNumber":0,"columnNumber":0,"id":2,"hitCount":3,"children":[]}]}})json",
-              {}))
-          .stacks.folded(),
-      "f a.js:1:1_[j] 3\n");
+  const std::string nested = R"json({"head":{"functionName":"(root)","id":1,"children":[
+    {"functionName":"f","url":"a.js","lineNumber":0,"columnNumber":0,"id":2,"hitCount":3,
+     "children":[]}]}})json";
+  EXPECT_EQ(test::ok(fold_cpuprofile(nested, {})).stacks.folded(), "f a.js:1:1_[j] 3\n");
 }
 TEST(fold_cpuprofile, V05_V08_tells_contradictions_apart_without_crashing) {
   const auto why = [](const std::string& nodes, const std::string& samples = "[1]") {
@@ -328,13 +327,9 @@ TEST(fold_cpuprofile, V05_V08_tells_contradictions_apart_without_crashing) {
     EXPECT_EQ(code_of(fold_cpuprofile(bad, {})), ec::bad_profile) << bad;
 }
 TEST(fold_cpuprofile, V09_takes_prototype_names_for_names) {
-  EXPECT_EQ(
-      test::ok(
-          fold_cpuprofile(
-              R"json({"nodes":[{"id":1,"callFrame":{"functionName":"__proto__"}}],"samples":[1]})json",
-              {}))
-          .stacks.folded(),
-      "__proto__ 1\n");
+  const std::string profile =
+      R"json({"nodes":[{"id":1,"callFrame":{"functionName":"__proto__"}}],"samples":[1]})json";
+  EXPECT_EQ(test::ok(fold_cpuprofile(profile, {})).stacks.folded(), "__proto__ 1\n");
 }
 
 TEST(fold_folded, C01_to_C04_reads_counts) {
