@@ -61,7 +61,7 @@ result<std::vector<committed>> commit(writer_state& state, const std::vector<bat
 }
 
 /// The same fsync is never tried again: what it should have written may be gone from memory and
-/// not be on the disk. docs/operations.md, "The journal's disk fails"
+/// not be on the disk. docs/operations.md, "What to do when"
 void lose(writer_self self, const error& why) {
   auto& state = self->state;
   state.is_lost = true;
