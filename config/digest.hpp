@@ -10,8 +10,14 @@ namespace ntrace {
 /// empty for an unknown algorithm.
 std::string digest_base64(std::string_view algorithm, std::string_view bytes);
 
-/// HMAC-SHA256 (RFC 2104) in 64 lower-case hexadecimal digits.
+/// The bytes of an HMAC (RFC 2104) by a digest's OpenSSL name; empty for an unknown one.
+std::string hmac(std::string_view algorithm, std::string_view secret, std::string_view bytes);
+
+/// HMAC-SHA256 in 64 lower-case hexadecimal digits.
 std::string hmac_sha256(std::string_view secret, std::string_view bytes);
+
+/// Takes as long wherever the two differ; only their length can be learnt from its time.
+bool is_same_secret(std::string_view a, std::string_view b);
 
 /// SHA-256 of a stream, piece by piece.
 class sha256 {

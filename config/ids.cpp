@@ -2,6 +2,7 @@
 
 #include <ctime>
 
+#include "config/ascii.hpp"
 #include "config/clock.hpp"
 
 namespace ntrace {
@@ -56,9 +57,7 @@ bool is_uuid(std::string_view text) noexcept {
   if (text.size() != 36) return false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    const char c = text[i];
-    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-    if (dash ? c != '-' : !hex) return false;
+    if (dash ? text[i] != '-' : !hex_value(text[i])) return false;
   }
   return true;
 }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 
+#include "config/ascii.hpp"
 #include "config/terminal_text.hpp"
 #include "config/utf8.hpp"
 
@@ -67,9 +68,7 @@ void append_value(std::string& out, std::string_view value) {
         out.push_back('\\');
         out.push_back(c);
       } else if (byte < 0x20 || byte == 0x7f) {
-        constexpr std::string_view digits = "0123456789abcdef";
-        out.append("\\x").push_back(digits[byte >> 4]);
-        out.push_back(digits[byte & 15]);
+        out.append("\\x").append(hex_text(byte, 2));
       } else {
         out.push_back(c);
       }

@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "config/utf8.hpp"
+
 namespace ntrace {
 namespace {
 
@@ -42,9 +44,7 @@ std::string text_of(const nlohmann::json& value, const char* name, std::size_t b
   const auto at = value.find(name);
   if (at == value.end() || !at->is_string()) return {};
   auto text = at->get<std::string>();
-  if (text.size() <= bytes_max) return text;
-  while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & 0xc0) == 0x80) --bytes_max;
-  text.resize(bytes_max);
+  cut_to_characters(text, bytes_max);
   return text;
 }
 

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "config/ascii.hpp"
 #include "config/file.hpp"
 #include "config/limits.hpp"
 
@@ -221,12 +222,7 @@ std::string setting_flag(std::string_view key) {
   return out;
 }
 
-std::string setting_variable(std::string_view key) {
-  std::string out = "NTRACE_" + std::string{key};
-  for (auto& c : out)
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  return out;
-}
+std::string setting_variable(std::string_view key) { return "NTRACE_" + uppered(key); }
 
 std::optional<std::int64_t> parse_bytes(std::string_view text) {
   constexpr std::pair<std::string_view, int> units[] = {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
@@ -295,9 +291,7 @@ std::vector<std::string> settings::list(std::string_view key) const {
   std::vector<std::string> out;
   std::istringstream in{text(key)};
   for (std::string item; std::getline(in, item, ',');) {
-    const auto first = item.find_first_not_of(' ');
-    if (first == std::string::npos) continue;
-    out.push_back(item.substr(first, item.find_last_not_of(' ') - first + 1));
+    if (const auto one = trimmed(item, " "); !one.empty()) out.emplace_back(one);
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "config/ascii.hpp"
 #include "config/utf8.hpp"
 
 namespace ntrace {

@@ -6,6 +6,12 @@
 
 namespace ntrace {
 
+void cut_to_characters(std::string& text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return;
+  while (bytes_max > 0 && is_continuation(text[bytes_max])) --bytes_max;
+  text.resize(bytes_max);
+}
+
 std::size_t utf8_length(std::string_view s, std::size_t& bad) {
   const auto at = [&](std::size_t i) {
     return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u;
@@ -39,13 +45,6 @@ std::uint32_t code_point(std::string_view c) {
   if (c.size() == 2) return (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
   if (c.size() == 3) return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
   return (at(0) & 7) << 18 | (at(1) & 0x3f) << 12 | (at(2) & 0x3f) << 6 | (at(3) & 0x3f);
-}
-
-std::string hex_text(std::uint32_t value, std::size_t digits) {
-  std::string out;
-  for (; value != 0 || out.size() < digits; value >>= 4)
-    out.insert(out.begin(), "0123456789abcdef"[value & 15]);
-  return out;
 }
 
 bool is_invisible(std::uint32_t point) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::net {
 namespace {
 
@@ -79,12 +81,9 @@ result<std::string> name_in(std::string_view extension) {
   reader names{list.vector(2)};
   if (!list.is_sound() || !list.is_at_end()) return bad("a malformed server name");
   const bool is_host_name = names.number(1) == 0;
-  std::string out{names.vector(2)};
+  auto out = lowered(names.vector(2));
   if (!names.is_sound() || !is_host_name || out.empty()) return bad("a malformed server name");
   if (!names.is_at_end()) return bad("several server names");
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
   return out;
 }
 

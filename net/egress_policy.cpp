@@ -7,18 +7,12 @@
 #include <charconv>
 #include <cstring>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::net {
 namespace {
 
 constexpr std::size_t host_bytes_max = 253;  // RFC 1035, section 2.3.4
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-std::string lowered(std::string_view text) {
-  std::string out{text};
-  std::transform(out.begin(), out.end(), out.begin(), lower);
-  return out;
-}
 
 bool is_plain_host(std::string_view host) {
   if (host.empty() || host.size() > host_bytes_max || host.front() == '.' || host.front() == '-' ||

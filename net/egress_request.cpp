@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "config/ascii.hpp"
 #include "net/egress_policy.hpp"
 
 namespace ntrace::net {
@@ -13,17 +14,13 @@ constexpr std::uint16_t http_port = 80, https_port = 443;
 
 tl::unexpected<error> bad(std::string message) { return fail(ec::bad_request, std::move(message)); }
 
-bool is_hex(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /// RFC 3986, sections 3.3 and 3.4: the bytes of path and query, each % with two digits.
 result<void> check_path(std::string_view path) {
   constexpr std::string_view marks = "-._~!$&'()*+,;=:@/?";
   for (std::size_t i = 0; i < path.size(); ++i) {
     const char c = path[i];
     if (c == '%') {
-      if (path.size() - i < 3 || !is_hex(path[i + 1]) || !is_hex(path[i + 2]))
+      if (path.size() - i < 3 || !hex_value(path[i + 1]) || !hex_value(path[i + 2]))
         return bad("a % without two hexadecimal digits in the target");
       continue;
     }

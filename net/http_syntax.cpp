@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::net {
 namespace {
 
@@ -12,26 +14,12 @@ constexpr std::size_t line_bytes_max = 8192;
 constexpr int chunk_digits_max = 15;  // below 2^60: no sum of them overflows
 constexpr std::size_t length_digits_max = 18;
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-std::string lowered(std::string_view text) {
-  std::string out{text};
-  std::transform(out.begin(), out.end(), out.begin(), lower);
-  return out;
-}
-
 tl::unexpected<error> bad(std::string message) { return fail(ec::bad_request, std::move(message)); }
 
 /// RFC 9110, section 5.6.2.
 bool is_token_byte(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
          std::string_view{"!#$%&'*+-.^_`|~"}.find(c) != std::string_view::npos;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 /// Of the connection and not of the message: RFC 9110, section 7.6.1. Host and Expect are made anew
@@ -106,12 +94,9 @@ result<void> http_body::on_control(char c) {
   };
   switch (state_) {
     case state::size: {
-      const char digit = lower(c);
-      const bool is_decimal = digit >= '0' && digit <= '9';
-      if (is_decimal || (digit >= 'a' && digit <= 'f')) {
+      if (const auto digit = hex_value(c)) {
         if (++digits_ > chunk_digits_max) return bad("a chunk's size has too many digits");
-        left_ =
-            left_ * 16 + static_cast<std::uint64_t>(is_decimal ? digit - '0' : digit - 'a' + 10);
+        left_ = left_ * 16 + *digit;
         return {};
       }
       if (digits_ == 0) return bad("a chunk without a size");

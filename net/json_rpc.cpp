@@ -111,8 +111,4 @@ error error_from_json(const json& value) {
   return out;
 }
 
-std::string to_utf8(std::string_view bytes) {
-  return json::parse(to_text(json(std::string{bytes}))).get<std::string>();
-}
-
 }  // namespace ntrace::net

@@ -53,7 +53,4 @@ result<std::string> to_text(const result<json>& value);
 json to_json(const error& e);
 error error_from_json(const json& value);
 
-/// Text as UTF-8: each bad byte becomes U+FFFD, so that it may stand in a JSON string.
-std::string to_utf8(std::string_view bytes);
-
 }  // namespace ntrace::net

@@ -1,12 +1,13 @@
 #include "net/known_hosts.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <sstream>
 
+#include "config/ascii.hpp"
+#include "config/base64.hpp"
+#include "config/digest.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::net {
@@ -16,18 +17,8 @@ constexpr std::size_t file_bytes_max = 1u << 20;
 
 /// sshd(8): the port stands only where it is not 22. Names are compared in lower case.
 std::string name_of(const host_port& at) {
-  auto host = at.host;
-  for (auto& c : host)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const auto host = lowered(at.host);
   return at.port == 22 ? host : "[" + host + "]:" + std::to_string(at.port);
-}
-
-std::string hmac_sha1(std::string_view key, std::string_view text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  ::HMAC(::EVP_sha1(), key.data(), static_cast<int>(key.size()),
-         reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest, &size);
-  return {reinterpret_cast<const char*>(digest), size};
 }
 
 std::vector<std::string> words(const std::string& line) {
@@ -45,7 +36,7 @@ bool known_hosts::names(const entry& e, const std::string& name) {
     const auto middle = held.find('|', 3);
     const auto salt = from_base64(std::string_view{held}.substr(3, middle - 3));
     const auto hash = from_base64(std::string_view{held}.substr(middle + 1));
-    return salt && hash && hmac_sha1(*salt, name) == *hash;
+    return salt && hash && is_same_secret(hmac("sha1", *salt, name), *hash);
   });
 }
 
@@ -77,10 +68,7 @@ result<known_hosts> known_hosts::parse(std::string_view text, const std::string&
       if (host.starts_with('|') &&
           (!host.starts_with("|1|") || std::count(host.begin(), host.end(), '|') != 3))
         return wrong("the hashed name is damaged");
-      if (!host.starts_with('|'))
-        for (auto& c : host)
-          if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-      e.names.push_back(host);
+      e.names.push_back(host.starts_with('|') ? host : lowered(host));
     }
     const auto blob = from_base64(parts[2]);
     const auto key = blob ? parse_key_blob(*blob) : std::nullopt;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::net {
 namespace {
 
@@ -24,10 +26,8 @@ std::string printable(std::string_view bytes) {
 }
 
 std::string escaped(std::string_view bytes) {
-  constexpr std::string_view digits = "0123456789abcdef";
   std::string out;
   for (const char c : bytes) {
-    const auto number = static_cast<unsigned char>(c);
     if (c == '\r')
       out += "\\r";
     else if (c == '\n')
@@ -35,7 +35,7 @@ std::string escaped(std::string_view bytes) {
     else if (c >= ' ' && c <= '~')
       out += c;
     else
-      out += std::string{"\\x"} + digits[number >> 4] + digits[number & 15];
+      out += "\\x" + hex_text(static_cast<unsigned char>(c), 2);
   }
   return out;
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "config/base64.hpp"
 #include "config/file.hpp"
 #include "net/ssh_dial_fsm.hpp"
 #include "net/ssh_key_forms.hpp"

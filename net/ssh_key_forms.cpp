@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "config/base64.hpp"
 #include "net/ssh_dial_fsm.hpp"
 #include "net/ssh_names.hpp"
 

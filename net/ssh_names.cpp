@@ -1,9 +1,8 @@
 #include "net/ssh_names.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 
+#include "config/base64.hpp"
 #include "config/digest.hpp"
 
 namespace ntrace::net {
@@ -41,33 +40,6 @@ result<ssh_target> parse_ssh_target(std::string_view text) {
       (!rest.starts_with('[') && parsed->host.find(':') != std::string::npos))
     return wrong("no host or port can be read; an IPv6 address stands in brackets");
   out.at = *parsed;
-  return out;
-}
-
-std::string to_base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const auto n = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(n));
-  return out;
-}
-
-std::optional<std::string> from_base64(std::string_view text) {
-  const auto is_digit = [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-           c == '/';
-  };
-  if (text.size() % 4 != 0 || text.size() > 1u << 20) return {};
-  const auto padding = text.ends_with("==") ? 2u : text.ends_with('=') ? 1u : 0u;
-  const auto digits = text.substr(0, text.size() - padding);
-  if (!std::all_of(digits.begin(), digits.end(), is_digit)) return {};
-  std::string out(text.size() / 4 * 3, '\0');
-  const auto n = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()),
-                                   static_cast<int>(text.size()));
-  if (n < 0) return {};
-  out.resize(static_cast<std::size_t>(n) - padding);
   return out;
 }
 

@@ -36,10 +36,6 @@ std::string key_text(const public_key& key);
 /// "SHA256:…" as `ssh-keygen -l` shows it.
 std::string fingerprint(const public_key& key);
 
-std::string to_base64(std::string_view bytes);
-/// Nothing for text that is not base 64 with its padding (RFC 4648, section 4).
-std::optional<std::string> from_base64(std::string_view text);
-
 /// Reads the strings, numbers and bytes of RFC 4251, section 5; nothing at the end of the bytes.
 class ssh_reader {
 public:

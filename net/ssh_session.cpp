@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/base64.hpp"
 #include "config/log.hpp"
 #include "net/ssh_offer.hpp"
 #include "net/ssh_session_impl.hpp"

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "actors/tunnel/tunnel_settings.hpp"
+#include "config/base64.hpp"
 #include "config/file.hpp"
 #include "config/subprocess.hpp"
 #include "tools/command.hpp"
@@ -70,7 +71,7 @@ result<net::public_key> read_public_key(const provision_args& a) {
   std::istringstream in{text};
   std::string type, digits;
   in >> type >> digits;
-  const auto blob = net::from_base64(digits);
+  const auto blob = from_base64(digits);
   const auto key = blob ? net::parse_key_blob(*blob) : std::nullopt;
   if (!key || key->type != type)
     return fail(ec::bad_key,
@@ -101,7 +102,7 @@ result<bool> add_key(const std::string& path, const net::public_key& key, const 
     if (!before) return fail(before.error());
     std::istringstream in{*before};
     for (std::string held; std::getline(in, held);) {
-      if (held.find(net::to_base64(key.blob)) == std::string::npos)
+      if (held.find(to_base64(key.blob)) == std::string::npos)
         text += held + "\n";
       else
         is_there = held == line;

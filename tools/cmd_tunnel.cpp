@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "actors/tunnel/tunnel_settings.hpp"
+#include "config/base64.hpp"
 #include "config/log.hpp"
 #include "config/random.hpp"
 #include "net/tcp_connector.hpp"
@@ -141,7 +142,7 @@ int trust(const tunnel_args& a) {
   if (!seen)
     for (const auto& [name, value] : seen.error().facts)
       if (name == "key")
-        blob = net::from_base64(std::string_view{value}.substr(value.find(' ') + 1)).value_or("");
+        blob = from_base64(std::string_view{value}.substr(value.find(' ') + 1)).value_or("");
   const auto key = net::parse_key_blob(blob);
   if (!key)
     return report(seen ? error{ec::defect, "no host key came", {}} : seen.error(), a.as_json);

@@ -2,7 +2,6 @@
 
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 #include <iostream>
 
 #include "actors/dispatcher/stream_data.hpp"
+#include "config/zstd.hpp"
 #include "tools/command_tree.hpp"
 
 namespace ntrace::tools {
@@ -192,21 +192,9 @@ std::size_t terminal_width() {
 }
 
 result<std::string> unzstd(const std::string& packed) {
-  std::string out;
   // One frame from a runner of ours, one for each document of a consumer of the old protocol.
-  for (std::string_view rest{packed}; !rest.empty();) {
-    const auto bytes = ZSTD_findFrameCompressedSize(rest.data(), rest.size());
-    const auto size = ZSTD_getFrameContentSize(rest.data(), rest.size());
-    if (ZSTD_isError(bytes) != 0 || size == ZSTD_CONTENTSIZE_ERROR ||
-        size == ZSTD_CONTENTSIZE_UNKNOWN || size > folded_bytes_max - out.size())
-      return fail(ec::truncated, "the stacks are not whole zstd frames");
-    const auto before = out.size();
-    out.resize(before + static_cast<std::size_t>(size));
-    const auto n =
-        ZSTD_decompress(out.data() + before, static_cast<std::size_t>(size), rest.data(), bytes);
-    if (ZSTD_isError(n) != 0 || n != size) return fail(ec::truncated, "the stacks end early");
-    rest.remove_prefix(bytes);
-  }
+  auto out = zstd_unpacked(packed, folded_bytes_max);
+  if (!out) return fail(ec::truncated, "the stacks are not whole zstd frames");
   return out;
 }
 

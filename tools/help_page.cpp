@@ -4,6 +4,7 @@
 #include <sstream>
 #include <vector>
 
+#include "config/utf8.hpp"
 #include "tools/usage.hpp"
 
 namespace ntrace::tools {
@@ -12,9 +13,8 @@ namespace {
 constexpr std::size_t names_width = 28;
 
 std::size_t columns(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
+  return text.size() -
+         static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation));
 }
 
 /// Words up to `width` columns a line; lines after the first begin with `indent` blanks.

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdio>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::tools {
 namespace {
 
@@ -77,12 +79,6 @@ std::string described(const argument& a) {
   return out + (text.empty() ? "\\&" : text) + "\n";
 }
 
-std::string upper(std::string text) {
-  for (auto& c : text)
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  return text;
-}
-
 /// The positionals, then the options under the headings of --help.
 std::string arguments(const command& of) {
   std::string out;
@@ -94,7 +90,7 @@ std::string arguments(const command& of) {
   for (const auto& one : of.options) {
     if (one.group != heading) {
       heading = one.group;
-      out += ".SH " + plain(upper(heading)) + "\n";
+      out += ".SH " + plain(uppered(heading)) + "\n";
     }
     out += described(one);
   }
@@ -162,7 +158,8 @@ std::string man_page_file(const command& of) { return joined(of.path) + ".1"; }
 
 std::string man_page(const command& of, const std::string& version) {
   const bool is_program = of.path.find(' ') == std::string::npos;
-  std::string out = ".TH " + plain(upper(joined(of.path))) + " 1 \"\" \"" + plain(version) + "\"\n";
+  std::string out =
+      ".TH " + plain(uppered(joined(of.path))) + " 1 \"\" \"" + plain(version) + "\"\n";
   out += ".SH NAME\n" + plain(joined(of.path)) + " \\- " + plain(of.text) + "\n";
   out += ".SH SYNOPSIS\n" + synopsis(of);
   if (!of.commands.empty()) {

@@ -88,8 +88,7 @@ std::string table(std::vector<std::vector<std::string>> rows) {
 std::string shortened(const std::string& text, std::size_t characters) {
   std::size_t seen = 0;
   for (std::size_t i = 0; i < text.size(); ++i)
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80 && ++seen > characters)
-      return text.substr(0, i) + "…";
+    if (!is_continuation(text[i]) && ++seen > characters) return text.substr(0, i) + "…";
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "config/outage.hpp"
+#include "config/utf8.hpp"
 #include "tools/text.hpp"
 
 namespace ntrace::tools {
@@ -48,7 +49,7 @@ std::string fit_around(const std::string& text, std::size_t width, top_charset s
   const auto fitted = fit(whole, width, shown);
   if (fitted == whole || width < 2 * end_kept || whole.size() < end_kept) return fitted;
   auto end = whole.size() - end_kept;
-  while (end < whole.size() && (static_cast<unsigned char>(whole[end]) & 0xc0) == 0x80) ++end;
+  while (end < whole.size() && is_continuation(whole[end])) ++end;
   return fit(cut_to_width(whole, width - end_kept, "~") + whole.substr(end), width, shown);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/write.hpp>
 
+#include "config/ascii.hpp"
 #include "config/gauges.hpp"
 
 namespace ntrace::dashboard {
@@ -33,13 +34,6 @@ std::string to_text(const http_response& r) {
       .append("\r\n\r\n")
       .append(r.body);
   return out;
-}
-
-std::string lowered(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return text;
 }
 
 }  // namespace

@@ -1,9 +1,8 @@
 #include "actors/dashboard/webhook.hpp"
 
-#include <openssl/crypto.h>
-
 #include <algorithm>
 
+#include "config/ascii.hpp"
 #include "config/digest.hpp"
 #include "net/json_rpc.hpp"
 
@@ -18,26 +17,11 @@ bool is_no_commit(const json& sha) {
          sha.get_ref<const std::string&>().find_first_not_of('0') == std::string::npos;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /// A value of a form (URL standard, "application/x-www-form-urlencoded parsing").
 std::string decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool is_escape = text[i] == '%' && text.size() - i > 2 && hex_digit(text[i + 1]) >= 0 &&
-                           hex_digit(text[i + 2]) >= 0;
-    if (is_escape) {
-      out += static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i] == '+' ? ' ' : text[i];
-    }
-  }
-  return out;
+  std::string out{text};
+  std::replace(out.begin(), out.end(), '+', ' ');
+  return percent_decoded(out);
 }
 
 /// The first `payload` of a form; empty when it has none.
@@ -69,9 +53,7 @@ tl::expected<json, webhook_answer> read_webhook(const webhook_request& r,
         webhook_answer{403, "origin:refused", "a web page has sent this, and not a forge"}};
   if (!secret.empty()) {
     const auto right = "sha256=" + hmac_sha256(secret, r.body);
-    // In constant time: CRYPTO_memcmp(3).
-    if (r.signature.size() != right.size() ||
-        ::CRYPTO_memcmp(r.signature.data(), right.data(), right.size()) != 0)
+    if (!is_same_secret(r.signature, right))
       return tl::unexpected<webhook_answer>{
           webhook_answer{401, "signature:invalid",
                          "X-Hub-Signature-256 is missing or not made with webhook_secret_file's "

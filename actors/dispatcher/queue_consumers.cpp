@@ -10,6 +10,7 @@
 #include "config/json_parse.hpp"
 #include "config/limits.hpp"
 #include "config/mutation.hpp"
+#include "config/zstd.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -34,7 +35,7 @@ nlohmann::json job_of(const run_row& row, const std::string& payload) {
 
 journal::append_doc stored_form(const result_doc& doc, const run_row& row) {
   journal::append_doc out{row.id, row.attempts, row.token, doc.id, doc.stream, {}};
-  const auto data = doc.stream == "result" ? pack_frame(doc.data) : doc.data;
+  const auto data = doc.stream == "result" ? zstd_packed(doc.data) : doc.data;
   for (std::size_t at = 0; at < data.size(); at += limits::chunk_bytes_max)
     out.pieces.push_back(data.substr(at, limits::chunk_bytes_max));
   return out;

@@ -4,6 +4,7 @@
 
 #include "actors/dispatcher/push_args.hpp"
 #include "config/mutation.hpp"
+#include "config/utf8.hpp"
 
 namespace ntrace::dispatcher {
 namespace {
@@ -16,13 +17,6 @@ constexpr std::size_t failure_max = 2000;  // of a reason; the whole stands in t
 bool is_stream(const std::string& s) {
   return std::any_of(std::begin(result_streams), std::end(result_streams),
                      [&](const char* one) { return s == one; });
-}
-
-/// Leaves whole UTF-8 characters only: a part of one would stand in no reply.
-void cut(std::string& text, std::size_t max) {
-  if (text.size() <= max) return;
-  while (max > 0 && (static_cast<unsigned char>(text[max]) & 0xc0) == 0x80) --max;
-  text.resize(max);
 }
 
 result<std::string> text_of(const json& doc, const char* field) {
@@ -73,7 +67,7 @@ result<void> take_data(const json& data, result_doc& out) {
       const auto message = data.value("message", json());
       out.failure = message.is_string() ? message.get<std::string>() : "the consumer met an error";
       if (out.failure.empty()) out.failure = "the consumer met an error";
-      cut(out.failure, failure_max);
+      cut_to_characters(out.failure, failure_max);
     }
   }
   out.data = data.is_string() ? data.get<std::string>()

@@ -12,9 +12,6 @@ void put_chunk_data(nlohmann::json& args, const std::string& data);
 /// limits::chunk_bytes_max.
 result<std::string> chunk_data(const nlohmann::json& args);
 /// Makes a chunk from the journal fit for the wire: its "data" becomes what put_chunk_data() gives.
-/// `data` as one zstd frame.
-std::string pack_frame(const std::string& data);
-
 void wire_chunk(nlohmann::json& chunk);
 
 }  // namespace ntrace::dispatcher

@@ -10,6 +10,7 @@
 #include "actors/profiler/formats.hpp"
 #include "actors/profiler/frame_name.hpp"
 #include "config/digest.hpp"
+#include "config/utf8.hpp"
 
 namespace ntrace::profiler {
 namespace {
@@ -119,13 +120,13 @@ std::string fitting(std::string_view name, double px) {
   std::size_t chars = 0, at = 0;
   while (at < name.size() && chars < room) {
     ++at;
-    while (at < name.size() && (static_cast<unsigned char>(name[at]) & 0xc0) == 0x80) ++at;
+    while (at < name.size() && is_continuation(name[at])) ++at;
     ++chars;
   }
   if (at == name.size()) return std::string{name};
   while (at > 0 && chars-- > room - 1) {
     --at;
-    while (at > 0 && (static_cast<unsigned char>(name[at]) & 0xc0) == 0x80) --at;
+    while (at > 0 && is_continuation(name[at])) --at;
   }
   return std::string{name.substr(0, at)} + "…";
 }

@@ -1,5 +1,6 @@
 // Detection, the folded format itself, and what all readers share.
 #include "actors/profiler/fold.hpp"
+#include "config/ascii.hpp"
 
 #include <archive.h>
 
@@ -15,12 +16,6 @@ constexpr std::size_t line_bytes_max = 1u << 20;
 constexpr std::size_t detect_bytes = 64u << 10;
 constexpr std::uint64_t expansion_max = 8ull << 30;
 constexpr std::uint64_t expansion_ratio_max = 200;
-
-std::string_view trimmed(std::string_view s) {
-  const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{}
-                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
-}
 
 /// "12" or "1.5": the number, or nothing.
 std::optional<long double> parse_count(std::string_view word, bool& is_too_large) {

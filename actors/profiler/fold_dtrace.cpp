@@ -3,15 +3,10 @@
 #include <charconv>
 
 #include "actors/profiler/fold.hpp"
+#include "config/ascii.hpp"
 
 namespace ntrace::profiler {
 namespace {
-
-std::string_view trimmed(std::string_view s) {
-  const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{}
-                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
-}
 
 std::optional<long long> whole_number(std::string_view s) {
   long long value = 0;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "actors/profiler/fold_perf.hpp"
+#include "config/ascii.hpp"
 
 namespace ntrace::profiler {
 namespace {
@@ -14,12 +15,6 @@ using frame_line = perf_folder::frame_line;
 
 bool is_digits(std::string_view s) {
   return !s.empty() && s.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-std::string_view trimmed(std::string_view s) {
-  const auto first = s.find_first_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view{}
-                                         : s.substr(first, s.find_last_not_of(" \t") - first + 1);
 }
 
 /// Cuts the last word off `s`.

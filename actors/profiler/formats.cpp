@@ -6,6 +6,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "config/utf8.hpp"
+
 namespace ntrace::profiler {
 namespace {
 
@@ -101,7 +103,7 @@ std::string hottest_table(const stack_set& stacks, std::size_t rows, std::size_t
     std::size_t chars = 0, at = 0;
     for (; at < name.size() && chars < room; ++chars) do
         ++at;
-      while (at < name.size() && (static_cast<unsigned char>(name[at]) & 0xc0) == 0x80);
+      while (at < name.size() && is_continuation(name[at]));
     if (at < name.size()) name = name.substr(0, at - 1) + "…";
     out += numbers + name + "\n";
   }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "config/ascii.hpp"
 #include "config/utf8.hpp"
 
 namespace ntrace::profiler {
@@ -80,9 +81,7 @@ std::string drop_parameters(std::string_view s) {
 }
 
 std::string clean_name(std::string_view name) {
-  const auto is_blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
-  while (!name.empty() && is_blank(name.front())) name.remove_prefix(1);
-  while (!name.empty() && is_blank(name.back())) name.remove_suffix(1);
+  name = trimmed(name, " \t\r\n");
   if (name.empty()) return "[unknown]";
   std::string out;
   while (!name.empty()) {
@@ -91,7 +90,7 @@ std::string clean_name(std::string_view name) {
     const auto before = out.size();
     const auto c = static_cast<unsigned char>(name.front());
     if (n == 0) {
-      out.append("\xef\xbf\xbd");
+      out.append(replacement_character);
     } else if (n == 1) {
       if (c == ';')
         out.push_back(':');
@@ -118,25 +117,6 @@ namespace {
 constexpr std::array<std::string_view, 5> js_prefixes{
     "JS:", "LazyCompile:", "Function:", "Script:", "Eval:"};
 constexpr std::array<std::string_view, 3> v8_prefixes{"Builtin:", "BytecodeHandler:", "Builtins_"};
-
-std::string percent_decoded(std::string_view s) {
-  std::string out;
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  for (std::size_t i = 0; i < s.size(); ++i) {
-    if (s[i] == '%' && i + 2 < s.size() && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
-      out.push_back(static_cast<char>(digit(s[i + 1]) * 16 + digit(s[i + 2])));
-      i += 2;
-    } else {
-      out.push_back(s[i]);
-    }
-  }
-  return out;
-}
 
 std::string relative(std::string_view path, const std::string& job_folder) {
   std::string plain{path};

@@ -1,8 +1,7 @@
 #include "actors/runner/fold_work.hpp"
 
-#include <zstd.h>
-
 #include "config/digest.hpp"
+#include "config/zstd.hpp"
 
 namespace ntrace::runner {
 
@@ -13,8 +12,7 @@ result<packed_stacks> pack_stacks(fold_work& work) {
   if (!folded) return fail(folded.error());
   const auto text = folded->stacks.folded();
   packed_stacks out;
-  out.zstd.resize(ZSTD_compressBound(text.size()));
-  out.zstd.resize(ZSTD_compress(out.zstd.data(), out.zstd.size(), text.data(), text.size(), 3));
+  out.zstd = zstd_packed(text);
   sha256 digest;
   digest.add(text);
   const auto& r = folded->report;

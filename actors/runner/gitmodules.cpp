@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "actors/runner/text_lines.hpp"
+#include "config/ascii.hpp"
 #include "config/limits.hpp"
 
 namespace ntrace::runner {

@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <array>
 
+#include "config/ascii.hpp"
+
 namespace ntrace::runner {
 namespace {
 
 constexpr std::size_t settings_max = 256;  // Of one file.
 constexpr std::size_t shown_bytes_max = 200;
-
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t\r");
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
-}
+constexpr std::string_view around = " \t\r";  // A line may end as on Windows.
 
 /// The lines of a text, with their numbers from 1.
 template <class Function>
@@ -31,13 +28,13 @@ bool is_quoted(std::string_view text) {
 }
 
 std::string_view unquoted(std::string_view text) {
-  text = trimmed(text);
+  text = trimmed(text, around);
   return is_quoted(text) ? text.substr(1, text.size() - 2) : text;
 }
 
 /// As npm's module `ini` reads one: a comment ends it, unless it is escaped or quoted.
 std::string ini_value(std::string_view raw) {
-  raw = trimmed(raw);
+  raw = trimmed(raw, around);
   if (is_quoted(raw)) return std::string{unquoted(raw)};
   std::string out;
   for (std::size_t i = 0; i < raw.size(); ++i) {
@@ -47,7 +44,7 @@ std::string ini_value(std::string_view raw) {
       ++i;
     out += raw[i];
   }
-  return std::string{trimmed(out)};
+  return std::string{trimmed(out, around)};
 }
 
 /// The first http URL of a line, without what stands around it.
@@ -99,7 +96,7 @@ private:
 
   /// registry "URL", or "@corp:registry" "URL".
   void on_yarn1(std::string_view line, std::size_t number) {
-    line = trimmed(line);
+    line = trimmed(line, around);
     const auto blank = line.find_first_of(" \t");
     if (line.starts_with('#') || blank == line.npos) return;
     auto key = unquoted(line.substr(0, blank));
@@ -117,7 +114,7 @@ private:
     std::size_t depth_of_scope = 0;
     std::string scope;
     each_line(tree_.text(file), [&](std::string_view raw, std::size_t number) {
-      const auto line = trimmed(raw);
+      const auto line = trimmed(raw, around);
       const auto depth = raw.find_first_not_of(" \t");
       const auto colon = line.find(':');
       if (line.empty() || line.starts_with('#') || colon == line.npos) return;
@@ -141,7 +138,7 @@ private:
 
   /// [install] registry = "URL" or { url = "URL", … }; [install.scopes] "@corp" = the same.
   void on_bun(std::string_view line, std::size_t number) {
-    line = trimmed(line);
+    line = trimmed(line, around);
     if (line.starts_with('[')) {
       section_ = std::string{line.substr(0, line.find(']') + 1)};
       return;
@@ -198,7 +195,7 @@ std::vector<npm_setting> parse_npmrc(std::string_view text) {
   std::vector<npm_setting> out;
   bool is_in_section = false;
   each_line(text, [&](std::string_view raw, std::size_t number) {
-    const auto line = trimmed(raw);
+    const auto line = trimmed(raw, around);
     const auto equals = line.find('=');
     is_in_section = is_in_section || (line.starts_with('[') && line.ends_with(']'));
     if (is_in_section || line.starts_with('#') || line.starts_with(';') || equals == line.npos ||

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <limits>
 
-#include "actors/runner/text_lines.hpp"
+#include "config/ascii.hpp"
 #include "config/limits.hpp"
 #include "config/shown_url.hpp"
 

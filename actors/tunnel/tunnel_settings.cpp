@@ -1,5 +1,6 @@
 #include "actors/tunnel/tunnel_settings.hpp"
 
+#include "config/ascii.hpp"
 #include "config/file.hpp"
 
 namespace ntrace::tunnel {
@@ -28,13 +29,8 @@ result<net::reverse_forward> parse_reverse(std::string_view text) {
                                     "and a loopback address here");
   };
   if (arrow == text.npos) return wrong();
-  const auto trim = [](std::string_view part) {
-    while (part.starts_with(' ')) part.remove_prefix(1);
-    while (part.ends_with(' ')) part.remove_suffix(1);
-    return part;
-  };
-  const auto from = parse_host_port(trim(text.substr(0, arrow)));
-  const auto to = parse_host_port(trim(text.substr(arrow + 2)));
+  const auto from = parse_host_port(trimmed(text.substr(0, arrow), " "));
+  const auto to = parse_host_port(trimmed(text.substr(arrow + 2), " "));
   if (!from || !to || from->port == 0 || to->port == 0 || !is_loopback(*to)) return wrong();
   return net::reverse_forward{*from, *to};
 }

@@ -5,6 +5,7 @@
 
 #include "actors/runner/source_spec.hpp"
 #include "actors/runner/worker_store.hpp"
+#include "config/base64.hpp"
 #include "config/json_parse.hpp"
 #include "config/settings.hpp"
 #include "config/tls_files.hpp"
@@ -33,11 +34,11 @@ std::string key_bytes(const std::string& file) {
   std::string digits;
   for (const char c : file.substr(from + key_head.size(), to - from - key_head.size()))
     if (c != '\n') digits += c;
-  return net::from_base64(digits).value_or("");
+  return from_base64(digits).value_or("");
 }
 
 std::string key_file(const std::string& bytes) {
-  return std::string{key_head} + net::to_base64(bytes) + std::string{key_tail};
+  return std::string{key_head} + to_base64(bytes) + std::string{key_tail};
 }
 
 /// What stands inside an encrypted part cannot be looked at before. Of some such parts libssh 0.10

@@ -7,7 +7,7 @@
 
 namespace ntrace::zone {
 
-/// False when the peer is gone. Without a descriptor (-1) as send(2).
+/// False, with errno, when it was not sent. Without a descriptor (-1) as send(2).
 inline bool send_with_descriptor(int socket, std::string_view packet, int descriptor) {
   iovec part{const_cast<char*>(packet.data()), packet.size()};
   alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))]{};

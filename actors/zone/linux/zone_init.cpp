@@ -30,6 +30,7 @@
 #include "actors/zone/linux/held_lease.hpp"
 #include "actors/zone/linux/init_wire.hpp"
 #include "actors/zone/linux/newer_calls.hpp"
+#include "actors/zone/linux/pass_descriptor.hpp"
 #include "actors/zone/linux/socket_gate.hpp"
 #include "actors/zone/linux/zone_mounts.hpp"
 #include "actors/zone/linux/zone_rlimits.hpp"
@@ -257,22 +258,7 @@ void reply(init_op op, std::uint32_t id, int status, int pass = -1, const char* 
   r.id = id;
   r.status = status;
   r.cwd = step;
-  auto packet = encode(r);
-  iovec part{packet.data(), packet.size()};
-  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))]{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (pass >= 0) {
-    message.msg_control = ancillary;
-    message.msg_controllen = sizeof ancillary;
-    auto* c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof pass);
-    std::memcpy(CMSG_DATA(c), &pass, sizeof pass);
-  }
-  if (::sendmsg(control_fd, &message, MSG_NOSIGNAL) < 0 && errno == EPIPE) _exit(0);
+  if (!send_with_descriptor(control_fd, encode(r), pass) && errno == EPIPE) _exit(0);
 }
 
 /// A socket belongs to the namespace that it is made in: the proxy accepts from it outside.

@@ -1,10 +1,9 @@
-// Settings, ids, logs, backoff, digests.
+// Settings, ids, logs, backoff.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/backoff.hpp"
-#include "config/digest.hpp"
 #include "config/file.hpp"
 #include "config/ids.hpp"
 #include "config/json_parse.hpp"
@@ -226,18 +225,6 @@ TEST(log_format, quotes_escapes_and_cuts_what_peers_send) {
   EXPECT_EQ(log::format("a.b", {{"x", "q\"\n\x1b["}}), "a.b x=\"q\\\"\\x0a\\x1b[\"");
   EXPECT_EQ(log::format("a.b", {{"x", ""}}), "a.b x=\"\"");
   EXPECT_LT(log::format("a.b", {{"x", std::string(10'000, 'y')}}).size(), 300u);
-}
-
-TEST(sha256, agrees_with_the_published_vectors) {  // FIPS 180-2, appendix B.1
-  sha256 uut;
-  uut.add("a");
-  uut.add("bc");
-  EXPECT_EQ(uut.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(digest_base64("sha1", "abc"), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
-  EXPECT_EQ(digest_base64("no such", "abc"), "");
-  // RFC 4231, test case 2.
-  EXPECT_EQ(hmac_sha256("Jefe", "what do ya want for nothing?"),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
 TEST(run_subprocess, gives_output_and_status) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "config/base64.hpp"
 #include "config/file.hpp"
 #include "net/ssh_key.hpp"
 #include "net/ssh_key_forms.hpp"

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include "config/base64.hpp"
 #include "net/known_hosts.hpp"
 #include "net/ssh_dial_fsm.hpp"
 #include "net/ssh_key.hpp"
