@@ -1,5 +1,6 @@
 // The cases of supervision/README.md that need real actors: nesting, addresses, reasons. Virtual
 // time, real CAF mailboxes and monitors.
+#include "config/assert.hpp"
 #include "tests/support/seeded.hpp"
 #include "tests/support/till.hpp"
 
@@ -45,6 +46,25 @@ TEST(supervisor_A7, keeps_the_text_of_a_start_function_that_throws) {
   EXPECT_EQ(why,
             "child bad did not start: child_failed: the start function threw "
             "std::runtime_error: no disk");
+}
+
+TEST(assertion, ends_the_actor_whose_code_asserted_and_its_supervisor_starts_another) {
+  world w;
+  const auto begun = std::make_shared<int>(0);
+  const auto root = spawn_supervisor(
+      w.system, "root", one_for_one(),
+      {{permanent("asserts"), [begun](caf::local_actor* by) {
+          return result<caf::actor>{
+              by->system().spawn([begun](caf::event_based_actor* self) -> caf::behavior {
+                guard(self, "asserts");
+                const int number = ++*begun;
+                if (number == 1) self->send(self, caf::tick_atom::value);
+                return {[number](caf::tick_atom) { NTRACE_ASSERT(number != 1, "not the first"); }};
+              })};
+        }}});
+  w.settle();
+  EXPECT_EQ(*begun, 2);
+  EXPECT_TRUE(w.ask<caf::ok_atom>(root, wait_atom::value));
 }
 
 TEST(supervisor_A8, fails_a_child_that_never_reports_ready) {
