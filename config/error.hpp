@@ -32,7 +32,7 @@ enum class ec : std::uint8_t {
   // journal
   journal_full,     ///< No room on the journal's disk; nothing was acknowledged.
   journal_failed,   ///< The journal could not be written or read.
-  journal_lost,     ///< A write or fsync failed: what is on the disk is read anew first.
+  journal_lost,     ///< A write or fsync failed: the file is read again first.
   journal_corrupt,  ///< The journal's file is damaged.
   journal_schema,   ///< The journal was written by a newer ntrace.
   // runner

@@ -1,6 +1,6 @@
 #pragma once
-// What cannot be reached at the moment. An outage is no failure: whoever meets one waits and tries
-// again, as long as the setting outage_patience_ms says.
+// What cannot be reached at the moment. An outage is no failure: a run that meets one waits and
+// tries again, as long as the setting outage_patience_ms says.
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>

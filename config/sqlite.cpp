@@ -22,7 +22,7 @@ error failure(sqlite3* db, const file_kind& kind, const std::string& what,
     }
     case SQLITE_IOERR:
       return {ec::journal_lost,
-              text + "; its disk fails; it goes on by itself when that is mended",
+              text + "; its disk fails; it goes on by itself once that is repaired",
               {}};
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:

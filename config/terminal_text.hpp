@@ -14,7 +14,7 @@ class terminal_text {
 public:
   /// What can be shown so far; a sequence that is not whole waits for its rest.
   std::string add(std::string_view bytes);
-  /// What still waits, made visible, and the colours' end. The next add() begins anew.
+  /// What still waits, made visible, and the colours' end. The next add() starts again.
   std::string end();
 
   /// The colours' end, where another stream goes on.

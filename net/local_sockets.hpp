@@ -88,7 +88,7 @@ private:
   std::size_t connections_max_;
   unique_fd poll_, listener_;
   bool is_listener_watched_ = false;
-  time_point accept_at_ = time_point::max();  ///< After a pause for want of descriptors.
+  time_point accept_at_ = time_point::max();  ///< After a pause because of a lack of descriptors.
   std::map<socket_id, local> sockets_;
   std::vector<local_event> events_;
   std::vector<char> scratch_;

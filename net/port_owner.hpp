@@ -1,5 +1,5 @@
 #pragma once
-// Who has a port that we wanted.
+// Which process has a port that we wanted.
 #include <cstdint>
 #include <string>
 

@@ -26,7 +26,7 @@ constexpr auto sweep_every = std::chrono::seconds{5};
 constexpr auto foreign_log_every = std::chrono::seconds{10};
 // Ids of epoll that are no peer's.
 constexpr peer_id door_id = 0, tasks_id = ~peer_id{0};
-/// Of the process: who asks a port that was started again is nobody that the one before it knew.
+/// Of the process: a port that was started again must not reuse numbers of the one before.
 std::atomic<peer_id> next_peer{1};
 
 std::uint16_t port_of(int fd) {
@@ -178,8 +178,8 @@ void rpc_listener::take_connections() {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
       // One that was gone before it was taken; accept(2).
       if (errno == ECONNABORTED || errno == EPROTO || errno == EPERM || errno == EINTR) continue;
-      // For want of descriptors or memory. They wait in the backlog until the next sweep: asking at
-      // once would turn in a circle.
+      // No descriptors or memory are left. Connections wait in the backlog until the next sweep:
+      // asking at once would turn in a circle.
       count_failure(errno);
       watch_door(false);
       return;
@@ -309,7 +309,7 @@ void rpc_listener::note_foreign(const peer& p, const std::string& first_bytes) {
       {{"port", port_}, {"from", p.address}, {"first_bytes", first_bytes}, {"refused", count}});
 }
 
-/// Gives up who does not read, and tries again what failed for want of descriptors.
+/// Gives up peers that do not read, and tries again to accept after a lack of descriptors.
 void rpc_listener::sweep(time_point now) {
   next_sweep_ = now + sweep_every;
   std::vector<std::pair<peer_id, peer_effects>> stuck;

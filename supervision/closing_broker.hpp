@@ -4,7 +4,7 @@
 namespace ntrace::supervision {
 
 /// What our brokers are: a broker that closes its mailbox when it ends. CAF 0.17.6's own leaves it
-/// open: whoever asks a dead broker waits for the whole time-out instead of getting an error, and a
+/// open: a request to a dead broker waits for the whole time-out instead of getting an error, and a
 /// message that the broker had sent itself keeps it in memory for ever.
 class closing_broker : public caf::io::broker {
 public:

@@ -21,7 +21,7 @@ void call_self(self_ptr self, Atom what, const std::string& id, Then then) {
             [then](const caf::error& e) { then(e); });
 }
 
-/// Who is restarted with `id`, in the order of their starts: those that would be if it had failed.
+/// The children that restart with `id`, in the order of their starts: as if it had failed.
 /// What depends on it would otherwise go on with what it knew of the one that is gone.
 std::vector<std::string> restarted_with(const supervisor_state& s, const std::string& id) {
   const auto how = s.fsm->flags().how;
@@ -79,7 +79,7 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
     stop_and_start(self, ids, ids.size(), done);
   } else if (!is_alive) {
     refuse({ec::not_found, "no child \"" + id + "\" of " + s.label + " is running", {}});
-  } else if (verb == "kill" || verb == "restart") {  // Who is terminated there is forgotten.
+  } else if (verb == "kill" || verb == "restart") {  // A terminated child is forgotten there.
     self->send_exit(at->second.address, caf::exit_reason::kill);
     done({});
   } else if (verb == "throw" || verb == "hang") {

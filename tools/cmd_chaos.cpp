@@ -108,7 +108,7 @@ void add_chaos(CLI::App& app, outcome& out) {
   sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
       ->type_name("DIR")
       ->capture_default_str();
-  sub->add_option("--only", a->only, "kinds of faults, with commas; all when it is not given")
+  sub->add_option("--only", a->only, "kinds of faults, with commas; all when absent")
       ->type_name("LIST")
       ->delimiter(',');
   sub->add_option("--report", a->report, "an HTML page of what happened")->type_name("FILE");

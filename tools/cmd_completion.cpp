@@ -1,5 +1,5 @@
-// complete, man: what the shells' completion asks, and the manual pages. Both are for scripts and
-// packages, and --help does not list them.
+// complete, man: the calls of the shells' completion, and the manual pages. Both are for scripts
+// and packages; --help does not list them.
 #include <iostream>
 
 #include "config/file.hpp"
@@ -10,7 +10,7 @@
 namespace ntrace::tools {
 namespace {
 
-/// Who presses the tabulator key does not wait for a server that does not answer.
+/// A person at the tabulator key does not wait for a server that does not answer.
 constexpr milliseconds answer_deadline{400};
 constexpr int runs_offered = 30;
 
@@ -62,7 +62,7 @@ int write_pages(const command& of, const std::string& folder) {
 }  // namespace
 
 void add_completion(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("complete", "What completes the last of the words after --");
+  auto* sub = app.add_subcommand("complete", "Completes the last of the words after --");
   sub->group("");
   auto words = std::make_shared<std::vector<std::string>>();
   sub->add_option("WORDS", *words)->required();

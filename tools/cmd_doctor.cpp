@@ -1,5 +1,5 @@
-// doctor: tries what each role needs, in a child and a throw-away folder, asks a dispatcher that
-// runs what it has found of itself, and names what mends it.
+// doctor: tries what each role needs, in a child and a throw-away folder, asks a running dispatcher
+// for its own findings, and names the command that repairs each fault.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +30,7 @@ public:
   /// It tries things in a folder of its own below `data`.
   explicit examination(const std::string& data) : data_{data} {}
 
-  void program(const char* id, std::vector<std::string> argv, const char* mend, bool is_needed) {
+  void program(const char* id, std::vector<std::string> argv, const char* remedy, bool is_needed) {
     subprocess_spec spec;
     spec.argv = std::move(argv);
     spec.deadline = milliseconds{10'000};
@@ -38,7 +38,7 @@ public:
     if (done && done->ok())
       add("ok", id, done->out.substr(0, done->out.find('\n')));
     else
-      add(is_needed ? "FAIL" : "missing", id, mend);
+      add(is_needed ? "FAIL" : "missing", id, remedy);
   }
 
   void journal() {
@@ -103,12 +103,12 @@ public:
               said(*seen));
     else
       add("missing", "oci", "zone_backend = oci does not work here: " + to_string(seen.error()));
-    // One that was never made cannot be destroyed.
+    // A zone that was never made cannot be destroyed.
     if (auto gone = z.destroy(); made && !gone)
       add("FAIL", "zone_destroy", to_string(gone.error()));
   }
 
-  /// What a dispatcher that runs has found of itself.
+  /// A running dispatcher's own findings.
   void running_dispatcher(const server_flags& server) {
     const auto status = server.call("status", json::array(), milliseconds{5'000});
     if (!status)
@@ -136,7 +136,7 @@ public:
               v.value("what", "") + ", found " + moment(v.value("at_ms", std::int64_t{0})));
   }
 
-  /// What a runner that runs says of its workers.
+  /// The workers of a running runner.
   void running_runner(const server_flags& server) {
     const auto list = server.call("workers", json::array(), milliseconds{5'000});
     if (!list && list.error().code == ec::unreachable)
@@ -193,7 +193,7 @@ private:
     findings_.push_back({std::move(verdict), std::move(id), std::move(text)});
   }
 
-  /// What a zone is made of, each by itself.
+  /// The parts of a zone, each by itself.
   void parts(bool is_root) {
     const auto cgroups = zone::try_cgroups();
     if (cgroups)
@@ -231,7 +231,7 @@ private:
     return "the zone does without it";
   }
 
-  /// Fills a small one.
+  /// Fills a small disk.
   void disk(zone::zone& z, bool in_memory) {
     zone::boot_spec spec;
     spec.limits.disk_bytes = 4u << 20;

@@ -43,7 +43,7 @@ result<profiler::folding> fold_input(const engine_args& a) {
   return profiler::fold(*text, *format, options);
 }
 
-/// What was left out, once each, on stderr.
+/// Names each kind of input that was left out, once, on stderr.
 void tell(const profiler::fold_report& r) {
   for (const auto& [event, n] : r.other_events)
     std::cerr << "ntrace: left out " << n << " samples of " << for_terminal(event)
@@ -78,7 +78,7 @@ void add_engine(CLI::App& app, outcome& out) {
   f->render.format = "folded";
   fold->add_option("-o,--output", f->render.file, "file; standard output when absent")
       ->type_name("FILE");
-  fold->add_option("--from", f->from, "format of the input; found out when absent")
+  fold->add_option("--from", f->from, "format of the input; detected when absent")
       ->check(CLI::IsMember({"perf", "dtrace", "cpuprofile", "folded"}));
   fold->add_option("--event", f->event, "fold this event only, or all")->type_name("NAME");
   fold->add_option("--count", f->count, "weight of a sample")

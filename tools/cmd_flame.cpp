@@ -11,7 +11,7 @@ struct flame_args {
   std::string run;
 };
 
-/// Why there are none: the profile failed, or the run did.
+/// Why there are no stacks: the profile failed, or the run did.
 tl::unexpected<error> no_stacks(const flame_args& a, const json& got) {
   auto why = got.value("reason", "");
   if (const auto run = a.server.call("show", json::array({a.run})))

@@ -1,4 +1,4 @@
-// enroll, expel, workers, tree, drain, resume: one question to a runner (or the dispatcher) each.
+// enroll, expel, workers, tree, drain, resume: each asks a runner (or the dispatcher) once.
 #include <iostream>
 
 #include "tools/command.hpp"

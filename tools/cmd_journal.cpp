@@ -61,7 +61,7 @@ int backup(const journal_args& a) {
   return 0;
 }
 
-/// A dispatcher must not start while the file is being made: it would wait for it, or make another.
+/// A dispatcher must not start while the file is made: it would wait for it, or make another.
 result<folder_lock> own_folder_of(const std::string& path) {
   const std::filesystem::path file{path};
   if (file.filename() != "journal.sqlite") return fail(ec::not_found, "no data folder");
@@ -71,7 +71,7 @@ result<folder_lock> own_folder_of(const std::string& path) {
 
 int compact(const journal_args& a) {
   const auto path = a.file();
-  // Beside a dispatcher that works already the locks of SQLite are enough.
+  // Beside a running dispatcher the locks of SQLite are enough.
   const auto owned = path ? own_folder_of(*path) : fail(path.error());
   const auto bytes = path ? journal::compact_file(*path) : fail(path.error());
   if (!bytes) return report(bytes.error(), a.as_json);
@@ -109,10 +109,10 @@ int salvage(const journal_args& a) {
   std::cout << a.to << " has " << got->runs << " runs, " << got->attempts << " attempts, "
             << got->chunks << " chunks, " << got->events << " events; " << got->unreadable
             << " places could not be read; " << got->requeued
-            << " runs that were under way begin anew\n";
+            << " runs that were under way start again\n";
   if (got->stories_lost != 0)
     std::cout << got->stories_lost << " runs had a story that is incomplete or breaks a rule; it "
-              << "begins anew\n";
+              << "starts again\n";
   for (const auto& run : got->lost_runs)
     std::cout << "lost: run " << run << ", named by other tables only; push it again\n";
   std::cout << "stop the dispatcher, move the damaged file and its -wal and -shm away, put " << a.to

@@ -28,7 +28,7 @@ struct profile_args {
   bool as_json = false, require_profile = true;
 };
 
-/// What the run left, collected on actors' threads and read when it is over.
+/// The run's results, collected on actors' threads and read when it is over.
 struct collected {
   std::string output, packed;
   json events = json::array();
@@ -58,7 +58,7 @@ using namespace supervision;
 
 constexpr supervisor_flags tree_flags{strategy::one_for_one, 20, milliseconds{60'000}};
 
-/// The tree of one run: its zone, its attempts, and who counts them.
+/// The tree of one run: its zone, its attempts, and the actor that counts them.
 wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privileged_helper>& helper,
                 runner::solo_spec spec) {
   wired out;
@@ -67,7 +67,7 @@ wired wire_solo(caf::actor_system& system, const std::shared_ptr<zone::privilege
     options.resend = resend;
     return out.fronts.emplace_back(spawn_facade(system, options));
   };
-  spec.zone = front(false);  // What ran in a zone that died is not begun again behind its back.
+  spec.zone = front(false);  // Programs of a zone that died are not started again.
   spec.attempt_sup = front(true);
   spec.self = out.runner = front(false);
   const auto uuid = spec.worker;
@@ -141,7 +141,7 @@ std::string subtitle(const json& receipt) {
          " Hz · script " + receipt.value("script", "?");
 }
 
-/// The hottest functions of the package itself: what its author can change.
+/// The hottest functions of the package itself: its author can change these.
 profiler::stack_set only_script_frames(const profiler::stack_set& all) {
   profiler::stack_set out;
   std::vector<profiler::stack_set::frame_id> path;
@@ -156,7 +156,7 @@ profiler::stack_set only_script_frames(const profiler::stack_set& all) {
         path.push_back(out.intern(name.substr(0, name.size() - 4)));
     }
     std::reverse(path.begin(), path.end());
-    // What did not overflow in the whole set does not in a part of it.
+    // The sums of the whole set did not overflow, so those of a part do not.
     if (!path.empty()) [[maybe_unused]]
       const auto added = out.add(path, all.nodes()[n].self);
   }

@@ -23,8 +23,9 @@ struct provision_args {
   bool print_only = false, as_json = false;
 };
 
-/// What the lines of all runners' keys let them listen on. A key without permitlisten may listen
-/// on all that the server allows, so that must be no more than these.
+/// The addresses on which the lines of all runners' keys let them listen. A key without
+/// permitlisten may listen on all that the server allows, so the server must allow no more than
+/// these.
 std::string permitted_listens(const std::string& keys) {
   constexpr std::string_view option = "permitlisten=\"";
   std::string out;

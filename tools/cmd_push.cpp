@@ -20,9 +20,9 @@ struct push_args {
 /// Follows the run's events on stderr until it has ended; its last state.
 result<json> follow(const push_args& a, const std::string& run) {
   std::uint64_t after = 0;
-  int tries = 0;  // That met an outage.
+  int tries = 0;  // Attempts that met an outage.
   for (;;) {
-    // A new connection for each question: the dispatcher may restart meanwhile, the run goes on.
+    // A new connection for each question: the dispatcher may restart, and the run goes on.
     auto got = a.server.call("logs",
                              json::array({run, json{{"after", after},
                                                     {"stream", "events"},

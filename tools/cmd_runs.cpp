@@ -1,4 +1,4 @@
-// runs, show, logs, why, cancel, requeue: one question to the dispatcher each.
+// runs, show, logs, why, cancel, requeue: each asks the dispatcher once.
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,7 +24,8 @@ struct run_args {
 
 constexpr int page_max = 1000;  // docs/protocol.md
 
-/// What a run waits for, whole, as its end says when that is over; or the begin of why it ended.
+/// A waiting run's reason, whole, because its end says when the wait is over; or the beginning of
+/// an ended run's reason.
 std::string reason_of(const json& run) {
   constexpr std::size_t reason_max = 60;
   if (run.contains("waits_for")) return "waits for " + run.value("waits_for", "");
@@ -42,7 +43,7 @@ std::string runs_table(const json& list) {
   return table(rows);
 }
 
-/// Page by page from the newest to the oldest. What is pushed meanwhile is on no page.
+/// Page by page from the newest to the oldest. Runs pushed meanwhile are on no page.
 int all_runs(const run_args& a, json filter) {
   filter["limit"] = page_max;
   bool is_first = true;
@@ -87,7 +88,7 @@ std::int64_t push_to_script_ms(const json& why) {
   return -1;
 }
 
-/// A reason begins with its code, which mostly is the verdict.
+/// A reason begins with its code. The code is mostly the verdict.
 std::string verdict_text(const std::string& verdict, const std::string& reason) {
   if (verdict.empty()) return reason.empty() ? "under way" : reason;
   if (reason.empty() || reason.starts_with(verdict + ":")) return reason.empty() ? verdict : reason;
@@ -179,7 +180,7 @@ int why(const run_args& a) {
   });
 }
 
-/// The run's own output, each stream as it came; for a terminal made harmless.
+/// The run's own output, each stream as it came; harmless on a terminal.
 class log_printer {
 public:
   explicit log_printer(const run_args& a) : a_{a}, is_raw_{a.raw || ::isatty(1) == 0} {}
@@ -208,7 +209,7 @@ public:
   }
 
 private:
-  /// A colour of one stream is none of the other.
+  /// The colour of one stream does not change the other.
   void change_to(const std::string& stream) {
     if (stream != last_) std::cout << shown_[last_].stop_colours();
     last_ = stream;

@@ -1,4 +1,4 @@
-// The remote shell: a person's view into a process that runs, over CAF.
+// The remote shell: a person's view into a running process, over CAF.
 #include <editline/readline.h>
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ class session {
 public:
   session(shell_client& server, bool as_json) : server_{server}, as_json_{as_json} {}
 
-  /// Carries one line out; 0 or the exit code of its error.
+  /// Runs one line; 0 or the exit code of its error.
   int run(words line) {
     if (line.empty()) return 0;
     const auto name = line.front();
@@ -140,7 +140,7 @@ private:
   bool as_json_;
 };
 
-/// libedit calls back without a word of whom it asks for.
+/// libedit's callback has no argument that names the prompt.
 session* completing = nullptr;
 
 char* next_completion(const char* start, int state) {
@@ -192,7 +192,7 @@ int converse(session& own) {
   return 0;
 }
 
-/// A script: each line is carried out; the exit code is that of the first that failed.
+/// A script: runs each line; the exit code is that of the first one that failed.
 int read_script(session& own) {
   int code = 0;
   for (std::string line; std::getline(std::cin, line);) {
@@ -226,7 +226,7 @@ int shell(const shell_args& a) {
 }  // namespace
 
 void add_shell(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("shell", "Looks into a process that runs, and acts on it");
+  auto* sub = app.add_subcommand("shell", "Looks into a running process, and acts on it");
   auto a = std::make_shared<shell_args>();
   sub->add_option("ADDR-AND-COMMAND", a->positionals,
                   "HOST:PORT (127.0.0.1:9183), and a command; without one a prompt, or a script "

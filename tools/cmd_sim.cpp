@@ -55,7 +55,7 @@ int one_run(const sim_args& a) {
   return r.violations.empty() ? 0 : 1;
 }
 
-/// What is needed for a run to break it; prints that.
+/// Finds the fewest faults and pushes that break it, and prints them.
 sim::run_options show_shrunk(const sim::run_options& failing, const std::string& invariant) {
   const auto small = sim::shrink(failing, invariant);
   const auto again = sim::simulate(small);
@@ -80,8 +80,8 @@ void explain(std::uint64_t seed) {
   std::cout << "repeat with: " << command_of(show_shrunk(o, v.invariant)) << "\n";
 }
 
-/// A recorded incident of `ntrace chaos`, with so many seeds for all that it does not say: who
-/// pushes when, and in which order what happens at once.
+/// A recorded incident of `ntrace chaos`. Seeds decide what the record does not have: the times of
+/// pushes, and the order of events at the same moment.
 int replay(const sim_args& a) {
   subprocess_spec spec;
   spec.argv = {"tar", "-xzOf", a.archive, "./figures.json"};

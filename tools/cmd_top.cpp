@@ -1,5 +1,5 @@
 // top: the fleet at a glance, again and again.
-#define NCURSES_NOMACROS 1  // Else erase, timeout and others are no functions.
+#define NCURSES_NOMACROS 1  // Otherwise erase, timeout and others are macros.
 #include <langinfo.h>
 #include <ncurses.h>
 #include <unistd.h>
@@ -43,7 +43,7 @@ result<top_sample> take_sample(const top_args& a) {
   return out;
 }
 
-/// Of the person's locale.
+/// From the person's locale.
 top_charset charset() {
   std::setlocale(LC_CTYPE, "");
   return std::string_view{::nl_langinfo(CODESET)} == "UTF-8" ? top_charset::utf8
@@ -66,7 +66,7 @@ int print_once(const top_args& a) {
   return 0;
 }
 
-/// The terminal, given back when it goes.
+/// The terminal. The destructor restores it.
 class screen {
 public:
   screen() {

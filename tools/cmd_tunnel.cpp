@@ -1,5 +1,4 @@
-// tunnel keygen|trust|test|run|status|retry: what an operator sets up and asks of a runner's
-// tunnel.
+// tunnel keygen|trust|test|run|status|retry: an operator sets up a runner's tunnel and looks at it.
 #include <poll.h>
 
 #include <iostream>
@@ -32,7 +31,7 @@ public:
     milliseconds took;
   };
 
-  /// The session up and its target opened, or why not. Told steps are in steps().
+  /// Brings a session up and opens its target, or says why not. steps() has the steps.
   result<void> run(const host_port& at, net::ssh_session_options options, bool with_target) {
     began_ = steady_clock::now();
     const auto target = options.target;
@@ -136,7 +135,7 @@ int trust(const tunnel_args& a) {
   options.to = t->to;
   options.known_hosts_file = t->known_hosts_file;
   options.target = t->target;
-  // Pinned nowhere, so that the server's key comes back with the refusal.
+  // No key is pinned here, so the refusal has the server's key.
   const auto seen = trial{}.run(t->to.at, std::move(options), false);
   std::string blob;
   if (!seen)
@@ -207,7 +206,7 @@ int test(const tunnel_args& a) {
   return done ? 0 : report(done.error(), a.as_json);
 }
 
-/// A tunnel and nothing else, until a signal ends it.
+/// Runs a tunnel and nothing else, until a signal ends it.
 int run(const tunnel_args& a) {
   auto s = a.flags->load();
   if (!s) return report(s.error(), a.as_json);

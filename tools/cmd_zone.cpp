@@ -14,7 +14,7 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds shell_deadline{24 * 3'600'000};  // for one that was left alone
+constexpr milliseconds shell_deadline{24 * 3'600'000};  // for a shell that was left alone
 
 struct zone_args {
   std::shared_ptr<setting_flags> flags;
@@ -25,7 +25,7 @@ struct zone_args {
 
 using helper_ptr = std::shared_ptr<zone::privileged_helper>;
 
-/// Makes a helper, and prints what `does` gives.
+/// Makes a helper, and prints the result of `does`.
 int with_helper(const zone_args& a, const std::function<result<json>(const helper_ptr&)>& does) {
   const auto s = a.flags->load();
   if (!s) return report(s.error(), a.as_json);
@@ -100,7 +100,7 @@ int list(const zone_args& a) {
   return 0;
 }
 
-/// A zone that is up on what was kept of its last use, and what a program needs in it.
+/// A zone that is up with the files of its last use, and what a program needs in it.
 struct opened_zone {
   std::unique_ptr<zone::zone_linux> zone;
   std::unique_ptr<net::egress_proxy> proxy;  ///< Ends before the zone.
@@ -148,7 +148,7 @@ int close_zone(opened_zone& z, const result<zone::exec_end>& ended) {
   return ended->signal != 0 ? 128 + ended->signal : ended->exit_code;
 }
 
-/// Runs a command in the zone; what it writes stays there until the next rollback.
+/// Runs a command in the zone. Its files stay there until the next rollback.
 int exec(const zone_args& a) {
   auto z = open_zone(a);
   if (!z) return report(z.error());
@@ -159,7 +159,7 @@ int exec(const zone_args& a) {
   return close_zone(*z, z->zone->exec(z->spec, {UINT64_MAX / 4, UINT64_MAX / 4}, sink, nullptr, 0));
 }
 
-/// The same for a person at a terminal.
+/// Does the same for a person at a terminal.
 int shell(const zone_args& a) {
   auto relay = terminal_relay::open();
   if (!relay) return report(relay.error());

@@ -45,10 +45,10 @@ const char* text_kind_of(std::string_view key) {
        {"source_template", "SPEC"}}};
   for (const auto& [name, kind] : kinds)
     if (name == key) return kind;
-  return key.ends_with("_file") ? "FILE" : "WORD";  // One of those that the help names.
+  return key.ends_with("_file") ? "FILE" : "WORD";  // One of the words in the help text.
 }
 
-/// What stands for the value in --help, and what the help says of its unit.
+/// The placeholder of the value in --help, and its unit in the help text.
 std::pair<const char*, const char*> kind_of(const setting_spec& spec) {
   switch (spec.type) {
     case setting_type::duration_ms:
@@ -163,7 +163,7 @@ int run_exit_code(const std::string& state, const std::string& reason) {
   const auto code = ec_from_string(reason.substr(0, reason.find(':')));
   if (state == "failed" || state == "script_failed" || state == "source_failed")
     return code == ec::none ? 1 : exit_code(code);
-  // An outage, which nobody waited for.
+  // An outage that no command waited for.
   return code == ec::unreachable ? exit_code(code) : 5;
 }
 
@@ -192,7 +192,7 @@ std::size_t terminal_width() {
 }
 
 result<std::string> unzstd(const std::string& packed) {
-  // One frame from a runner of ours, one for each document of a consumer of the old protocol.
+  // Our runners send one frame. Consumers of the old protocol send one for each document.
   auto out = zstd_unpacked(packed, folded_bytes_max);
   if (!out) return fail(ec::truncated, "the stacks are not whole zstd frames");
   return out;

@@ -6,7 +6,7 @@
 namespace ntrace::tools {
 namespace {
 
-/// CLI11 tells a choice as part of the type: "TEXT:{svg,html}", a range as "INT:INT in [1 - 9]".
+/// CLI11 writes a choice into the type: "TEXT:{svg,html}", a range as "INT:INT in [1 - 9]".
 argument read_argument(const CLI::Option& o) {
   argument out;
   out.text = o.get_description();
@@ -59,7 +59,7 @@ command read_command(const CLI::App& app, const std::string& parent) {
     if (option->get_group().empty()) continue;
     (option->get_positional() ? out.positionals : out.options).push_back(read_argument(*option));
   }
-  // Each heading once: what belongs to the command itself first, what is rare last.
+  // Each heading once: the command's own options first, rare settings last.
   const auto rank = [](const argument& a) {
     return a.group == rare_group ? 2 : a.group == settings_group ? 1 : 0;
   };

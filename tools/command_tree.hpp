@@ -1,6 +1,5 @@
 #pragma once
-// The program's commands and options as plain data, for what is made of them: shell completion and
-// man pages.
+// The program's commands and options as plain data, for shell completion and manual pages.
 #include <string>
 #include <vector>
 
@@ -17,8 +16,8 @@ inline constexpr const char* rare_group = "Rare settings";
 /// An option, flag or positional argument.
 struct argument {
   std::vector<std::string> names;    ///< "-o", "--output"; of a positional its one name: "RUN".
-  std::string value;                 ///< What it takes: "FILE", "UINT"; empty for a flag.
-  std::vector<std::string> choices;  ///< All values it takes, where they are few.
+  std::string value;                 ///< Its kind: "FILE", "UINT"; empty for a flag.
+  std::vector<std::string> choices;  ///< All its values, if they are few.
   std::string text;                  ///< One line of help.
   std::string limits;                ///< "INT in [1 - 9]", or empty.
   std::string group;                 ///< The heading that it stands under in --help.
@@ -39,10 +38,10 @@ struct command {
   std::string name() const;
 };
 
-/// What stands for an option's value in --help and in a manual page: a unit or a kind.
+/// The placeholder of an option's value in --help and in a manual page: a unit or a kind.
 std::string value_name(const argument& a);
 
-/// All but what --help does not show.
+/// All that --help shows.
 command read_command(const CLI::App& app, const std::string& parent = "");
 
 }  // namespace ntrace::tools

@@ -17,10 +17,10 @@ const argument* find_option(const command& of, const std::string& name) {
   return nullptr;
 }
 
-/// Where the words before the current one lead to.
+/// The state after the words before the current one.
 struct position {
   const command* at;
-  std::size_t positionals = 0;           ///< That are given already.
+  std::size_t positionals = 0;           ///< Given so far.
   const argument* awaits = nullptr;      ///< The option whose value comes next.
   std::set<const argument*> is_given{};  ///< Options.
   bool is_over = false;  ///< Nothing is ours after "--", or after a command that there is not.

@@ -7,8 +7,8 @@
 namespace ntrace::tools {
 
 struct candidate {
-  std::string word;  ///< What the whole word becomes.
-  std::string text;  ///< Shown beside it where the shell can; may be empty.
+  std::string word;  ///< The whole word, completed.
+  std::string text;  ///< Shown beside it, if the shell can; may be empty.
 };
 
 /// Values that only a server knows. Takes what the argument is called ("RUN") and the words before
@@ -16,8 +16,8 @@ struct candidate {
 using ask_for_values = std::function<std::vector<candidate>(const std::string& name,
                                                             const std::vector<std::string>& words)>;
 
-/// `words` are those behind the program's name, the last one the one to complete, as far as it is
-/// typed. Nothing when there is nothing to say: the shell then offers files.
+/// `words` follow the program's name. The last one is to be completed, as far as it is typed. Empty
+/// when there is no offer: the shell then offers files.
 std::vector<candidate> complete(const command& program, const std::vector<std::string>& words,
                                 const ask_for_values& ask);
 

@@ -18,7 +18,7 @@ struct seen_sample {
 /// `scratch` meanwhile. ec::profile_failed, also when there was no sample at all.
 result<seen_sample> take_one_sample(zone::zone& zone, const std::string& scratch);
 
-/// The command that mostly helps where take_one_sample fails.
+/// The command that mostly helps when take_one_sample fails.
 std::string sampling_advice();
 
 }  // namespace ntrace::tools

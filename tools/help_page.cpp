@@ -17,7 +17,7 @@ std::size_t columns(const std::string& text) {
          static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation));
 }
 
-/// Words up to `width` columns a line; lines after the first begin with `indent` blanks.
+/// Wraps words to lines of `width` columns. Lines after the first begin with `indent` blanks.
 std::string wrapped(const std::string& text, std::size_t first, std::size_t indent,
                     std::size_t width) {
   std::istringstream in{text};

@@ -6,7 +6,7 @@
 
 namespace ntrace::tools {
 
-/// At most `width` columns wide; what is common comes first.
+/// At most `width` columns wide; common settings come first.
 std::string help_page(const command& of, bool with_rare, std::size_t width = 100);
 
 }  // namespace ntrace::tools

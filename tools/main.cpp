@@ -47,7 +47,7 @@ void add_commands(CLI::App& app, outcome& out) {
     for (const auto* name : commands) app.get_subcommand(name)->group(group);
 }
 
-/// Of the command that the words lead to.
+/// The help of the command that the words name.
 int print_help(const CLI::App& app, const command& program, bool with_rare) {
   const auto* at = &program;
   for (const auto* parsed = &app; !parsed->get_subcommands().empty();) {
@@ -104,7 +104,7 @@ int run_program(std::vector<std::string> words) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A peer or pager that went away is an error of a write, not the end of the program.
+  // If a peer or pager goes away, the write fails; the program does not end.
   std::signal(SIGPIPE, SIG_IGN);
   checked_output output;
   return output.finish(run_program({argv + std::min(argc, 1), argv + argc}));

@@ -9,7 +9,7 @@
 namespace ntrace::tools {
 namespace {
 
-/// A character of UTF-8 by its number, which groff takes whatever encoding it expects.
+/// A character of UTF-8 by its number. groff reads that in every encoding.
 std::string by_number(const char* at, std::size_t bytes) {
   auto point = static_cast<unsigned>(static_cast<unsigned char>(*at) & (0xff >> (bytes + 1)));
   for (std::size_t i = 1; i < bytes; ++i)
@@ -19,8 +19,8 @@ std::string by_number(const char* at, std::size_t bytes) {
   return text.data();
 }
 
-/// Text that groff takes as it is: no escapes, no requests, and a "-" that can be copied. It is of
-/// this program's own --help, so valid UTF-8.
+/// Text that groff prints as it is: no escapes, no requests, and a "-" that can be copied. It comes
+/// from this program's own --help, so it is valid UTF-8.
 std::string plain(const std::string& text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {

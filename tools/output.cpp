@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t buffered_max = 64u << 10;
 
-/// 0, or why not all was written. A terminal that somebody made non-blocking is waited for.
+/// 0, or the errno of a failed write. Waits for a terminal that another program made non-blocking.
 int write_whole(int fd, std::string_view data) {
   while (!data.empty()) {
     const auto n = ::write(fd, data.data(), data.size());
@@ -35,7 +35,7 @@ int write_whole(int fd, std::string_view data) {
   return 0;
 }
 
-/// Descriptors 0 to 2 that are closed would be given to the next file, and our words written to it.
+/// The next file that is opened would get a closed descriptor 0 to 2, and our output with it.
 void occupy_closed_descriptors() {
   for (int fd = 0; fd <= 2; ++fd)
     if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF) [[maybe_unused]]
@@ -130,7 +130,7 @@ result<void> write_named_file(const std::string& path, std::string_view content)
   struct stat found {};
   const bool is_there = ::stat(path.c_str(), &found) == 0;
   if (!is_there || S_ISREG(found.st_mode)) {
-    // A link stays one: what it leads to is replaced.
+    // A link stays a link: its target is replaced.
     std::error_code ignored;
     const auto target = is_there ? std::filesystem::canonical(path, ignored).string() : path;
     return write_file_durably(target.empty() ? path : target, content, 0644);

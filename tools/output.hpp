@@ -1,6 +1,6 @@
 #pragma once
-// Standard output and standard error: on a terminal what peers say is harmless, and a write that
-// fails is never lost.
+// Standard output and standard error. On a terminal words of peers are harmless, and a failed write
+// is never lost.
 #include <memory>
 #include <streambuf>
 #include <string>
@@ -11,7 +11,8 @@
 
 namespace ntrace::tools {
 
-/// The reader of standard output went away before the end: as of a program that SIGPIPE ended.
+/// The reader of standard output went away before the end. The code of a program that SIGPIPE
+/// ended.
 constexpr int reader_gone_code = 141;
 
 /// std::cout and std::cerr through this, for as long as it lives. One per process.
@@ -26,7 +27,7 @@ public:
   /// reader_gone_code, silently, or that of ec::io, which is reported.
   int finish(int code);
 
-  /// Whether nobody reads standard output any more, so that a command that goes on can end.
+  /// True when nobody reads standard output any more, so that a command without an end can end.
   static bool is_gone();
   /// A sequence of our own for the terminal, past the filter.
   static void control(std::string_view sequence);

@@ -39,7 +39,7 @@ std::uint64_t ask_count(caf::scoped_actor& self, const caf::actor& who, caf::ato
   return out;
 }
 
-/// Takes no more work and waits for what is held; true when nothing is.
+/// Takes no more work and waits for held leases; true when none is left.
 bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
   caf::scoped_actor self{system};
   if (w.dispatcher) self->send(w.dispatcher, dispatcher::stop_atom::value);
@@ -76,7 +76,7 @@ std::pair<std::uint16_t, std::uint16_t> shell_ports(caf::scoped_actor& self,
   return out;
 }
 
-/// A failed start names each supervisor on the way; what an operator needs is the first cause.
+/// A failed start names each supervisor on the way. An operator needs the first cause.
 error first_cause(error e) {
   for (const std::string_view way : {"did not start: ", "child_failed: "})
     if (const auto at = e.message.rfind(way); at != std::string::npos)
@@ -98,7 +98,7 @@ error wait_until_up(caf::actor_system& system, const caf::actor& root, const wir
   self->monitor(root);
   self->request(root, start_deadline, supervision::wait_atom::value)
       .receive([](caf::ok_atom) {}, failed);
-  // A root that ended before it was asked left its reason with its end.
+  // If the root ended before it was asked, its exit reason says why.
   if (out.code != ec::none)
     self->receive([&](const caf::down_msg& d) { out = reason_of(d); },
                   caf::after(std::chrono::seconds{1}) >> [] {});
@@ -195,7 +195,7 @@ void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w
 int serve(const settings& s, role_set roles, bool as_json) {
   log::set_level(s.text("log_level"));
   if (auto made = make_folders(s.text("data")); !made) return report(made.error(), as_json);
-  // First of all, and to the end: what another process owns is neither read nor repaired.
+  // First of all, and held to the end: files of another owner are neither read nor repaired.
   const auto owned = folder_lock::take(s.text("data"), folder_roles(roles));
   if (!owned) return report(owned.error(), as_json);
   if (auto ports = check_ports(s, roles); !ports) return report(ports.error(), as_json);
@@ -205,8 +205,8 @@ int serve(const settings& s, role_set roles, bool as_json) {
     if (!started) return report(started.error(), as_json);
     helper = std::move(*started);
   }
-  // Threads come and go with their actors. With an arena for each, as by default, a process that
-  // lives for months keeps several times of what it needs. mallopt(3)
+  // Threads come and go with their actors. By default each has an arena, and a process that lives
+  // for months keeps several times the memory that it needs. mallopt(3)
   ::mallopt(M_ARENA_MAX, arenas_max);
   block_signals();
   int code = 0;
@@ -224,7 +224,7 @@ int serve(const settings& s, role_set roles, bool as_json) {
       code = report(failed, as_json);
     } else {
       print_ready(system, *w, s, as_json);
-      int signal = std::cout ? 0 : SIGTERM;  // Nobody would learn that it serves, and where.
+      int signal = std::cout ? 0 : SIGTERM;  // Nobody could read that it serves, and where.
       while (signal == 0) signal = wait_signal(milliseconds{60'000});
       if (signal == SIGUSR1) {
         log::error("process.root_gave_up", {});

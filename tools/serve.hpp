@@ -16,7 +16,7 @@ void block_signals();
 /// the root gave up.
 int wait_signal(milliseconds wait);
 
-/// The process ends with `code` when this lives longer than `deadline`, whatever hangs: CAF's
+/// Ends the process with `code` if this lives longer than `deadline`, whatever hangs: CAF's
 /// actor_system waits for every actor that something still holds.
 class hard_deadline {
 public:

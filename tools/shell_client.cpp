@@ -39,7 +39,7 @@ result<void> check(const shell_credentials& own) {
   return {};
 }
 
-/// For the audit, as told by us.
+/// The name for the audit, as this machine gives it.
 std::string who_asks() {
   char host[256] = "";
   ::gethostname(host, sizeof host - 1);
@@ -58,7 +58,7 @@ bool is_table(const json& value) {
          std::all_of(value.begin(), value.end(), [](const json& one) { return one.is_object(); });
 }
 
-/// The columns of all rows: names first, then in the order in which they turn up.
+/// The columns of all rows: names first, then in the order of their first use.
 std::vector<std::string> columns_of(const json& rows) {
   std::vector<std::string> out;
   const auto add = [&](const std::string& name) {
@@ -129,7 +129,7 @@ result<std::unique_ptr<shell_client>> shell_client::connect(const host_port& at,
   if (auto fine = check(own); !fine) return fail(fine.error());
   std::unique_ptr<shell_client> out{new shell_client{own}};
   {
-    // CAF waits without an end for a server that says nothing.
+    // CAF waits for ever for a silent server.
     const hard_deadline limit{connect_max, 3};
     auto reached = is_encrypted(own) ? caf::openssl::remote_actor(out->system_, at.host, at.port)
                                      : out->system_.middleman().remote_actor(at.host, at.port);

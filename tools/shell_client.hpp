@@ -25,7 +25,7 @@ public:
                                                        const shell_credentials& own);
   /// The server's answer: the value, or its error. ec::connection_lost.
   result<nlohmann::json> call(const std::string& command, const std::vector<std::string>& args);
-  /// What the server said of itself: program, role, commands.
+  /// The server's answer to hello: program, role, commands.
   const nlohmann::json& hello() const { return hello_; }
 
 private:

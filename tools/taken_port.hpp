@@ -5,7 +5,7 @@
 
 namespace ntrace::tools {
 
-/// ec::bad_config names the setting whose address cannot be listened on, who has the port, and the
+/// ec::bad_config names the setting whose address is taken, the process that has the port, and the
 /// flag that chooses another.
 result<void> check_ports(const settings& s, role_set roles);
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int last_words_ms = 200;  // of silence, once the program has ended
 
-/// False at the end, and when there is nobody to write to.
+/// False at the end of the input, and when the output is closed.
 bool pass_on(int from, int to) {
   std::array<char, 4096> block;
   const auto n = ::read(from, block.data(), block.size());
@@ -86,7 +86,7 @@ void terminal_relay::run() {
       }
       copy_window_size();
     }
-    // After the size: what is typed after a change is to find it.
+    // After the size: input typed after a change must find the new size.
     if (fds[0].revents != 0) has_keys = pass_on(0, relay_side_.get());
     // EIO: the last copy of the program's side is closed.
     if (fds[1].revents != 0 && !pass_on(relay_side_.get(), 1)) return;

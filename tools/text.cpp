@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t marks_max = 4;  // Upon one character: more are stacked over other lines.
 
-/// wcwidth(3) of the C library's UTF-8 locale, whichever the process has.
+/// wcwidth(3) of the C library's UTF-8 locale, whatever locale the process has.
 int columns_of(std::uint32_t point) {
   static const locale_t unicode = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
   if (!unicode) return 1;
@@ -65,7 +65,7 @@ std::string cut_to_width(const std::string& text, std::size_t width, std::string
 }
 
 std::string table(std::vector<std::vector<std::string>> rows) {
-  // A cell of a peer's must not begin a line of its own, nor hide another.
+  // A peer's text must not begin a line of its own, nor hide another cell.
   for (auto& row : rows)
     for (auto& cell : row) cell = one_line(cell);
   std::vector<std::size_t> widths;

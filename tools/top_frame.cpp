@@ -34,7 +34,7 @@ std::string decimal(double value) {
   return text.data();
 }
 
-/// One line, harmless; what is too long is cut, and shown to be.
+/// One line, harmless. A text that is too long is cut, with a mark.
 std::string fit(std::string text, std::size_t width, top_charset shown) {
   if (shown == top_charset::utf8) return cut_to_width(one_line(text), width, "~");
   for (auto& c : text)
@@ -42,7 +42,7 @@ std::string fit(std::string text, std::size_t width, top_charset shown) {
   return cut_to_width(text, width, "~");
 }
 
-/// The same, and cut in its middle: the end of a sentence tells when the next try is.
+/// The same, but cut in its middle: the end of a sentence says when the next try is.
 std::string fit_around(const std::string& text, std::size_t width, top_charset shown) {
   constexpr std::size_t end_kept = 24;
   const auto whole = fit(text, std::string::npos, shown);
@@ -143,7 +143,7 @@ void add_section(std::vector<top_line>& out, const rows& all, std::size_t room,
   if (is_cut) out.push_back({"... and " + std::to_string(all.size() - shown) + " more"});
 }
 
-/// One line for what most runs wait for; nothing when all can be reached.
+/// One line with the host that most runs wait for; empty when all hosts can be reached.
 void add_outages(std::vector<top_line>& out, const top_sample& s, const line_shape& shape) {
   const auto all = s.status.value("outages", json::array());
   const json* worst = nullptr;
@@ -218,7 +218,7 @@ std::vector<top_line> top_frame(const top_sample& now, const top_sample* before,
   out.push_back({""});
   const auto runners = runner_rows(now), leases = lease_rows(now), latest = latest_rows(now);
   const auto left = [&] { return height > out.size() ? height - out.size() : 0; };
-  // A third for each, and what one does not need for those below.
+  // A third for each; unused lines go to the tables below.
   add_section(out, runners, std::min(runners.size(), std::max<std::size_t>(left() / 3, 2)), shape);
   out.push_back({""});
   add_section(out, leases, std::min(leases.size(), std::max<std::size_t>(left() / 2, 2)), shape);

@@ -10,7 +10,7 @@ namespace {
 
 using words_t = std::vector<std::string>;
 
-/// How many letters are wrong, missing, too many or changed places.
+/// How many letters are wrong, missing, too many or in exchanged places.
 std::size_t distance(const std::string& a, const std::string& b) {
   std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;

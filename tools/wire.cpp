@@ -30,7 +30,7 @@ class builder {
 public:
   builder(caf::actor_system& system, wired& out) : system_{system}, out_{out} {}
 
-  /// `resend` is for what may be asked twice: see facade_options.
+  /// `resend` is for requests that may be repeated: see facade_options.
   caf::actor front(bool resend = true) {
     facade_options options;
     options.resend = resend;
@@ -82,7 +82,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   auto queue = builder::worker("dispatcher", out.dispatcher, [parts](caf::local_actor* by) {
     return dispatcher::spawn_dispatcher(by->system(), parts);
   });
-  queue.reports_ready = true;  // A journal that cannot be read is found before anybody is told yes.
+  queue.reports_ready = true;  // A damaged journal is found before the first push is acknowledged.
   std::vector<child> children{
       builder::worker("journal", parts.journal,
                       [path, keep, gate = parts.gate](caf::local_actor* by) {
@@ -106,7 +106,7 @@ result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
           return dashboard::spawn_webhook(by->system(), hook, to);
         }));
   }
-  // The last: what it meets disturbs nobody.
+  // The last one: its failures disturb no other child.
   children.push_back(
       builder::worker("journal_monitor", parts.monitor,
                       [path, attempts = parts.options.attempts](caf::local_actor* by) {
@@ -181,7 +181,7 @@ result<child> runner_role(const settings& s, builder& make, wired& out,
   return builder::supervisor("runner_sup", nullptr, role_flags, children);
 }
 
-/// The last of all, so that the first to stop: it asks the others.
+/// The last of all, and so the first to stop: it asks the others.
 result<child> shell_child(const settings& s, builder& make, wired& out) {
   auto options = shell::shell_options_from(s);
   if (!options) return fail(options.error());
@@ -248,7 +248,7 @@ result<wired> wire(caf::actor_system& system, const settings& s, role_set roles,
       return {};
     }
     for (const auto& front : out.fronts)
-      end_facade(front);  // Else they keep the system from ending.
+      end_facade(front);  // Otherwise they keep the system from ending.
     return fail(role.error());
   };
   if (roles.dispatcher)
