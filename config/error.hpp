@@ -41,7 +41,7 @@ enum class ec : std::uint8_t {
   no_clean,      ///< The zone has no snapshot `clean`.
   zone_busy,     ///< The zone runs an attempt, or another process owns it.
   no_worker,     ///< No worker is free.
-  forbidden,     ///< Who asks may not, or the configuration does not allow it.
+  forbidden,     ///< The caller may not, or the configuration does not allow it.
   // zone
   zone_unsupported,  ///< The kernel or our rights do not allow zones; see `ntrace doctor`.
   zone_failed,       ///< A step of making, booting or ending a zone failed.

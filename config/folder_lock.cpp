@@ -287,7 +287,7 @@ result<void> folder_lock::take_files(const std::string& folder,
     // SQLite takes an empty file for a new database.
     unique_fd file{
         ::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600)};
-    // What else is wrong with it, who opens it says.
+    // The code that opens it reports any other fault.
     if (!file) continue;
     // The kernel frees what a killed owner held, one after the other.
     const auto end = steady_clock::now() + unseen_max;

@@ -1,5 +1,6 @@
 #pragma once
-// Who owns a data folder: one process for each role, by a lock of the kernel on the folder itself.
+// The owner of a data folder: one process for each role, by a lock of the kernel on the folder
+// itself.
 #include <string>
 #include <string_view>
 #include <vector>

@@ -22,7 +22,7 @@ bool is_token_byte(char c) {
          std::string_view{"!#$%&'*+-.^_`|~"}.find(c) != std::string_view::npos;
 }
 
-/// Of the connection and not of the message: RFC 9110, section 7.6.1. Host and Expect are made anew
+/// Of the connection and not of the message: RFC 9110, section 7.6.1. Host and Expect are written
 /// or answered by a proxy itself.
 constexpr std::array<std::string_view, 13> per_hop{
     "connection",     "proxy-connection",   "keep-alive",          "te",   "trailer",

@@ -48,7 +48,7 @@ result<known_hosts> known_hosts::parse(std::string_view text, const std::string&
     ++number;
     const auto wrong = [&](const std::string& why) {
       return fail(ec::bad_key,
-                  path + ":" + std::to_string(number) + ": " + why + "; mend or remove the line");
+                  path + ":" + std::to_string(number) + ": " + why + "; repair or remove the line");
     };
     auto parts = words(line);
     if (parts.empty() || parts[0].starts_with('#')) continue;

@@ -45,7 +45,7 @@ private:
 /// The line that pins a key.
 std::string known_hosts_line(const host_port& at, const public_key& key);
 
-/// Adds the line durably, once. Lines for the same server stay: `changed` is for people to mend.
+/// Adds the line durably, once. Lines for the same server stay: people must correct `changed`.
 result<void> trust_host_key(const std::string& path, const host_port& at, const public_key& key);
 
 }  // namespace ntrace::net

@@ -40,7 +40,7 @@ result<socket_addresses> name_lookup::find(const std::string& host, std::uint16_
   lock.lock();
   e->is_found = true;
   e->value = value;
-  // A failure is for those that wait for it, and not for who comes later.
+  // A failure is for the callers that wait for it, not for later ones.
   e->until = value ? steady_clock::now() + kept_for_ : time_point{};
   found_.notify_all();
   return value;

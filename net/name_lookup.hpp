@@ -16,7 +16,7 @@
 
 namespace ntrace::net {
 
-/// Thread-safe. Who asks for a name that is being looked up waits for that answer; what was found
+/// Thread-safe. A caller that asks for a name under lookup waits for that answer; what was found
 /// is kept for a moment.
 class name_lookup {
 public:

@@ -1,6 +1,6 @@
 #pragma once
-// Tells when links, addresses or routes of this machine changed (rtnetlink(7)), so that who waits
-// to dial again need not wait longer.
+// Tells when links, addresses or routes of this machine changed (rtnetlink(7)), so that a caller
+// that waits for its next dial need not wait longer.
 #include "config/file.hpp"
 
 namespace ntrace::net {

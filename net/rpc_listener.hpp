@@ -14,7 +14,7 @@
 
 namespace ntrace::net {
 
-/// Who serves a port. Called on the listener's thread, where nothing may block.
+/// The server of a port. Called on the listener's thread, where nothing may block.
 class rpc_service {
 public:
   virtual ~rpc_service() = default;

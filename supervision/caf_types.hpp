@@ -15,7 +15,7 @@ namespace ntrace::supervision {
 caf::error to_caf(const error& e);
 /// The same with an actor that the error is about.
 caf::error to_caf(const error& e, const caf::actor& about);
-/// Whom an error is about (ec::already_started: the running child); null when it names nobody.
+/// The actor that an error names (ec::already_started: the running child); else null.
 caf::actor address_in(const caf::error& e);
 /// The end of an actor as the reason to quit with; exit_reason_of() is its reverse.
 caf::error to_caf(const exit_reason& reason);

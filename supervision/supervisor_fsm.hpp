@@ -1,7 +1,7 @@
 #pragma once
-// The decisions of a supervisor: who is started, stopped and restarted, in which order, and when it
-// gives up. Pure. One thing is done at a time, as in OTP: the next start waits for the last one's
-// outcome, and calls wait for the restart under way. States of a child: README.md.
+// The decisions of a supervisor: which child starts, stops and restarts, in which order, and when
+// it gives up. Pure. One thing is done at a time, as in OTP: the next start waits for the last
+// one's outcome, and calls wait for the restart under way. States of a child: README.md.
 #include <deque>
 #include <list>
 #include <set>

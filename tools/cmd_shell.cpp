@@ -237,7 +237,7 @@ void add_shell(CLI::App& app, outcome& out) {
   sub->add_option("--key", a->own.key_file, "its private key, PEM")
       ->type_name("FILE")
       ->envname("NTRACE_SHELL_KEY");
-  sub->add_option("--ca", a->own.ca_file, "who signs servers' certificates, PEM")
+  sub->add_option("--ca", a->own.ca_file, "the CA of servers' certificates, PEM")
       ->type_name("FILE")
       ->envname("NTRACE_SHELL_CA");
   sub->add_flag("--json", a->as_json, "print answers as JSON");

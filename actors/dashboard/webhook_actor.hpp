@@ -12,7 +12,7 @@ struct webhook_options {
   host_port listen;
   std::string secret_file{};  ///< Empty: no signature is asked for, and only loopback is served.
   milliseconds answer_max{10'000};   ///< A forge gives a delivery up after 10 s.
-  milliseconds request_max{10'000};  ///< Who takes longer to send one is cut off.
+  milliseconds request_max{10'000};  ///< A slower sender is cut off.
 };
 
 /// `dispatcher` is asked by rpc::call{method "push"}. Answers rpc::port_atom by its port.

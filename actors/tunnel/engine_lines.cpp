@@ -62,7 +62,7 @@ void tunnel_engine::loop::perform_dial(const dial& e) {
 }
 
 void tunnel_engine::loop::begin_session(generation of, line& l, net::tcp_connection connected) {
-  // Read anew for each dial, so that what an operator mends counts at once.
+  // Read for each dial, so that an operator's correction counts at once.
   auto options = session_options(settings_);
   if (!options) return on_line_failed(of, options.error());
   options->deadlines.banner = tunnel_.banner_deadline();

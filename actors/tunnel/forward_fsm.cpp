@@ -137,7 +137,7 @@ forward_effects forward_fsm::on_opened(time_point, connection_id of) {
     if (!c->waiting.empty()) out.push_back(write_channel{of, std::exchange(c->waiting, {})});
     if (c->local_ended) out.push_back(end_channel{of});
   } else if (connections_.count(of) == 0) {
-    out.push_back(close_channel{of});  // Who asked for it has left.
+    out.push_back(close_channel{of});  // Its client has left.
   }
   open_next(out);
   return out;

@@ -17,7 +17,7 @@ namespace ntrace::tunnel {
 
 struct tunnel_settings {
   net::ssh_target to;
-  host_port listen;  ///< Here, for what shall go through the tunnel.
+  host_port listen;  ///< Here, for connections that go through the tunnel.
   host_port target;  ///< There, as the SSH server sees it.
   std::vector<net::reverse_forward> reverse;
   std::string key_file, passphrase_file, known_hosts_file;
@@ -27,7 +27,7 @@ struct tunnel_settings {
   exec_options exec;
 };
 
-/// What a session is made of; the key and the pinned host keys are read anew. ec::bad_key.
+/// The parts of a session. Reads the key and the pinned host keys each time. ec::bad_key.
 result<net::ssh_session_options> session_options(const tunnel_settings& from);
 
 /// What an engine tells when it is asked, one object: state, why, since_ms, generation, to, listen,

@@ -109,7 +109,7 @@ public:
   /// Any byte from the server is a sign of life.
   tunnel_effects on_inbound(time_point now, generation of);
   tunnel_effects on_probe_answered(time_point now, generation of);
-  /// The server's kernel takes what stands before the probe: its deadline begins anew.
+  /// The server's kernel takes data that is before the probe: its deadline starts again.
   void on_probe_advanced(time_point now, generation of);
   /// What TCP does over that session: how often it said something again, in all, and when it will
   /// next; nothing when all is acknowledged. If it did so while a new session is ready, the path
@@ -127,8 +127,8 @@ public:
 
   /// Somebody wants to use the tunnel: a long wait becomes a short one.
   tunnel_effects on_demand(time_point now);
-  /// A link, address or route changed: whoever waits dials at once, but not more often than once a
-  /// second.
+  /// A link, address or route changed: a waiting tunnel dials at once, but not more often than once
+  /// a second.
   tunnel_effects on_network_changed(time_point now);
   /// The operator, or a new configuration, says that it is worth trying again.
   tunnel_effects on_retry(time_point now);

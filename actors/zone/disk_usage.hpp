@@ -29,7 +29,7 @@ public:
   disk_usage& operator=(const disk_usage&) = delete;
 
   /// Goes on until `until`. Bytes once all was seen: blocks, at least inode_bytes_min of each file
-  /// and folder. A tree deeper than tree_depth_max is as good as endless.
+  /// and folder. A tree deeper than tree_depth_max counts as endless.
   std::optional<std::uint64_t> step(time_point until);
 
   static constexpr std::uint64_t inode_bytes_min = 4096;

@@ -1,5 +1,5 @@
 #pragma once
-// Who may use a zone: the attempt whose fencing token it was booted for, and nobody before it.
+// Decides what may use a zone: the attempt that it was booted for, by its fencing token.
 #include <cstdint>
 #include <string>
 

@@ -52,7 +52,7 @@ void zone_fsm::on_proved(time_point now, const std::string& problem, random_sour
   problem_ = problem;
   if (!problem.empty()) return on_failure(now, random);
   // Only an attempt that went well ends the row: one that breaks each attempt, and none of its
-  // repairs, shall wait longer each time too.
+  // repairs, must wait longer each time too.
   phase_ = phase::free;
 }
 

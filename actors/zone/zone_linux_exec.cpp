@@ -91,7 +91,7 @@ struct zone_linux::pumped {
 };
 
 void zone_linux::give_to_job(int fd) const {
-  // /dev/stdout opens the pipe anew, which needs its owner. Only root can give it away.
+  // /dev/stdout opens the pipe again, which needs its owner. Only root can give it away.
   if (::geteuid() == 0) [[maybe_unused]]
     const int ignored = ::fchown(fd, job_id_, job_id_);
 }

@@ -14,7 +14,7 @@ struct zone_limits {
   std::uint64_t memory_bytes = 1ull << 30;
   std::uint64_t pids = 512;
   std::uint64_t cpu_percent = 100;  ///< 100 is one CPU.
-  /// The writable layer; 0: no limit. On the disk it is watched, and who goes beyond is ended.
+  /// The writable layer; 0: no limit. On the disk it is watched, and a run beyond it is ended.
   std::uint64_t disk_bytes = 2ull << 30;
   /// The layer lies in memory, on top of memory_bytes, in a file system of disk_bytes.
   bool disk_in_memory = false;

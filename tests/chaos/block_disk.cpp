@@ -56,7 +56,7 @@ result<void> block_disk::mend() const {
   const auto checked = run_subprocess(check);
   if (!checked) return fail(checked.error());
   if (checked->exit_code > errors_corrected)
-    return fail(ec::io, "e2fsck cannot mend " + image + ": " + checked->out + checked->err);
+    return fail(ec::io, "e2fsck cannot repair " + image + ": " + checked->out + checked->err);
   return mount(*this);
 }
 

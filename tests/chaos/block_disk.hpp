@@ -13,7 +13,7 @@ struct block_disk {
   /// Fails where there are no loop devices.
   result<void> make() const;
   /// The kernel gives it up, as after an error of the device: what was synced stays, nothing more
-  /// is written, and it is read-only until it is mounted anew. ext4(5), "abort"
+  /// is written, and it is read-only until it is mounted again. ext4(5), "abort"
   result<void> give_up() const;
   /// Checks and mounts it again. Nobody may have a file of it open.
   result<void> mend() const;

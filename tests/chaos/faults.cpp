@@ -127,7 +127,7 @@ result<void> remount(scene& s, const std::string& how) {
   return done ? result<void>{} : fail(done.error());
 }
 
-/// As an operator does: the process ends, the disk is mended, the process starts.
+/// As an operator does: the process ends, the disk is repaired, the process starts.
 result<void> mend_disk(scene& s) {
   s.all.server(s.node).kill();
   if (auto mended = s.all.dispatcher_disk().mend(); !mended) return mended;
@@ -146,7 +146,7 @@ result<void> fill_disk(scene& s) {
   return {};
 }
 
-/// For good: a disk that fails a moment later must not have the file again when it is mended.
+/// For good: a disk that fails a moment later must not have the file again when it is repaired.
 result<void> make_room(scene& s) {
   ::unlink(filler(s).c_str());
   const auto folder = s.all.data(s.node);

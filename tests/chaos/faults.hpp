@@ -13,7 +13,7 @@ namespace ntrace::chaos {
 /// A rule that the fleet broke: its name, and how.
 using broken_rule = std::pair<std::string, std::string>;
 
-/// Whom a fault strikes, and the chance that it takes its details from.
+/// The target of a fault, and the chance that decides its details.
 struct scene {
   fleet& all;
   std::size_t node;

@@ -63,7 +63,7 @@ void judgement::judge_processes(fleet& all, bool is_done) {
       if (const auto at = log.find(word); at != std::string::npos)
         add("log", all.server(i).name() + ": " + log.substr(at, log.find('\n', at) - at));
     }
-  // The helper of who was killed ends its zones by itself.
+  // The helper of a killed runner ends its zones by itself.
   const auto asked = steady_clock::now();
   auto left = leftovers(all);
   for (; !left.empty() && since(asked) < reap_max; left = leftovers(all)) wait(look);

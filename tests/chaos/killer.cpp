@@ -100,7 +100,7 @@ void killer::carry_out(const kind_of_fault& what, std::size_t node, std::uint64_
     failed_.emplace_back(one.kind, to_string(done.error()));
   else if (mended)
     log_.push_back(one);
-  else if (one.recovered.count() >= 0)  // What could not be mended was gone meanwhile.
+  else if (one.recovered.count() >= 0)  // The part that could not be repaired was gone meanwhile.
     failed_.emplace_back(one.kind, to_string(mended.error()));
   else
     unmended_.push_back(one.kind + ": " + to_string(mended.error()));

@@ -37,7 +37,7 @@ public:
   std::vector<struck> log() const;
   /// Faults that could not be caused, and why.
   std::vector<std::pair<std::string, std::string>> failed() const;
-  /// Faults that we could not mend, and why: what followed is no fault of the fleet's.
+  /// Faults that we could not repair, and why: what followed is not the fleet's fault.
   std::vector<std::string> unmended() const;
   /// Processes that ended though nobody had ended them.
   std::vector<std::string> deaths() const;

@@ -1,5 +1,6 @@
 #pragma once
-// Who uses the fleet while it is shaken: a client that pushes, and a consumer of the old protocol.
+// The users of the fleet while it is shaken: a client that pushes, and a consumer of the old
+// protocol.
 #include <atomic>
 #include <set>
 #include <string>

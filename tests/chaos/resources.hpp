@@ -10,7 +10,7 @@
 
 namespace ntrace::chaos {
 
-/// Of one process; a new incarnation begins anew.
+/// Of one process; a new incarnation starts from nothing.
 class resources {
 public:
   /// Its memory, descriptors, threads and zombies now, and what is used on its disk.

@@ -106,7 +106,7 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   const auto got = ok(salvage_file(dir / "j", dir / "new"));
   EXPECT_EQ(got.runs, 51u);
   EXPECT_EQ(got.attempts, 50u);
-  EXPECT_EQ(got.chunks, 147u) << "the last run begins anew";
+  EXPECT_EQ(got.chunks, 147u) << "the last run starts again";
   EXPECT_EQ(got.unreadable, 0u);
   EXPECT_EQ(got.requeued, 1u);
   EXPECT_EQ(findings_in(dir / "new"), std::vector<std::string>{});
@@ -118,7 +118,7 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(ok(db->highest_token()), 50u);
   EXPECT_TRUE(ok(db->flag(draining_flag)));
   EXPECT_EQ(ok(db->show(id_of(1)))["attempts"][0]["run_id"], "mine");
-  // A document of what begins anew is not known: it comes again, with another attempt.
+  // A restarted run forgets its documents: they come again, with another attempt.
   ok(db->commit({{put_attempt{id_of(50), 1, 51, "runner"},
                   set_run{id_of(50), run_state::running, 1, 51, "", ""}}}));
   const auto doc = [&](const char* id) {

@@ -112,7 +112,7 @@ TEST(journal_sqlite, keeps_in_a_salvage_which_attempts_do_not_count) {
   ASSERT_EQ(open.size(), 2u);
   EXPECT_EQ(dispatcher::outages_of(open[0].outages), 1u);
   EXPECT_EQ(open[0].attempts_counted(), 0u);
-  EXPECT_EQ(open[1].attempts_counted(), 0u) << "what was under way begins anew";
+  EXPECT_EQ(open[1].attempts_counted(), 0u) << "an attempt under way starts again";
 }
 
 TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {

@@ -158,7 +158,7 @@ TEST(rpc_listener, takes_later_who_came_while_it_had_no_descriptors_left) {
     ASSERT_EQ(::connect(late.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
     ASSERT_TRUE(eventually(10s, [&] { return failures > before; }));
     ASSERT_TRUE(say(early, "[\"echo\",[1],1]\n"));
-    EXPECT_EQ(hear_line(early), "[[null,[1]],1]\n") << "who is in is served";
+    EXPECT_EQ(hear_line(early), "[[null,[1]],1]\n") << "a peer that is in is served";
     EXPECT_EQ(failures, before + 1) << "it does not ask in a circle";
   }
   ASSERT_TRUE(say(late, "[\"echo\",[2],1]\n"));

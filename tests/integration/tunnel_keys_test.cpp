@@ -1,4 +1,4 @@
-// Whom the tunnel trusts and who it is: host keys, its own key, and what that permits.
+// The tunnel's trust and identity: host keys, its own key, and what that permits.
 #include "tests/support/tunnel_world.hpp"
 
 using namespace ntrace;
@@ -49,7 +49,7 @@ TEST(tunnel, lives_on_when_its_key_is_withdrawn_and_says_so_at_the_next_dial) {
   w.wait_for("parked");
   const auto why = w.status().value("why", "");
   EXPECT_NE(why.find("key_refused"), why.npos) << why;
-  EXPECT_NE(why.find("restrict,port-forwarding,permitopen="), why.npos) << "the line that mends it";
+  EXPECT_NE(why.find("restrict,port-forwarding,permitopen="), why.npos) << "the line that helps";
   ok(w.sshd.allow_key());
   w.engine->retry();
   w.wait_for("up");

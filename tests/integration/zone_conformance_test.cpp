@@ -1,4 +1,4 @@
-// What every backend of zones does, whoever makes its namespaces: the meaning of zone.hpp.
+// What every backend of zones does, whatever makes its namespaces: the meaning of zone.hpp.
 #include <signal.h>
 
 #include <thread>

@@ -159,7 +159,7 @@ TEST_P(zone_faults, names_who_survives_a_kill_and_goes_on_once_it_is_gone) {
                                [](const std::string& base) { return base.ends_with("/freezer"); });
   if (!is_root() || at == there.all.end()) GTEST_SKIP() << "the freezer of cgroup v1 needs root";
   ok(uut->boot({}));
-  // Unlike that of v2, it holds who is in it also against SIGKILL, as a disk that hangs does.
+  // Unlike that of v2, it holds its members even against SIGKILL, as a disk that hangs does.
   const auto ice = *at + "/ntrace-test-" + std::to_string(::getpid());
   ASSERT_EQ(::mkdir(ice.c_str(), 0755), 0);
   const auto write = [&](const std::string& file, const std::string& text) {

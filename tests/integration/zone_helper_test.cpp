@@ -112,7 +112,7 @@ TEST(privileged_helper, does_not_hold_a_disk_that_the_machine_unmounts) {
   if (::geteuid() != 0) GTEST_SKIP() << "mounts need root";
   const test::scratch dir, disk;
   const auto uuid = test::run_ntrace({"zone", "create", "--data", dir.path()}).out.substr(0, 36);
-  // As systemd mounts a machine's disks: whoever has copies of its mounts may follow it.
+  // As systemd mounts a machine's disks: a process with copies of its mounts may follow it.
   subprocess_spec spec;
   spec.argv = {"unshare",
                "-m",

@@ -1,5 +1,5 @@
 // What every backend of zones does with a lease (zone.hpp, boot_spec): when it is over, everything
-// in the zone is dead, whoever is stopped then.
+// in the zone is dead, whichever process is stopped.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>

@@ -18,7 +18,7 @@ public:
   sim_facade(process& p, world& w, supervision::facade_options options = {})
       : process_{p}, world_{w}, options_{options}, fsm_{options} {}
 
-  /// The process begins anew.
+  /// The process starts again.
   void restart();
   void tell(std::function<void()> what) { take({std::move(what), {}, {}, {}}, false); }
   /// `what` is done by the incarnation, which calls its reply once.

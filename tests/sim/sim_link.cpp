@@ -29,7 +29,7 @@ void sim_link::stop() {
   ++connection_;
   if (stream_) net_.reset(std::exchange(stream_, nullptr), true);
   session_.reset();
-  calls_.clear();  // Who asked hears from the façade.
+  calls_.clear();  // The façade answers the callers.
   is_up_ = false;
 }
 

@@ -29,7 +29,7 @@ std::vector<child_spec> children() {
   return out;
 }
 
-/// Who asks the link hears that it is not there before its longest backoff is over.
+/// A request to the link fails before the link's longest backoff is over.
 supervision::facade_options impatient() {
   supervision::facade_options out;
   out.wait_max = milliseconds{150};

@@ -44,7 +44,7 @@ public:
   std::size_t busy() const {
     return runner_ ? runner_->pool().size() - runner_->pool().free() - repairing() : workers_;
   }
-  /// Idle, and not to be had yet.
+  /// Idle, and not available yet.
   std::size_t repairing() const {
     using zone::zone_state;
     const auto count = [this](zone_state s) { return runner_->pool().count(s); };

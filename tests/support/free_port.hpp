@@ -20,7 +20,7 @@ namespace ntrace::test {
 /// lives. 0 when there is none.
 inline std::uint16_t free_port() {
   constexpr int from = 10'000, count = 22'000;
-  // Held until the process ends: who else asks for that number is refused the name.
+  // Held until the process ends: another process that asks for that number is refused the name.
   static std::vector<unique_fd> reserved;
   static int next = ::getpid() % 300 * 64;
   for (int tries = 0; tries < count; ++tries) {

@@ -48,7 +48,7 @@ private:
     const auto words = command_line();
     if (::fork() == 0) {
       ::setns(network.get(), CLONE_NEWNET);
-      // Who kills ours by its name must not kill the guardian with it.
+      // A kill of ours by its name must not kill the guardian, too.
       constexpr std::string_view name{"guardian"};
       ::prctl(PR_SET_NAME, name.data());
       std::fill(words.begin(), words.end(), '\0');

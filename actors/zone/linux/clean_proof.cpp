@@ -156,7 +156,7 @@ std::string wrong_maker(int pid, const zone_ids& ids) {
   const auto user = open_user_namespace(pid);
   uid_t maker = 0;
   if (!user || ::ioctl(user->get(), NS_GET_OWNER_UID, &maker) != 0)
-    return "who made its user namespace cannot be seen";
+    return "the maker of its user namespace cannot be seen";
   if (maker == (ids.is_shared ? ::geteuid() : ids.root)) return {};
   return "its user namespace was made by id " + std::to_string(maker);
 }

@@ -54,7 +54,7 @@ ssize_t receive_request(int socket, std::string& packet, unique_fd& given) {
 helper_server::helper_server(helper_options options) : options_{std::move(options)} {
   if (is_root()) {
     // Its own mount namespace: no mount of ours is ever seen by the host. But what the host
-    // unmounts we must not hold, or its disks could not be mended or taken out while we run.
+    // unmounts we must not hold, or its disks could not be repaired or taken out while we run.
     if (::unshare(CLONE_NEWNS) == 0) ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
     ::prctl(PR_SET_DUMPABLE, 0);
     // What a zone inherits: none there could raise it again. zone_rlimits.hpp says why.

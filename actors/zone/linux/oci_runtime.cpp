@@ -44,7 +44,7 @@ struct bundle_files {
   std::string folder, config, log, pid;
 };
 
-/// In a child: what the runtime shall find, in a mount namespace that ends with it. Returns what
+/// In a child: what the runtime must find, in a mount namespace that ends with it. Returns what
 /// cannot be done.
 const char* become_create(const surroundings& with, char* const* argv) {
   const std::string root{oci_root};

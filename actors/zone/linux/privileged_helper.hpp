@@ -20,7 +20,7 @@ struct helper_options {
   std::string data;               ///< Zones live in <data>/zones.
   std::string ca_file;            ///< Authorities that zones trust besides the system's.
   bool allow_degraded = false;    ///< Boot zones without limits or separate ids too.
-  std::string backend = "linux";  ///< Who makes namespaces: "linux", we; "oci", a runtime.
+  std::string backend = "linux";  ///< What makes namespaces: "linux", we; "oci", a runtime.
 };
 
 inline constexpr int helper_socket = 3;  ///< Where its program finds it.

@@ -14,16 +14,16 @@
 
 namespace ntrace::zone {
 
-/// In zone init: answers who makes a socket. It may, while its network namespace has fewer than
-/// `most`; else the call fails with ENOBUFS. Sockets that the program does not ask for (of
-/// accept(2), of AF_UNIX) are counted, too.
+/// In zone init: decides about each new socket. A process may make one while its network namespace
+/// has fewer than `most`; else the call fails with ENOBUFS. Sockets that the program does not ask
+/// for (of accept(2), of AF_UNIX) are counted, too.
 class socket_gate {
 public:
   socket_gate(int listener, std::uint64_t most) : listener_{listener}, most_{most} {}
   int fd() const { return listener_; }
   void answer() const {
     seccomp_notif asked{};
-    if (::ioctl(listener_, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) return;  // Who asked is dead.
+    if (::ioctl(listener_, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) return;  // The caller is dead.
     seccomp_notif_resp answer{};
     answer.id = asked.id;
     // The kernel goes on with the arguments that it has, which are no pointers.

@@ -1,5 +1,5 @@
 #pragma once
-// Who is still there after SIGKILL, for the people who look for what holds it.
+// Processes that survived SIGKILL, for the people who look for what holds them.
 #include <string>
 
 namespace ntrace::zone {

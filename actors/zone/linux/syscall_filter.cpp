@@ -82,7 +82,7 @@ std::vector<denied_use> denied_uses() {
   out.push_back({"socket",
                  EPROTONOSUPPORT,
                  {{0, test::equal, std::uint64_t{AF_NETLINK}}, {2, test::not_equal, 0}}});
-  // Others are modules, which the kernel loads for who asks.
+  // Others are modules, which the kernel loads on request.
   for (const std::uint64_t domain : {std::uint64_t{AF_INET}, std::uint64_t{AF_INET6}}) {
     out.push_back({"socket",
                    EPROTONOSUPPORT,

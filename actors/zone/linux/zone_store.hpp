@@ -36,7 +36,7 @@ public:
   result<zone_facts> facts() const;
   zone_ids ids() const;
   /// P7: why the layers of the current snapshot are not as they were sealed; empty when they are.
-  /// One that only moved (a restored copy) is sealed anew; so is one of a time before seals, which
+  /// One that only moved (a restored copy) is sealed again; so is one of a time before seals, which
   /// is then told in the receipt as degraded. The digests go into the receipt too.
   result<std::string> broken_layer(clean_receipt& receipt) const;
   /// Keeps the proof of clean in receipts/<generation>.json; prune_receipts() bounds them.

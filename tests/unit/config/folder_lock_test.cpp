@@ -1,4 +1,4 @@
-// Who owns a data folder: between real processes, by all names of the folder.
+// The owner of a data folder, between real processes, by all names of the folder.
 #include "config/folder_lock.hpp"
 
 #include <gtest/gtest.h>

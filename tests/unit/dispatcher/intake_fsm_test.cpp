@@ -230,7 +230,7 @@ TEST(push_gate, wakes_once_for_what_comes_until_it_is_taken) {
   uut.add({row_of("R3")});
   EXPECT_EQ(woken, 2);
   uut.on_first([&] { woken += 10; });
-  EXPECT_EQ(woken, 12) << "who comes later hears of what is there";
+  EXPECT_EQ(woken, 12) << "a later caller hears of what is there";
 }
 
 TEST(push_gate, forgets_what_the_journal_will_tell_when_the_queue_is_read) {

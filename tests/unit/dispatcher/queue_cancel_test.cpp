@@ -72,7 +72,7 @@ TEST(queue_fsm, leases_no_run_whose_cancel_is_being_written) {
   EXPECT_EQ(uut.state_written("R"), "cancelled");
 }
 
-/// The cancel's write may fail, and then the lease is as good as before.
+/// The cancel's write may fail, and then the lease is valid as before.
 TEST(queue_fsm, refuses_no_chunk_for_good_while_the_end_of_its_attempt_is_being_written) {
   world uut;
   uut.hello(1);

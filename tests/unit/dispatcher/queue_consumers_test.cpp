@@ -272,7 +272,7 @@ TEST(consumer, gives_back_what_it_has_when_the_port_was_started_again) {
   EXPECT_EQ(w.answers.at(waiting).error().code, ec::connection_lost);
   EXPECT_EQ(w.job(w.ask(9))["id"], "A");
   EXPECT_EQ(w.job(w.ask(9))["id"], "B") << "of which nobody had spoken";
-  EXPECT_TRUE(w.job(w.ask(9)).is_null()) << "who came since keeps what it has";
+  EXPECT_TRUE(w.job(w.ask(9)).is_null()) << "a newer consumer keeps what it has";
 }
 
 TEST(queue, offers_nothing_to_a_runner_of_before_the_port_was_started_again) {

@@ -67,7 +67,7 @@ TEST(rpc_peer, is_given_up_when_it_reads_nothing_for_the_deadline) {
   rpc_peer_fsm uut;
   uut.on_answer(start, ask(uut), "\"yes\"");
   EXPECT_TRUE(uut.on_tick(start + limits::unread_deadline).empty());
-  uut.on_written(start + 30s, 5);  // Some of it was read: the count begins anew.
+  uut.on_written(start + 30s, 5);  // Some of it was read: the count starts again.
   EXPECT_TRUE(uut.on_tick(start + 30s + limits::unread_deadline).empty());
   EXPECT_TRUE(closes(uut.on_tick(start + 31s + limits::unread_deadline)));
 }

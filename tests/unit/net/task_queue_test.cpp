@@ -21,7 +21,7 @@ TEST(task_queue, wakes_only_who_said_that_it_would_wait) {
   net::task_queue uut;
   uut.post([] {});
   EXPECT_FALSE(is_woken(uut));
-  EXPECT_TRUE(uut.about_to_wait()) << "there is work: who waits now would not be woken";
+  EXPECT_TRUE(uut.about_to_wait()) << "there is work: a thread that waits now would not be woken";
   EXPECT_EQ(uut.take().size(), 1u);
   EXPECT_FALSE(uut.about_to_wait());
   uut.post([] {});

@@ -126,7 +126,7 @@ TEST(tunnel_mismatch, is_dialled_again_once_and_parks_when_it_repeats) {
   EXPECT_EQ(only<dial>(uut.on_tick(start + 1s)).at(0).of, 2u);
   const auto parked = uut.on_dial_failed(start + 1s, 2, dial_failure::mismatch, "no cipher");
   EXPECT_EQ(uut.state(), tunnel_state::parked);
-  EXPECT_GE(only<wake>(parked).at(0).at, start + 240s) << "a server may be set up anew meanwhile";
+  EXPECT_GE(only<wake>(parked).at(0).at, start + 240s) << "a server may be set up again meanwhile";
 }
 
 TEST(tunnel_mismatch, counts_only_in_a_row) {

@@ -84,7 +84,7 @@ TEST_F(disk_usage_of, counts_files_that_are_deleted_and_open) {
   const unique_fd again{::dup(open.get())};
   const auto before = bytes(cgroup.path());
   fs::remove(dir / "big");
-  EXPECT_EQ(bytes(cgroup.path()), before) << "once, whoever has it open";
+  EXPECT_EQ(bytes(cgroup.path()), before) << "once, however many have it open";
   EXPECT_EQ(bytes(), 0u) << "without a cgroup nobody knows";
 }
 
