@@ -12,7 +12,7 @@ namespace {
 
 /// A person at the tabulator key does not wait for a server that does not answer.
 constexpr milliseconds answer_deadline{400};
-constexpr int runs_offered = 30;
+constexpr int runs_offered = 30;  // a screen of them; older ones have to be typed
 
 std::string address(const std::vector<std::string>& words, const std::string& server,
                     const std::string& fallback) {

@@ -9,7 +9,7 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr std::size_t input_bytes_max = 8ull << 30;
+constexpr std::size_t input_bytes_max = 8ull << 30;  // as much as unpack_input() gives at most
 
 struct engine_args {
   render_args render;

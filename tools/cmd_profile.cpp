@@ -56,6 +56,7 @@ struct collected {
 
 using namespace supervision;
 
+// Each attempt may break its zone and its own actor; the number of attempts is bounded elsewhere.
 constexpr supervisor_flags tree_flags{strategy::one_for_one, 20, milliseconds{60'000}};
 
 /// The tree of one run: its zone, its attempts, and the actor that counts them.

@@ -19,7 +19,7 @@ namespace {
 using words = std::vector<std::string>;
 
 constexpr milliseconds watch_default{2'000}, watch_min{200};
-constexpr int history_max = 1000;
+constexpr int history_max = 1000;  // lines in the history file
 
 struct shell_args {
   words positionals;

@@ -15,9 +15,9 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds answer_max{5'000};
-constexpr int runs_max = 50;
-constexpr std::size_t plain_width = 120, plain_height = 40;
+constexpr milliseconds answer_max{5'000};  // then the frame says that nobody answers
+constexpr int runs_max = 50;               // asked for; the frame shows as many as fit
+constexpr std::size_t plain_width = 120, plain_height = 40;  // of --once without a terminal
 
 struct top_args {
   server_flags server;

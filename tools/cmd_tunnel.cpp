@@ -14,7 +14,7 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds step_deadline{10'000};
+constexpr milliseconds step_deadline{10'000};  // of each step of `tunnel test`
 
 struct tunnel_args {
   std::shared_ptr<setting_flags> flags;

@@ -16,8 +16,9 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr std::size_t folded_bytes_max = 2u << 30;
+constexpr std::size_t folded_bytes_max = 2u << 30;  // of one run's stacks, unpacked
 
+/// Root's is the system's (hier(7)), a user's is below the XDG data folder's default.
 std::string default_data() {
   if (::geteuid() == 0) return "/var/lib/ntrace";
   const char* home = std::getenv("HOME");

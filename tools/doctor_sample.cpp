@@ -9,12 +9,14 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds program_deadline{20'000};
-constexpr std::uint64_t text_max = 64u << 20;
+constexpr milliseconds program_deadline{20'000};  // of a program that needs a third of a second
+constexpr std::uint64_t text_max = 64u << 20;  // bytes of `perf script`; a sample has some hundred
+// 300 ms at 999 Hz are about 300 samples: enough to be sure that sampling works.
 constexpr const char* program =
     "function spin(n) { let x = 0; for (let i = 0; i < n; i++) x = (x * 31 + i) | 0; return x; }"
     "const end = Date.now() + 300; let x = 0; while (Date.now() < end) x += spin(1e5);";
 
+/// Runs it as the job's user, with the environment that gives perf maps.
 result<void> spin(zone::zone& zone) {
   const auto ended = zone.exec(
       {{"node", "-e", program},
@@ -28,6 +30,7 @@ result<void> spin(zone::zone& zone) {
   return {};
 }
 
+/// As an attempt does: perf's capture becomes text inside the zone and is folded outside.
 result<profiler::folding> fold_in_zone(zone::zone& zone, const profiler::raw_capture& capture) {
   const auto maps = zone.collect("/tmp", "perf-");
   if (!maps) return fail(maps.error());

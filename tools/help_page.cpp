@@ -10,6 +10,7 @@
 namespace ntrace::tools {
 namespace {
 
+// Columns of the names; longer ones have a line of their own.
 constexpr std::size_t names_width = 28;
 
 std::size_t columns(const std::string& text) {

@@ -44,6 +44,7 @@ std::string plain(const std::string& text) {
 std::string bold(const std::string& text) { return "\\fB" + plain(text) + "\\fR"; }
 std::string italic(const std::string& text) { return "\\fI" + plain(text) + "\\fR"; }
 
+/// "ntrace journal" → "ntrace-journal", as man(1) looks for it.
 std::string joined(const std::string& path) {
   auto out = path;
   std::replace(out.begin(), out.end(), ' ', '-');

@@ -17,7 +17,7 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr std::size_t buffered_max = 64u << 10;
+constexpr std::size_t buffered_max = 64u << 10;  // bytes; what a pipe of Linux holds
 
 /// 0, or the errno of a failed write. Waits for a terminal that another program made non-blocking.
 int write_whole(int fd, std::string_view data) {

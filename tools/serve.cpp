@@ -21,9 +21,11 @@
 namespace ntrace::tools {
 namespace {
 
+// A long queue is read, a journal migrated, the helper started.
 constexpr milliseconds start_deadline{30'000};
-constexpr int arenas_max = 2;
+constexpr int arenas_max = 2;  // of malloc
 
+/// SIGUSR1 is ours: watch_root() sends it when the root gives up.
 sigset_t waited_signals() {
   sigset_t set;
   sigemptyset(&set);
@@ -31,6 +33,7 @@ sigset_t waited_signals() {
   return set;
 }
 
+/// 0 also for an actor that is absent or does not answer: nothing is waited for there.
 std::uint64_t ask_count(caf::scoped_actor& self, const caf::actor& who, caf::atom_value what) {
   std::uint64_t out = 0;
   if (who)
@@ -54,6 +57,7 @@ bool drain(caf::actor_system& system, const wired& w, milliseconds wait) {
   return false;
 }
 
+/// The port that the kernel chose where the setting says 0; 0 without that server.
 std::uint16_t port_of(caf::scoped_actor& self, const caf::actor& server) {
   std::uint16_t out = 0;
   if (server)
@@ -91,6 +95,7 @@ error reason_of(const caf::down_msg& down) {
   return {ec::child_failed, to_string(supervision::exit_reason_of(down.reason)), {}};
 }
 
+/// No error once all children run and the runner is ready; else the first cause.
 error wait_until_up(caf::actor_system& system, const caf::actor& root, const wired& w) {
   caf::scoped_actor self{system};
   error out;
@@ -107,6 +112,7 @@ error wait_until_up(caf::actor_system& system, const caf::actor& root, const wir
   return first_cause(std::move(out));
 }
 
+/// The one line that scripts wait for. std::endl: it must be there before anything is asked.
 void print_ready(caf::actor_system& system, const wired& w, const settings& s, bool as_json) {
   caf::scoped_actor self{system};
   const auto dispatcher_port = port_of(self, w.dispatcher_server);

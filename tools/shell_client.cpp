@@ -18,13 +18,14 @@
 namespace ntrace::tools {
 namespace {
 
-constexpr milliseconds connect_max{10'000};
+constexpr milliseconds connect_max{10'000};     // TLS handshake and hello included
 constexpr std::chrono::seconds answer_max{30};  // above what the server waits for itself
 
 bool is_encrypted(const shell_credentials& own) {
   return !own.cert_file.empty() || !own.key_file.empty() || !own.ca_file.empty();
 }
 
+/// Names a missing file: with it the handshake would fail without a reason.
 result<void> check(const shell_credentials& own) {
   if (!is_encrypted(own)) return {};
   for (const auto& [flag, path] :
@@ -53,6 +54,7 @@ std::string as_text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+/// A list of objects; anything else is shown by lines.
 bool is_table(const json& value) {
   return value.is_array() && !value.empty() &&
          std::all_of(value.begin(), value.end(), [](const json& one) { return one.is_object(); });

@@ -23,6 +23,7 @@ int columns_of(std::uint32_t point) {
   return columns;
 }
 
+/// One character of UTF-8, its bytes and its columns.
 struct character {
   std::size_t bytes = 1, columns = 1;
 };

@@ -14,12 +14,14 @@ namespace {
 using nlohmann::json;
 using rows = std::vector<std::vector<std::string>>;
 
-constexpr std::size_t cell_max = 100;
+constexpr std::size_t cell_max = 100;  // columns of one cell; lines are cut to the terminal
 
+/// 0 where an older server does not have that member.
 std::int64_t number(const json& in, const char* name) {
   return in.is_object() ? in.value(name, std::int64_t{0}) : 0;
 }
 
+/// In the largest unit of which there are at least two.
 std::string span(std::int64_t ms) {
   const auto s = ms / 1000;
   if (s < 120) return std::to_string(s) + " s";
@@ -53,6 +55,7 @@ std::string fit_around(const std::string& text, std::size_t width, top_charset s
   return fit(cut_to_width(whole, width - end_kept, "~") + whole.substr(end), width, shown);
 }
 
+/// Of all actors below, supervisors' own restarts included.
 std::int64_t restarts_in(const json& tree) {
   std::int64_t out = 0;
   for (const auto& child : tree.value("children", json::array())) {
@@ -62,6 +65,7 @@ std::int64_t restarts_in(const json& tree) {
   return out;
 }
 
+/// "path state" of each actor that does not run.
 std::string down_in(const json& tree, const std::string& above = "") {
   std::string out;
   for (const auto& child : tree.value("children", json::array())) {
@@ -83,11 +87,13 @@ std::string counts(const top_sample& s) {
   return out;
 }
 
+/// Runs with a verdict. Cancelled runs have none.
 std::int64_t ended(const top_sample& s) {
   const auto runs = s.status.value("runs", json::object());
   return number(runs, "done") + number(runs, "failed") + number(runs, "quarantined");
 }
 
+/// Verdicts need two looks; the journal's times are sums since its start.
 std::string rates(const top_sample& now, const top_sample* before) {
   const auto gauges = now.status.value("gauges", json::object());
   const auto commits = number(gauges, "journal_commits");

@@ -25,6 +25,7 @@ std::size_t distance(const std::string& a, const std::string& b) {
   return d[a.size()][b.size()];
 }
 
+/// "a, b and c"; `last` is the word before the last one.
 std::string listed(const words_t& all, const char* last) {
   std::string out;
   for (std::size_t i = 0; i < all.size(); ++i)
@@ -80,6 +81,7 @@ std::optional<std::string> value_fault(const std::string& name, const argument& 
          hint;
 }
 
+/// Goes over the words as CLI11 would, and finds the first fault in words for people.
 class walk {
 public:
   explicit walk(const command& program) : program_{program}, at_{&program} {}

@@ -20,12 +20,17 @@ namespace {
 
 using namespace supervision;
 
+// Each child needs the ones above it. After more than 3 restarts in 60 s the root gives up, and
+// systemd starts the process again.
 constexpr supervisor_flags role_flags{strategy::rest_for_one, 3, milliseconds{60'000}};
+// From 50 ms doubled to 5 s, ± 20 %; after 30 s without an end it begins at 50 ms again.
 constexpr restart_backoff role_backoff{milliseconds{50}, milliseconds{5000}, 2, 0.2,
                                        milliseconds{30'000}};
+// One broken machine breaks all of its zones at about the same time: that must not end the runner.
 constexpr supervisor_flags zone_flags{strategy::simple_one_for_one, 20, milliseconds{60'000}};
 constexpr supervisor_flags attempt_flags{strategy::simple_one_for_one, 3, milliseconds{60'000}};
 
+/// Makes façades, which others may hold before the children behind them are started.
 class builder {
 public:
   builder(caf::actor_system& system, wired& out) : system_{system}, out_{out} {}
@@ -55,6 +60,7 @@ private:
   wired& out_;
 };
 
+/// The order of its children is that of docs/architecture.md: rest_for_one counts on it.
 result<child> dispatcher_role(const settings& s, builder& make, wired& out) {
   const auto at = parse_host_port(s.text("dispatcher"));
   if (!at) return fail(at.error());

@@ -15,12 +15,13 @@
 namespace ntrace::profiler {
 namespace {
 
-constexpr double width_px = 1200;
-constexpr double row_px = 18;
-constexpr double top_px = 64;     // title, subtitle, controls
-constexpr double bottom_px = 34;  // details line
-constexpr double char_px = 6.6;   // of the 11 px monospace text
+constexpr double width_px = 1200;  // of the drawing; the page scales it to the window
+constexpr double row_px = 18;      // one frame: 11 px text, its margins and a line between rows
+constexpr double top_px = 64;      // title, subtitle, controls
+constexpr double bottom_px = 34;   // details line
+constexpr double char_px = 6.6;    // of the 11 px monospace text
 
+/// A rectangle of the drawing. Positions and widths are in samples, so that zoom can scale them.
 struct box {
   std::string_view name;
   std::uint64_t left = 0, count = 0;
@@ -40,6 +41,8 @@ std::vector<std::vector<stack_set::node_id>> children_of(const stack_set& stacks
   return out;
 }
 
+/// The boxes of all frames that are at least `narrowest_px` wide, parents before children. Siblings
+/// that are narrower share one box at the right end. No recursion: stacks may be 4,096 deep.
 std::vector<box> lay_out(const stack_set& stacks, double narrowest_px) {
   const auto& nodes = stacks.nodes();
   const auto children = children_of(stacks);
@@ -80,6 +83,8 @@ std::vector<box> lay_out(const stack_set& stacks, double narrowest_px) {
   return out;
 }
 
+/// The colour family of a frame: by the marks of docs/profiling.md (R9, R10), and by V8's names of
+/// its garbage collectors.
 std::string_view kind_of(std::string_view name) {
   if (name.ends_with("_[k]") || name == "[kernel]") return "kernel";
   if (name.ends_with("_[j]") || name.ends_with("_[i]"))
@@ -92,6 +97,7 @@ std::string_view kind_of(std::string_view name) {
   return "native";
 }
 
+/// The hue tells the kind, the shade only tells neighbours apart.
 std::string fill_of(std::string_view name) {
   std::uint32_t hash = 2166136261u;  // FNV-1a: the same name has the same shade everywhere.
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
@@ -107,6 +113,7 @@ std::string fill_of(std::string_view name) {
   return "hsl(" + std::to_string(hue + shift) + ",70%," + std::to_string(light) + "%)";
 }
 
+/// Two digits are enough: a hundredth of a pixel cannot be seen, and files stay small.
 std::string number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", value);
@@ -131,6 +138,8 @@ std::string fitting(std::string_view name, double px) {
   return std::string{name.substr(0, at)} + "…";
 }
 
+/// One <g> with its rectangle. `data-l`, `data-n` and `data-d` (left, count, depth) are what
+/// assets/flame.js zooms and searches by.
 void append_box(std::string& out, const box& b, std::uint64_t total) {
   const double px = width_px / static_cast<double>(std::max<std::uint64_t>(total, 1));
   const double x = static_cast<double>(b.left) * px;

@@ -12,10 +12,10 @@
 namespace ntrace::profiler {
 namespace {
 
-constexpr std::size_t line_bytes_max = 1u << 20;
-constexpr std::size_t detect_bytes = 64u << 10;
-constexpr std::uint64_t expansion_max = 8ull << 30;
-constexpr std::uint64_t expansion_ratio_max = 200;
+constexpr std::size_t line_bytes_max = 1u << 20;     // docs/profiling.md, "Bounds"
+constexpr std::size_t detect_bytes = 64u << 10;      // of the input; a comment above it may be long
+constexpr std::uint64_t expansion_max = 8ull << 30;  // bytes of one unpacked input
+constexpr std::uint64_t expansion_ratio_max = 200;   // stacks pack well, but a bomb packs better
 
 /// "12" or "1.5": the number, or nothing.
 std::optional<long double> parse_count(std::string_view word, bool& is_too_large) {
@@ -37,6 +37,7 @@ std::optional<long double> parse_count(std::string_view word, bool& is_too_large
   return static_cast<long double>(whole) + fraction;
 }
 
+/// Every line of folded text does.
 bool ends_in_number(std::string_view line) {
   line = trimmed(line);
   const auto blank = line.find_last_of(" \t");
@@ -45,6 +46,7 @@ bool ends_in_number(std::string_view line) {
          parse_count(line.substr(blank + 1), ignored).has_value();
 }
 
+/// The header of a sample, by its time stamp: the command before it may hold anything.
 bool looks_like_perf(std::string_view line) {
   line = trimmed(line);
   if (!line.ends_with(':') || line.starts_with('#')) return false;

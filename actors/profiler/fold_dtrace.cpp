@@ -15,11 +15,13 @@ std::optional<long long> whole_number(std::string_view s) {
   return value;
 }
 
+/// Node's ustack helper wrote it: it describes a JavaScript function, not a symbol.
 bool is_helper_frame(std::string_view t) {
   return t.starts_with("<<") || t.starts_with("(anon) as ") ||
          t.find(" at ") != std::string_view::npos;
 }
 
+/// Frames are "module`symbol+0xoffset", a bare address, or text of a helper.
 bool is_frame(std::string_view t) {
   return t.find('`') != std::string_view::npos || t.starts_with("0x") || is_helper_frame(t);
 }
@@ -44,6 +46,7 @@ std::string helper_name(std::string_view t, const js_style& style) {
   return js_name("JS:" + name + " " + std::string{place} + suffix, style);
 }
 
+/// genunix and unix are the modules of the illumos kernel.
 std::string frame_name(std::string_view t, const js_style& style) {
   if (t.starts_with("0x")) return "[unknown]";
   if (is_helper_frame(t) && t.find('`') == std::string_view::npos)
@@ -59,6 +62,7 @@ std::string frame_name(std::string_view t, const js_style& style) {
   return clean_name(name) + (is_kernel ? "_[k]" : "");
 }
 
+/// One stack of an aggregation, up to the line that holds its count.
 struct stanza {
   std::vector<std::string_view> leaf_part,
       root_part;  ///< Leaf first; before and after a blank line.

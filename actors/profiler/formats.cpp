@@ -66,6 +66,7 @@ struct frame_place {
   std::uint64_t line = 0;
 };
 
+/// Only names of JIT frames have a place; in others a colon is part of the name.
 frame_place place_of(const std::string& frame) {
   std::string_view rest = frame;
   for (const char* mark : {"_[j]", "_[k]", "_[i]"})

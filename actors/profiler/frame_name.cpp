@@ -9,7 +9,8 @@
 namespace ntrace::profiler {
 namespace {
 
-constexpr std::size_t name_bytes_max = 4096;
+constexpr std::size_t name_bytes_max = 4096;  // docs/profiling.md, R8
+// The demangler writes it with parentheses, which must not be taken for parameters.
 constexpr std::string_view anonymous_namespace = "(anonymous namespace)";
 
 bool is_word(char c) {

@@ -18,8 +18,9 @@
 namespace ntrace::profiler {
 namespace {
 
+// Perf opens an event on each CPU; a loaded machine is slow.
 constexpr milliseconds command_deadline{10'000};
-constexpr milliseconds stop_deadline{20'000};
+constexpr milliseconds stop_deadline{20'000};  // perf writes its last buffers, then it is killed
 constexpr milliseconds pid_poll{50};  // A process that lives shorter keeps its JIT frames unnamed.
 
 /// In pages for each CPU. The kernel counts what an ordinary user's recordings hold, of all his
@@ -38,6 +39,7 @@ std::string on_one_line(const std::string& words) {
   return out;
 }
 
+/// The setting as the kernel prints it; empty where there is none.
 std::string paranoia() {
   auto text = read_file("/proc/sys/kernel/perf_event_paranoid", 64).value_or("");
   while (text.ends_with('\n')) text.pop_back();
@@ -74,6 +76,7 @@ int zone_pid_of(int pid) {
   return 0;
 }
 
+/// All descendants. proc(5) lists the children of each thread. Bounded: a fork bomb may be there.
 void append_children(int pid, std::vector<int>& out) {
   const auto base = "/proc/" + std::to_string(pid) + "/task";
   std::error_code code;
@@ -86,6 +89,7 @@ void append_children(int pid, std::vector<int>& out) {
   }
 }
 
+/// The pids to record: of the cgroup, or without one init's descendants.
 std::vector<int> members(const sampler_spec& spec) {
   std::vector<int> out;
   if (spec.cgroup.empty()) {

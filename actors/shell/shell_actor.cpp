@@ -26,13 +26,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::seconds answer_max{5};  // so that the process's end need not wait for it
-constexpr std::chrono::seconds act_max{15};    // a stop waits for the child's own deadline
-constexpr std::size_t requests_waiting_max = 256;
+constexpr std::chrono::seconds answer_max{5};      // so that the process's end need not wait for it
+constexpr std::chrono::seconds act_max{15};        // a stop waits for the child's own deadline
+constexpr std::size_t requests_waiting_max = 256;  // CAF bounds no mailbox
 
 /// To the process's actor: a listener's has ended.
 using lost_atom = caf::atom_constant<caf::atom("lost")>;
 
+/// Paths of PEM files. `ca` signs the certificates of peers.
 struct tls_files {
   std::string cert, key, ca;
 };
@@ -96,6 +97,7 @@ private:
   bool is_lost_ = false;
 };
 
+/// One address with its actor system, which holds one actor.
 class listener {
 public:
   listener(const std::optional<tls_files>& tls, faces process, role of)

@@ -13,8 +13,10 @@ namespace {
 using nlohmann::json;
 using words = std::vector<std::string>;
 
+// Of one request; no command needs more.
 constexpr std::size_t words_max = 16, word_bytes_max = 4096;
 
+/// A row of the table: hello tells the shell all of it but `run`.
 struct command {
   const char* name;
   const char* args;  ///< For people: WORDS in capitals, [OPTIONAL].
@@ -38,6 +40,7 @@ result<json> ask_either(const faces& f, std::string_view method) {
   return f.dispatcher ? ask(f.dispatcher, "dispatcher", method) : ask(f.runner, "runner", method);
 }
 
+/// A command that passes its words on to that method of the line protocol.
 auto of_dispatcher(const char* method) {
   return [method](const faces& f, const words& args) {
     return ask(f.dispatcher, "dispatcher", method, args);
@@ -49,6 +52,7 @@ auto of_runner(const char* method) {
       [method](const faces& f, const words& args) { return ask(f.runner, "runner", method, args); };
 }
 
+/// A command on the actor whose path is its one word.
 auto on_child(const char* verb) {
   return [verb](const faces& f, const words& args) -> result<json> {
     if (auto done = f.child(verb, args[0]); !done) return fail(done.error());
