@@ -20,8 +20,8 @@ namespace {
 
 using namespace supervision;
 
-// Each child needs the ones above it. After more than 3 restarts in 60 s the root gives up, and
-// systemd starts the process again.
+// Each child needs the ones above it. After more than 3 restarts in 60 s the role gives up to the
+// root, which has the same bound for its roles.
 constexpr supervisor_flags role_flags{strategy::rest_for_one, 3, milliseconds{60'000}};
 // From 50 ms doubled to 5 s, ± 20 %; after 30 s without an end it begins at 50 ms again.
 constexpr restart_backoff role_backoff{milliseconds{50}, milliseconds{5000}, 2, 0.2,
