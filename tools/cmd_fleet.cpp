@@ -53,7 +53,7 @@ void add_fleet(CLI::App& app, outcome& out) {
                   std::string_view{server} == "runner" ? "127.0.0.1:9182" : "127.0.0.1:9181");
     if (with_uuid) sub->add_option("UUID", a->uuid, "the zone's uuid")->required();
     if (std::string_view{name} == "expel")
-      sub->add_flag("--abort", a->abort, "end what runs there instead of waiting for it");
+      sub->add_flag("--abort", a->abort, "end its run instead of waiting for it");
     sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
   };
   add("enroll", "Take a zone into the fleet", "runner", true, [](const fleet_args& a) {

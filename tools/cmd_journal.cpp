@@ -57,7 +57,7 @@ int backup(const journal_args& a) {
     std::cout << json{{"journal", *path}, {"backup", a.to}, {"checked", !a.as_is}}.dump() << "\n";
   else
     std::cout << a.to << (a.as_is ? " is a copy of " : " is a whole copy of ") << *path
-              << (a.as_is ? "; whether it is whole was not looked at\n" : "\n");
+              << (a.as_is ? "; it was not checked\n" : "\n");
   return 0;
 }
 
@@ -144,14 +144,14 @@ void add_journal(CLI::App& app, outcome& out) {
   b->add_option("TO", b_args->to, "a new file")->required();
   b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder")
       ->type_name("FILE");
-  b->add_flag("--as-is", b_args->as_is, "also when it has faults, as evidence of them");
+  b->add_flag("--as-is", b_args->as_is, "even with faults, as evidence");
   b_args->flags = std::make_shared<setting_flags>(b);
   const auto [k, k_args] =
       add("compact", "Give free space back to the disk; pushes wait meanwhile", compact);
   k->add_option("FILE", k_args->path, "default: journal.sqlite in the data folder");
   k_args->flags = std::make_shared<setting_flags>(k);
   const auto [s, s_args] =
-      add("salvage", "What can be read of a damaged journal, as a new one", salvage);
+      add("salvage", "Save the readable part of a damaged journal as a new one", salvage);
   s->add_option("FILE", s_args->path, "the damaged journal")->required();
   s->add_option("TO", s_args->to, "a new file")->required();
 }

@@ -171,7 +171,7 @@ void add_sim(CLI::App& app, outcome& out) {
       ->type_name("FILE")
       ->check(CLI::ExistingFile);
   sub->add_flag("--history", a->shows_history, "with one run: print each fact");
-  sub->add_flag("--coverage", a->shows_coverage, "print what was met, and how often");
+  sub->add_flag("--coverage", a->shows_coverage, "print how often each case was met");
   sub->add_flag("--json", a->as_json, "print JSON");
   sub->callback([&out, a] {
     out.run = [a] {

@@ -139,7 +139,7 @@ int top(const top_args& a) {
     } else {
       terminal.show(
           {{"ntrace top  " + a.server.at, top_style::head},
-           {"no answer, trying on: " + one_line(to_string(sample.error())), top_style::bad}});
+           {"no answer, trying again: " + one_line(to_string(sample.error())), top_style::bad}});
     }
     due = std::max(due + every, steady_clock::now());
     for (;;) {

@@ -270,7 +270,7 @@ void add_tunnel(CLI::App& app, outcome& out) {
   const auto [pin, pin_args] = add("trust", "Pins the server's host key", true, &trust);
   pin->add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…")
       ->type_name("HASH");
-  pin->add_flag("--accept", pin_args->accept, "pin whatever the server shows now");
+  pin->add_flag("--accept", pin_args->accept, "pin the key that the server shows now");
   add("test", "Dials once, step by step, as a runner would", true, &test);
   add("run", "Holds a tunnel and nothing else, in the foreground", true, &run);
   const auto add_question = [&](const char* name, const char* help) {
@@ -279,7 +279,7 @@ void add_tunnel(CLI::App& app, outcome& out) {
     a->server.add(sub, "runner", "127.0.0.1:9182");
     sub->callback([&out, a, name] { out.run = [a, name] { return ask(*a, name); }; });
   };
-  add_question("status", "What a running runner's tunnel does");
+  add_question("status", "The tunnel of a running runner");
   add_question("retry", "Makes a parked or waiting tunnel dial now");
 }
 

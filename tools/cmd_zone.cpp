@@ -144,7 +144,7 @@ int close_zone(opened_zone& z, const result<zone::exec_end>& ended) {
   z.proxy.reset();
   if (!ended) return report(ended.error());
   if (auto down = z.zone->end(); !down) return report(down.error());
-  if (ended->timed_out) return report({ec::timed_out, "the command ran into its deadline", {}});
+  if (ended->timed_out) return report({ec::timed_out, "the command reached its deadline", {}});
   return ended->signal != 0 ? 128 + ended->signal : ended->exit_code;
 }
 
@@ -177,11 +177,10 @@ int shell(const zone_args& a) {
   const auto ended = z->zone->attend(z->spec, (*relay)->take_program_side());
   relay->reset();
   const int code = close_zone(*z, ended);
-  std::cerr
-      << "ntrace: what you did is kept for the next `zone shell` or `zone exec`. `ntrace zone "
-         "snapshot "
-      << a.uuid << " NAME` makes attempts start from it, `ntrace zone rollback " << a.uuid
-      << "` drops it.\n";
+  std::cerr << "ntrace: your work is kept for the next `zone shell` or `zone exec`. `ntrace zone "
+               "snapshot "
+            << a.uuid << " NAME` makes attempts start from it, `ntrace zone rollback " << a.uuid
+            << "` drops it.\n";
   return code;
 }
 
@@ -212,7 +211,7 @@ void add_zone(CLI::App& app, outcome& out) {
         add("create", "Make a zone with a snapshot clean; prints its uuid", false, create);
     sub->add_option("--uuid", a->uuid, "the uuid it gets")->type_name("UUID");
     sub->add_flag("--provision", a->provision,
-                  "without clean: `zone shell` prepares it, `zone snapshot` makes clean of that");
+                  "without clean: prepare it by `zone shell`, then `zone snapshot` makes clean");
   }
   add("list", "The zones there are", false, list);
   {
@@ -225,7 +224,7 @@ void add_zone(CLI::App& app, outcome& out) {
     sub->add_option("NAME", a->name, "the snapshot's name")->capture_default_str();
   }
   {
-    auto [sub, a] = add("delete-snapshot", "Delete a snapshot that nothing is stacked on", true,
+    auto [sub, a] = add("delete-snapshot", "Delete a snapshot that is the base of no other", true,
                         delete_snapshot);
     sub->add_option("NAME", a->name, "the snapshot's name")->required();
   }

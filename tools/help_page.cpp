@@ -117,7 +117,8 @@ std::string help_page(const command& of, bool with_rare, std::size_t width) {
                               "variable: NTRACE_WORKERS is --workers.",
                           0, 0, width);
   if (!of.commands.empty())
-    out += "\n" + wrapped("`" + of.path + " COMMAND --help` tells more of a command.", 0, 0, width);
+    out +=
+        "\n" + wrapped("`" + of.path + " COMMAND --help` tells more about a command.", 0, 0, width);
   return out;
 }
 

@@ -101,7 +101,7 @@ std::string arguments(const command& of) {
 constexpr const char* program_notes = R"(.SH STATES OF A RUN
 .TP
 \fBqueued\fR
-nobody works on it yet; also while it waits for a retry, or for what cannot be reached
+no runner works on it; also while it waits for a retry, or for a host that cannot be reached
 (forge, resolver, registry, mirror): \fBruns\fR, \fBshow\fR and \fBwhy\fR then say for which host it
 waits, since when, and when it is tried next
 .TP
@@ -112,8 +112,8 @@ a runner has it; its zone is up
 it has ended; \fBfailed\fR: its script or its source
 .TP
 \fBquarantined\fR
-it failed too many attempts, or what it needs could not be reached for \fBoutage_patience_ms\fR;
-\fBrequeue\fR brings it back
+it failed too many attempts, or a host that it needs could not be reached for
+\fBoutage_patience_ms\fR; \fBrequeue\fR brings it back
 .SH EXIT STATUS
 .TP
 \fB0\fR
@@ -144,7 +144,7 @@ the reader of standard output went away before its end
 .SH ENVIRONMENT
 Each setting of a server is also a variable: \fBtunnel_listen\fR is \fBNTRACE_TUNNEL_LISTEN\fR.
 A flag goes before a variable, a variable before the file of \fB\-\-config\fR;
-\fBntrace config\fR tells what is in force and where it comes from.
+\fBntrace config\fR shows all values and where each comes from.
 .TP
 \fBNTRACE_DISPATCHER\fR, \fBNTRACE_RUNNER\fR
 where commands find the server that they ask

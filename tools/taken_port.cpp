@@ -17,7 +17,7 @@ result<void> check_ports(const settings& s, role_set roles) {
     const auto wrong = [&](const std::string& why) {
       return fail(ec::bad_config, "setting " + key + " is " + s.text(key) + " (" +
                                       s.value(key).origin + "): " + why +
-                                      ". Stop what has the port, or choose another with " +
+                                      ". Stop that process, or choose another port with " +
                                       setting_flag(key) + " HOST:PORT");
     };
     const auto at = parse_host_port(s.text(key));

@@ -56,12 +56,12 @@ TEST_F(top, shows_a_host_of_any_script_where_the_locale_has_it) {
 
 TEST_F(top, tries_on_while_nobody_answers) {
   auto uut = looking();
-  ASSERT_TRUE(uut.shows("no answer, trying on"));
+  ASSERT_TRUE(uut.shows("no answer, trying again"));
   auto fleet = dispatcher();
   EXPECT_TRUE(uut.shows("0 violations"));
   fleet->stop(SIGKILL);
   uut.forget();
-  EXPECT_TRUE(uut.shows("no answer, trying on"));
+  EXPECT_TRUE(uut.shows("no answer, trying again"));
   uut.type("q");
   EXPECT_EQ(uut.end(), 0);
 }
