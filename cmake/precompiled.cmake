@@ -19,7 +19,6 @@ set(pch_actors
   ${pch_base} <caf/actor.hpp> <caf/actor_system.hpp> <caf/actor_system_config.hpp>
   <caf/event_based_actor.hpp> <caf/message.hpp> <caf/scoped_actor.hpp> <caf/send.hpp>
   <caf/stateful_actor.hpp> <caf/typed_actor.hpp> <caf/typed_event_based_actor.hpp>)
-set(pch_program ${pch_actors} <CLI/CLI.hpp>)
 set(pch_tests ${pch_base} <gtest/gtest.h>)
 set(pch_actor_tests ${pch_actors} <gtest/gtest.h>)
 

@@ -9,23 +9,23 @@ namespace ntrace::tools {
 
 namespace {
 
-void add_push_bench(CLI::App& bench, outcome& out) {
-  auto* sub = bench.add_subcommand(
+void add_push_bench(cli::app bench, outcome& out) {
+  const auto sub = bench.add_subcommand(
       "push", "Durable pushes, beside beanstalkd, RabbitMQ and PostgreSQL where installed");
   auto as_json = std::make_shared<bool>(false);
   auto seconds = std::make_shared<double>(3);
   auto dir = std::make_shared<std::string>("/var/tmp");
   auto is_alone = std::make_shared<bool>(false);
-  sub->add_flag("--alone", *is_alone, "without the peers");
-  sub->add_flag("--json", *as_json, "print JSON");
-  sub->add_option("--seconds", *seconds, "how long each is measured")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 600.0))
-      ->capture_default_str();
-  sub->add_option("--dir", *dir, "a folder on the disk to measure")
-      ->type_name("DIR")
-      ->capture_default_str();
-  sub->callback([&out, as_json, seconds, dir, is_alone] {
+  sub.add_flag("--alone", *is_alone, "without the peers");
+  sub.add_flag("--json", *as_json, "print JSON");
+  sub.add_option("--seconds", *seconds, "how long each is measured")
+      .type_name("SECONDS")
+      .check(cli::range(0.1, 600.0))
+      .capture_default_str();
+  sub.add_option("--dir", *dir, "a folder on the disk to measure")
+      .type_name("DIR")
+      .capture_default_str();
+  sub.callback([&out, as_json, seconds, dir, is_alone] {
     out.run = [as_json, seconds, dir, is_alone] {
       const auto figures =
           bench::push(*dir, milliseconds{static_cast<std::int64_t>(*seconds * 1000)}, !*is_alone);
@@ -36,19 +36,20 @@ void add_push_bench(CLI::App& bench, outcome& out) {
   });
 }
 
-void add_tunnel_bench(CLI::App& bench, outcome& out) {
-  auto* sub = bench.add_subcommand("tunnel", "Our tunnel beside autossh with ssh, under faults");
+void add_tunnel_bench(cli::app bench, outcome& out) {
+  const auto sub =
+      bench.add_subcommand("tunnel", "Our tunnel beside autossh with ssh, under faults");
   auto as_json = std::make_shared<bool>(false);
   auto rounds = std::make_shared<unsigned>(20);
   auto seed = std::make_shared<std::uint64_t>(random_seed());
   auto dir = std::make_shared<std::string>("/var/tmp");
-  sub->add_flag("--json", *as_json, "print JSON, with every sample");
-  sub->add_option("--rounds", *rounds, "how often each fault is caused")
-      ->check(CLI::Range(1u, 1000u))
-      ->capture_default_str();
-  sub->add_option("--seed", *seed, "of the faults' lengths");
-  sub->add_option("--dir", *dir, "where its files go")->type_name("DIR")->capture_default_str();
-  sub->callback([&out, as_json, rounds, seed, dir] {
+  sub.add_flag("--json", *as_json, "print JSON, with every sample");
+  sub.add_option("--rounds", *rounds, "how often each fault is caused")
+      .check(cli::range(1u, 1000u))
+      .capture_default_str();
+  sub.add_option("--seed", *seed, "of the faults' lengths");
+  sub.add_option("--dir", *dir, "where its files go").type_name("DIR").capture_default_str();
+  sub.callback([&out, as_json, rounds, seed, dir] {
     out.run = [as_json, rounds, seed, dir] {
       const auto figures = bench::tunnel(*dir, *rounds, *seed);
       if (!figures) return report(figures.error(), *as_json);
@@ -58,30 +59,30 @@ void add_tunnel_bench(CLI::App& bench, outcome& out) {
   });
 }
 
-void add_zone_bench(CLI::App& bench, outcome& out) {
-  auto* sub = bench.add_subcommand("zone",
-                                   "Rollback, boot and first program of a zone, beside runc, "
-                                   "crun and bubblewrap where installed");
+void add_zone_bench(cli::app bench, outcome& out) {
+  const auto sub = bench.add_subcommand("zone",
+                                        "Rollback, boot and first program of a zone, beside runc, "
+                                        "crun and bubblewrap where installed");
   struct args {
     bool as_json = false;
     unsigned rounds = 100, rollbacks = 1000, zones = 50;
     std::string dir = "/var/tmp";
   };
   auto a = std::make_shared<args>();
-  sub->add_flag("--json", a->as_json, "print JSON, with every sample");
-  sub->add_option("--rounds", a->rounds, "measured uses of each side")
-      ->check(CLI::Range(1u, 100'000u))
-      ->capture_default_str();
-  sub->add_option("--rollbacks", a->rollbacks, "rollbacks of one zone in a row")
-      ->check(CLI::Range(2u, 1'000'000u))
-      ->capture_default_str();
-  sub->add_option("--zones", a->zones, "zones that are up at once")
-      ->check(CLI::Range(1u, 1000u))
-      ->capture_default_str();
-  sub->add_option("--dir", a->dir, "a folder on the disk to measure")
-      ->type_name("DIR")
-      ->capture_default_str();
-  sub->callback([&out, a] {
+  sub.add_flag("--json", a->as_json, "print JSON, with every sample");
+  sub.add_option("--rounds", a->rounds, "measured uses of each side")
+      .check(cli::range(1u, 100'000u))
+      .capture_default_str();
+  sub.add_option("--rollbacks", a->rollbacks, "rollbacks of one zone in a row")
+      .check(cli::range(2u, 1'000'000u))
+      .capture_default_str();
+  sub.add_option("--zones", a->zones, "zones that are up at once")
+      .check(cli::range(1u, 1000u))
+      .capture_default_str();
+  sub.add_option("--dir", a->dir, "a folder on the disk to measure")
+      .type_name("DIR")
+      .capture_default_str();
+  sub.callback([&out, a] {
     out.run = [a] {
       const auto figures = bench::zone(a->dir, a->rounds, a->rollbacks, a->zones);
       if (!figures) return report(figures.error(), a->as_json);
@@ -93,21 +94,21 @@ void add_zone_bench(CLI::App& bench, outcome& out) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, outcome& out) {
-  auto* bench = app.add_subcommand("bench", "Benchmarks beside their peers; prints ratios");
-  bench->require_subcommand(1);
-  add_push_bench(*bench, out);
-  add_tunnel_bench(*bench, out);
-  add_zone_bench(*bench, out);
-  auto* sub = bench->add_subcommand(
+void add_bench(cli::app app, outcome& out) {
+  const auto bench = app.add_subcommand("bench", "Benchmarks beside their peers; prints ratios");
+  bench.require_subcommand(1);
+  add_push_bench(bench, out);
+  add_tunnel_bench(bench, out);
+  add_zone_bench(bench, out);
+  const auto sub = bench.add_subcommand(
       "supervision", "Restart of a failed child, beside Erlang (package erlang-base)");
   auto as_json = std::make_shared<bool>(false);
   auto restarts = std::make_shared<unsigned>(5'000);
-  sub->add_flag("--json", *as_json, "print JSON");
-  sub->add_option("--restarts", *restarts, "measured restarts for each number of children")
-      ->check(CLI::Range(100u, 1'000'000u))
-      ->capture_default_str();
-  sub->callback([&out, as_json, restarts] {
+  sub.add_flag("--json", *as_json, "print JSON");
+  sub.add_option("--restarts", *restarts, "measured restarts for each number of children")
+      .check(cli::range(100u, 1'000'000u))
+      .capture_default_str();
+  sub.callback([&out, as_json, restarts] {
     out.run = [as_json, restarts] {
       const auto figures = bench::supervision(*restarts);
       if (!figures) return report(figures.error(), *as_json);

@@ -89,34 +89,34 @@ int chaos(const chaos_args& a) {
 
 }  // namespace
 
-void add_chaos(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand(
+void add_chaos(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand(
       "chaos", "A fleet of real processes under faults, held against every invariant; as root");
   auto a = std::make_shared<chaos_args>();
-  sub->add_option("--minutes", a->minutes, "of faults")
-      ->type_name("MINUTES")
-      ->check(CLI::Range(0.1, 10'000.0))
-      ->capture_default_str();
-  sub->add_option("--seconds", a->seconds, "the same in seconds")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(1, 600'000));
-  sub->add_option("--heal-seconds", a->heal_seconds, "the longest until everything has ended then")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
-  sub->add_option("--seed", a->seed, "which faults come when")->capture_default_str();
-  sub->add_option("--dir", a->folder, "where its folder is made, and taken away")
-      ->type_name("DIR")
-      ->capture_default_str();
-  sub->add_option("--only", a->only, "kinds of faults, with commas; all when absent")
-      ->type_name("LIST")
-      ->delimiter(',');
-  sub->add_option("--report", a->report, "an HTML page of what happened")->type_name("FILE");
+  sub.add_option("--minutes", a->minutes, "of faults")
+      .type_name("MINUTES")
+      .check(cli::range(0.1, 10'000.0))
+      .capture_default_str();
+  sub.add_option("--seconds", a->seconds, "the same in seconds")
+      .type_name("SECONDS")
+      .check(cli::range(1, 600'000));
+  sub.add_option("--heal-seconds", a->heal_seconds, "the longest until everything has ended then")
+      .type_name("SECONDS")
+      .check(cli::range(1, 3600))
+      .capture_default_str();
+  sub.add_option("--seed", a->seed, "which faults come when").capture_default_str();
+  sub.add_option("--dir", a->folder, "where its folder is made, and taken away")
+      .type_name("DIR")
+      .capture_default_str();
+  sub.add_option("--only", a->only, "kinds of faults, with commas; all when absent")
+      .type_name("LIST")
+      .delimiter(',');
+  sub.add_option("--report", a->report, "an HTML page of what happened").type_name("FILE");
 #ifdef NTRACE_CRASH_POINTS
-  sub->add_option("--plant", a->plant, "a bug for it to find: docs/simulator.md, \"Planted bugs\"");
+  sub.add_option("--plant", a->plant, "a bug for it to find: docs/simulator.md, \"Planted bugs\"");
 #endif
-  sub->add_flag("--json", a->as_json, "print the figures as JSON");
-  sub->callback([&out, a] { out.run = [a] { return chaos(*a); }; });
+  sub.add_flag("--json", a->as_json, "print the figures as JSON");
+  sub.callback([&out, a] { out.run = [a] { return chaos(*a); }; });
 }
 
 }  // namespace ntrace::tools

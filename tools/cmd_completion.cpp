@@ -61,24 +61,24 @@ int write_pages(const command& of, const std::string& folder) {
 
 }  // namespace
 
-void add_completion(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("complete", "Completes the last of the words after --");
-  sub->group("");
+void add_completion(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("complete", "Completes the last of the words after --");
+  sub.group("");
   auto words = std::make_shared<std::vector<std::string>>();
-  sub->add_option("WORDS", *words)->required();
-  sub->callback([&app, &out, words] {
-    out.run = [&app, words] {
-      for (const auto& one : complete(read_command(app), *words, values_of))
+  sub.add_option("WORDS", *words).required();
+  sub.callback([app, &out, words] {
+    out.run = [app, words] {
+      for (const auto& one : complete(read_command(app.parsed()), *words, values_of))
         std::cout << for_terminal(one.word) << "\t" << for_terminal(one.text) << "\n";
       return 0;
     };
   });
-  auto* man = app.add_subcommand("man", "Writes the manual pages into a folder");
-  man->group("");
+  const auto man = app.add_subcommand("man", "Writes the manual pages into a folder");
+  man.group("");
   auto folder = std::make_shared<std::string>();
-  man->add_option("FOLDER", *folder)->required();
-  man->callback([&app, &out, folder] {
-    out.run = [&app, folder] { return write_pages(read_command(app), *folder); };
+  man.add_option("FOLDER", *folder).required();
+  man.callback([app, &out, folder] {
+    out.run = [app, folder] { return write_pages(read_command(app.parsed()), *folder); };
   });
 }
 

@@ -5,12 +5,12 @@
 
 namespace ntrace::tools {
 
-void add_config(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("config", "The settings in force, and where each comes from");
+void add_config(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("config", "The settings in force, and where each comes from");
   auto flags = std::make_shared<setting_flags>(sub);
   auto as_json = std::make_shared<bool>(false);
-  sub->add_flag("--json", *as_json, "print JSON");
-  sub->callback([&out, flags, as_json] {
+  sub.add_flag("--json", *as_json, "print JSON");
+  sub.callback([&out, flags, as_json] {
     out.run = [flags, as_json] {
       const auto s = flags->load();
       if (!s) return report(s.error(), *as_json);

@@ -335,22 +335,22 @@ int doctor(const std::string& role, const std::string& data, const server_flags&
 
 }  // namespace
 
-void add_doctor(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("doctor", "What this machine can do and what is missing");
+void add_doctor(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("doctor", "What this machine can do and what is missing");
   auto role = std::make_shared<std::string>("up");
   auto data = std::make_shared<std::string>(std::filesystem::temp_directory_path());
-  sub->add_option("--data", *data, "where the data folder will lie; tried below it")
-      ->type_name("DIR")
-      ->check(CLI::ExistingDirectory)
-      ->capture_default_str();
+  sub.add_option("--data", *data, "where the data folder will lie; tried below it")
+      .type_name("DIR")
+      .check(cli::existing_folder())
+      .capture_default_str();
   auto server = std::make_shared<server_flags>();
-  sub->add_option("ROLE", *role, "up, dispatcher or runner")
-      ->check(CLI::IsMember({"up", "dispatcher", "runner"}))
-      ->capture_default_str();
+  sub.add_option("ROLE", *role, "up, dispatcher or runner")
+      .check(cli::one_of({"up", "dispatcher", "runner"}))
+      .capture_default_str();
   auto runner = std::make_shared<server_flags>();
   server->add(sub, "dispatcher", "127.0.0.1:9181");
   runner->add_address(sub, "runner", "127.0.0.1:9182");
-  sub->callback([&out, role, data, server, runner] {
+  sub.callback([&out, role, data, server, runner] {
     out.run = [role, data, server, runner] { return doctor(*role, *data, *server, *runner); };
   });
 }

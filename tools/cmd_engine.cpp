@@ -67,36 +67,35 @@ int run(const engine_args& a) {
 
 }  // namespace
 
-void add_engine(CLI::App& app, outcome& out) {
+void add_engine(cli::app app, outcome& out) {
   const auto add = [&](const char* name, const char* help) {
-    auto* sub = app.add_subcommand(name, help);
+    const auto sub = app.add_subcommand(name, help);
     auto a = std::make_shared<engine_args>();
-    sub->add_option("FILE", a->input, "input; standard input when absent or -");
+    sub.add_option("FILE", a->input, "input; standard input when absent or -");
     return std::pair{sub, a};
   };
   auto [fold, f] = add("fold", "perf script text, DTrace stacks or a .cpuprofile to folded stacks");
   f->render.format = "folded";
-  fold->add_option("-o,--output", f->render.file, "file; standard output when absent")
-      ->type_name("FILE");
-  fold->add_option("--from", f->from, "format of the input; detected when absent")
-      ->check(CLI::IsMember({"perf", "dtrace", "cpuprofile", "folded"}));
-  fold->add_option("--event", f->event, "fold this event only, or all")->type_name("NAME");
-  fold->add_option("--count", f->count, "weight of a sample")
-      ->check(CLI::IsMember({"samples", "period", "time"}))
-      ->capture_default_str();
-  fold->add_option("--job-folder", f->job_folder, "paths below it become relative")
-      ->type_name("DIR");
-  fold->add_flag("--pid", f->with_pid, "pid in the root frame");
-  fold->add_flag("--tid", f->with_tid, "pid and tid in the root frame");
-  fold->add_flag("--merge-recursion", f->merge, "join direct repeats of a frame");
-  fold->add_flag("--idle", f->idle, "keep V8's idle time");
-  fold->add_flag("--js-tiers", f->tiers, "keep V8's tier before a name");
-  fold->callback([&out, a = f] { out.run = [a] { return run(*a); }; });
+  fold.add_option("-o,--output", f->render.file, "file; standard output when absent")
+      .type_name("FILE");
+  fold.add_option("--from", f->from, "format of the input; detected when absent")
+      .check(cli::one_of({"perf", "dtrace", "cpuprofile", "folded"}));
+  fold.add_option("--event", f->event, "fold this event only, or all").type_name("NAME");
+  fold.add_option("--count", f->count, "weight of a sample")
+      .check(cli::one_of({"samples", "period", "time"}))
+      .capture_default_str();
+  fold.add_option("--job-folder", f->job_folder, "paths below it become relative").type_name("DIR");
+  fold.add_flag("--pid", f->with_pid, "pid in the root frame");
+  fold.add_flag("--tid", f->with_tid, "pid and tid in the root frame");
+  fold.add_flag("--merge-recursion", f->merge, "join direct repeats of a frame");
+  fold.add_flag("--idle", f->idle, "keep V8's idle time");
+  fold.add_flag("--js-tiers", f->tiers, "keep V8's tier before a name");
+  fold.callback([&out, a = f] { out.run = [a] { return run(*a); }; });
   auto [graph, g] = add("graph", "Folded stacks to a flame graph or another format");
   g->render.add(graph);
-  graph->add_option("--title", g->render.title)->type_name("TITLE")->capture_default_str();
-  graph->add_flag("--json", g->render.as_json, "with --format text: JSON");
-  graph->callback([&out, a = g] { out.run = [a] { return run(*a); }; });
+  graph.add_option("--title", g->render.title).type_name("TITLE").capture_default_str();
+  graph.add_flag("--json", g->render.as_json, "with --format text: JSON");
+  graph.callback([&out, a = g] { out.run = [a] { return run(*a); }; });
 }
 
 }  // namespace ntrace::tools

@@ -68,13 +68,13 @@ int flame(flame_args a) {
 
 }  // namespace
 
-void add_flame(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("flame", "The flame graph of a run");
+void add_flame(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("flame", "The flame graph of a run");
   auto a = std::make_shared<flame_args>();
   a->server.add(sub, "dispatcher", "127.0.0.1:9181");
   a->render.add(sub);
-  sub->add_option("RUN", a->run, "the run's id")->required();
-  sub->callback([&out, a] { out.run = [a] { return flame(*a); }; });
+  sub.add_option("RUN", a->run, "the run's id").required();
+  sub.callback([&out, a] { out.run = [a] { return flame(*a); }; });
 }
 
 }  // namespace ntrace::tools

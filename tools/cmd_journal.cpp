@@ -122,15 +122,15 @@ int salvage(const journal_args& a) {
 
 }  // namespace
 
-void add_journal(CLI::App& app, outcome& out) {
-  auto* sub =
+void add_journal(cli::app app, outcome& out) {
+  const auto sub =
       app.add_subcommand("journal", "Check, copy, compact or salvage the dispatcher's journal");
-  sub->require_subcommand(1);
+  sub.require_subcommand(1);
   const auto add = [&](const char* name, const char* help, int (*run)(const journal_args&)) {
-    auto* one = sub->add_subcommand(name, help);
+    const auto one = sub.add_subcommand(name, help);
     auto a = std::make_shared<journal_args>();
-    one->add_flag("--json", a->as_json, "print JSON");
-    one->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
+    one.add_flag("--json", a->as_json, "print JSON");
+    one.callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
     return std::pair{one, a};
   };
   const auto [c, c_args] =
@@ -138,22 +138,22 @@ void add_journal(CLI::App& app, outcome& out) {
           "Pages, references, and each run against all rules; 5 when something is wrong. Safe "
           "while it is in use",
           check);
-  c->add_option("FILE", c_args->path, "default: journal.sqlite in the data folder");
+  c.add_option("FILE", c_args->path, "default: journal.sqlite in the data folder");
   c_args->flags = std::make_shared<setting_flags>(c);
   const auto [b, b_args] = add("backup", "A whole copy, while the dispatcher works", backup);
-  b->add_option("TO", b_args->to, "a new file")->required();
-  b->add_option("--file", b_args->path, "default: journal.sqlite in the data folder")
-      ->type_name("FILE");
-  b->add_flag("--as-is", b_args->as_is, "even with faults, as evidence");
+  b.add_option("TO", b_args->to, "a new file").required();
+  b.add_option("--file", b_args->path, "default: journal.sqlite in the data folder")
+      .type_name("FILE");
+  b.add_flag("--as-is", b_args->as_is, "even with faults, as evidence");
   b_args->flags = std::make_shared<setting_flags>(b);
   const auto [k, k_args] =
       add("compact", "Give free space back to the disk; pushes wait meanwhile", compact);
-  k->add_option("FILE", k_args->path, "default: journal.sqlite in the data folder");
+  k.add_option("FILE", k_args->path, "default: journal.sqlite in the data folder");
   k_args->flags = std::make_shared<setting_flags>(k);
   const auto [s, s_args] =
       add("salvage", "Save the readable part of a damaged journal as a new one", salvage);
-  s->add_option("FILE", s_args->path, "the damaged journal")->required();
-  s->add_option("TO", s_args->to, "a new file")->required();
+  s.add_option("FILE", s_args->path, "the damaged journal").required();
+  s.add_option("TO", s_args->to, "a new file").required();
 }
 
 }  // namespace ntrace::tools

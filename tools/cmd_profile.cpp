@@ -263,20 +263,20 @@ int profile(profile_args a) {
 
 }  // namespace
 
-void add_profile(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand(
+void add_profile(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand(
       "profile", "The whole job once: DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
   auto a = std::make_shared<profile_args>();
   a->flags = std::make_shared<setting_flags>(
       sub, std::vector<std::string>{"data", "npm_registry", "network_allow", "install_ms", "run_ms",
                                     "zone_memory_bytes", "zone_cpu_percent", "zone_backend",
                                     "zone_allow_degraded", "perf_frequency"});
-  sub->add_option("SPEC", a->spec, "the source")->required();
-  sub->add_option("-o,--output", a->folder, "folder for the results; ntrace-NAME when absent")
-      ->type_name("DIR");
-  sub->add_flag("--json", a->as_json, "print JSON");
+  sub.add_option("SPEC", a->spec, "the source").required();
+  sub.add_option("-o,--output", a->folder, "folder for the results; ntrace-NAME when absent")
+      .type_name("DIR");
+  sub.add_flag("--json", a->as_json, "print JSON");
   add_require_profile(sub, a->require_profile);
-  sub->callback([&out, a] { out.run = [a] { return profile(*a); }; });
+  sub.callback([&out, a] { out.run = [a] { return profile(*a); }; });
 }
 
 }  // namespace ntrace::tools

@@ -173,30 +173,30 @@ int dispatcher_user(const provision_args& a) {
 
 }  // namespace
 
-void add_provision(CLI::App& app, outcome& out) {
-  auto* group = app.add_subcommand("provision", "Sets a machine up for ntrace");
-  group->require_subcommand(1);
-  auto* sub = group->add_subcommand("dispatcher-user",
-                                    "On the dispatcher's machine: a user whose keys reach the "
-                                    "dispatcher's port and nothing else");
+void add_provision(cli::app app, outcome& out) {
+  const auto group = app.add_subcommand("provision", "Sets a machine up for ntrace");
+  group.require_subcommand(1);
+  const auto sub = group.add_subcommand("dispatcher-user",
+                                        "On the dispatcher's machine: a user whose keys reach the "
+                                        "dispatcher's port and nothing else");
   auto a = std::make_shared<provision_args>();
-  sub->add_option("--key", a->key, "a runner's public key, \"TYPE BASE64\"")->type_name("KEY");
-  sub->add_option("--key-file", a->key_file, "or the file that holds it")->type_name("FILE");
-  sub->add_option("--user", a->user, "the user's name")->type_name("USER")->capture_default_str();
-  sub->add_option("--permit", a->permit, "what runners may reach")
-      ->type_name("ADDRESS")
-      ->capture_default_str();
-  sub->add_option("--permit-listen", a->permit_listen, "HOST:PORT that this runner may listen on")
-      ->type_name("ADDRESS");
-  sub->add_option("--keys-folder", a->keys_folder, "where the users' keys are kept")
-      ->type_name("DIR")
-      ->capture_default_str();
-  sub->add_option("--sshd-config", a->sshd_config, "the file for sshd's part")
-      ->type_name("FILE")
-      ->capture_default_str();
-  sub->add_flag("--print", a->print_only, "print the steps, do nothing");
-  sub->add_flag("--json", a->as_json, "print JSON");
-  sub->callback([&out, a] { out.run = [a] { return dispatcher_user(*a); }; });
+  sub.add_option("--key", a->key, "a runner's public key, \"TYPE BASE64\"").type_name("KEY");
+  sub.add_option("--key-file", a->key_file, "or the file that holds it").type_name("FILE");
+  sub.add_option("--user", a->user, "the user's name").type_name("USER").capture_default_str();
+  sub.add_option("--permit", a->permit, "what runners may reach")
+      .type_name("ADDRESS")
+      .capture_default_str();
+  sub.add_option("--permit-listen", a->permit_listen, "HOST:PORT that this runner may listen on")
+      .type_name("ADDRESS");
+  sub.add_option("--keys-folder", a->keys_folder, "where the users' keys are kept")
+      .type_name("DIR")
+      .capture_default_str();
+  sub.add_option("--sshd-config", a->sshd_config, "the file for sshd's part")
+      .type_name("FILE")
+      .capture_default_str();
+  sub.add_flag("--print", a->print_only, "print the steps, do nothing");
+  sub.add_flag("--json", a->as_json, "print JSON");
+  sub.callback([&out, a] { out.run = [a] { return dispatcher_user(*a); }; });
 }
 
 }  // namespace ntrace::tools

@@ -116,25 +116,25 @@ int run_push(const push_args& a) {
 
 }  // namespace
 
-void add_push(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("push", "Push a commit durably; prints the run's id");
+void add_push(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("push", "Push a commit durably; prints the run's id");
   auto a = std::make_shared<push_args>();
   a->server.add(sub, "dispatcher", "127.0.0.1:9181");
-  sub->add_option("OWNER", a->owner, "whose repository it is")->required();
-  sub->add_option("REPO", a->repo, "the repository's name")->required();
-  sub->add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits")->required();
-  sub->add_option("--key", a->key,
-                  "idempotency key: the same push with it is the same run, another is refused")
-      ->type_name("KEY");
-  sub->add_option("--source", a->source, "SPEC to take the source from instead of the template's")
-      ->type_name("SPEC");
-  sub->add_option("--priority", a->priority, "-100 to 100, higher goes first")->type_name("N");
-  sub->add_option("--deadline-ms", a->deadline_ms,
-                  "the run ends as timed_out when it has no result after so many milliseconds")
-      ->type_name("MS");
-  sub->add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
+  sub.add_option("OWNER", a->owner, "whose repository it is").required();
+  sub.add_option("REPO", a->repo, "the repository's name").required();
+  sub.add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits").required();
+  sub.add_option("--key", a->key,
+                 "idempotency key: the same push with it is the same run, another is refused")
+      .type_name("KEY");
+  sub.add_option("--source", a->source, "SPEC to take the source from instead of the template's")
+      .type_name("SPEC");
+  sub.add_option("--priority", a->priority, "-100 to 100, higher goes first").type_name("N");
+  sub.add_option("--deadline-ms", a->deadline_ms,
+                 "the run ends as timed_out when it has no result after so many milliseconds")
+      .type_name("MS");
+  sub.add_flag("--wait", a->wait, "follow the run to its end; the exit code tells how it went");
   add_require_profile(sub, a->require_profile);
-  sub->callback([&out, a] { out.run = [a] { return run_push(*a); }; });
+  sub.callback([&out, a] { out.run = [a] { return run_push(*a); }; });
 }
 
 }  // namespace ntrace::tools

@@ -250,39 +250,39 @@ int one_word(const run_args& a, const char* method) {
 
 }  // namespace
 
-void add_runs(CLI::App& app, outcome& out) {
+void add_runs(cli::app app, outcome& out) {
   const auto add = [&](const char* name, const char* help, bool with_run,
                        const std::function<int(const run_args&)>& run) {
-    auto* sub = app.add_subcommand(name, help);
+    const auto sub = app.add_subcommand(name, help);
     auto a = std::make_shared<run_args>();
     a->server.add(sub, "dispatcher", "127.0.0.1:9181");
-    if (with_run) sub->add_option("RUN", a->run, "the run's id")->required();
+    if (with_run) sub.add_option("RUN", a->run, "the run's id").required();
     if (std::string_view{name} == "runs") {
-      sub->add_option("--repo", a->repo, "only runs of this OWNER/REPO")->type_name("REPO");
-      sub->add_option("--state", a->state,
-                      "only runs in this state; queued ones may wait for a host")
-          ->check(CLI::IsMember(
+      sub.add_option("--repo", a->repo, "only runs of this OWNER/REPO").type_name("REPO");
+      sub.add_option("--state", a->state,
+                     "only runs in this state; queued ones may wait for a host")
+          .check(cli::one_of(
               {"queued", "leased", "running", "done", "failed", "quarantined", "cancelled"}));
-      sub->add_option("--since-ms,--since", a->since_ms,
-                      "only runs pushed then or later, in milliseconds since 1970 (date +%s000)")
-          ->type_name("MS");
-      sub->add_option("--limit", a->limit, "at most so many runs")
-          ->type_name("N")
-          ->check(CLI::Range(1, page_max))
-          ->capture_default_str();
-      auto* before = sub->add_option("--before", a->before, "only runs older than this one");
-      before->type_name("RUN");
-      auto* newer = sub->add_option("--after", a->after, "only runs newer than this one");
-      newer->type_name("RUN");
-      sub->add_flag("--all", a->all, "all of them, page by page")->excludes(newer);
+      sub.add_option("--since-ms,--since", a->since_ms,
+                     "only runs pushed then or later, in milliseconds since 1970 (date +%s000)")
+          .type_name("MS");
+      sub.add_option("--limit", a->limit, "at most so many runs")
+          .type_name("N")
+          .check(cli::range(1, page_max))
+          .capture_default_str();
+      const auto before = sub.add_option("--before", a->before, "only runs older than this one");
+      before.type_name("RUN");
+      const auto newer = sub.add_option("--after", a->after, "only runs newer than this one");
+      newer.type_name("RUN");
+      sub.add_flag("--all", a->all, "all of them, page by page").excludes(newer);
     }
     if (std::string_view{name} == "logs") {
-      sub->add_flag("-f,--follow", a->follow, "go on until the run has ended");
-      sub->add_option("--stream", a->stream, "only this one")
-          ->check(CLI::IsMember({"stdout", "stderr", "events", "result"}));
-      sub->add_flag("--raw", a->raw, "the job's bytes as they are, also on a terminal");
+      sub.add_flag("-f,--follow", a->follow, "go on until the run has ended");
+      sub.add_option("--stream", a->stream, "only this one")
+          .check(cli::one_of({"stdout", "stderr", "events", "result"}));
+      sub.add_flag("--raw", a->raw, "the job's bytes as they are, also on a terminal");
     }
-    sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
+    sub.callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
   };
   add("runs", "List runs, the newest first", false, runs);
   add("show", "One run with its attempts", true, show);

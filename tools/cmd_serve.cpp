@@ -4,9 +4,9 @@
 
 namespace ntrace::tools {
 
-void add_serve(CLI::App& app, outcome& out) {
+void add_serve(cli::app app, outcome& out) {
   const auto add = [&](const char* name, const char* help, role_set roles) {
-    auto* sub = app.add_subcommand(name, help);
+    const auto sub = app.add_subcommand(name, help);
     const std::vector<std::string> common{"data",
                                           "dispatcher",
                                           "runner",
@@ -23,8 +23,8 @@ void add_serve(CLI::App& app, outcome& out) {
                                           "zone_allow_degraded"};
     auto flags = std::make_shared<setting_flags>(sub, common);
     auto as_json = std::make_shared<bool>(false);
-    sub->add_flag("--json", *as_json, "print the ready line as JSON");
-    sub->callback([&out, flags, as_json, roles] {
+    sub.add_flag("--json", *as_json, "print the ready line as JSON");
+    sub.callback([&out, flags, as_json, roles] {
       out.run = [flags, as_json, roles] {
         const auto s = flags->load();
         return s ? serve(*s, roles, *as_json) : report(s.error(), *as_json);

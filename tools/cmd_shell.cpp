@@ -225,23 +225,23 @@ int shell(const shell_args& a) {
 
 }  // namespace
 
-void add_shell(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("shell", "Looks into a running process, and acts on it");
+void add_shell(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("shell", "Looks into a running process, and acts on it");
   auto a = std::make_shared<shell_args>();
-  sub->add_option("ADDR-AND-COMMAND", a->positionals,
-                  "HOST:PORT (127.0.0.1:9183), and a command; without one a prompt, or a script "
-                  "from stdin");
-  sub->add_option("--cert", a->own.cert_file, "your certificate, PEM")
-      ->type_name("FILE")
-      ->envname("NTRACE_SHELL_CERT");
-  sub->add_option("--key", a->own.key_file, "its private key, PEM")
-      ->type_name("FILE")
-      ->envname("NTRACE_SHELL_KEY");
-  sub->add_option("--ca", a->own.ca_file, "the CA of servers' certificates, PEM")
-      ->type_name("FILE")
-      ->envname("NTRACE_SHELL_CA");
-  sub->add_flag("--json", a->as_json, "print answers as JSON");
-  sub->callback([&out, a] { out.run = [a] { return shell(*a); }; });
+  sub.add_option("ADDR-AND-COMMAND", a->positionals,
+                 "HOST:PORT (127.0.0.1:9183), and a command; without one a prompt, or a script "
+                 "from stdin");
+  sub.add_option("--cert", a->own.cert_file, "your certificate, PEM")
+      .type_name("FILE")
+      .envname("NTRACE_SHELL_CERT");
+  sub.add_option("--key", a->own.key_file, "its private key, PEM")
+      .type_name("FILE")
+      .envname("NTRACE_SHELL_KEY");
+  sub.add_option("--ca", a->own.ca_file, "the CA of servers' certificates, PEM")
+      .type_name("FILE")
+      .envname("NTRACE_SHELL_CA");
+  sub.add_flag("--json", a->as_json, "print answers as JSON");
+  sub.callback([&out, a] { out.run = [a] { return shell(*a); }; });
 }
 
 }  // namespace ntrace::tools

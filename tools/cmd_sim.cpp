@@ -151,29 +151,29 @@ int many_runs(const sim_args& a) {
 
 }  // namespace
 
-void add_sim(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand(
+void add_sim(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand(
       "sim", "The whole system in virtual time under faults, held against every invariant");
   auto a = std::make_shared<sim_args>();
-  sub->add_option("--seed", a->seed, "first seed")->capture_default_str();
-  sub->add_option("--runs", a->runs, "seeds to run, one after the other")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
-      ->capture_default_str();
-  sub->add_option("--minutes", a->minutes, "go on with further seeds for so many minutes")
-      ->type_name("MINUTES");
-  sub->add_option("--processes", a->processes, "0: one for each CPU")->capture_default_str();
+  sub.add_option("--seed", a->seed, "first seed").capture_default_str();
+  sub.add_option("--runs", a->runs, "seeds to run, one after the other")
+      .check(cli::range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
+      .capture_default_str();
+  sub.add_option("--minutes", a->minutes, "go on with further seeds for so many minutes")
+      .type_name("MINUTES");
+  sub.add_option("--processes", a->processes, "0: one for each CPU").capture_default_str();
   a->faults = "all";
-  sub->add_option("--faults", a->faults, "with one run: only these of the plan, by number")
-      ->type_name("LIST");
-  sub->add_option("--pushes", a->pushes, "with one run: at most so many pushes");
-  sub->add_option("--replay", a->archive,
-                  "the faults of this evidence of `ntrace chaos`, with each of the seeds")
-      ->type_name("FILE")
-      ->check(CLI::ExistingFile);
-  sub->add_flag("--history", a->shows_history, "with one run: print each fact");
-  sub->add_flag("--coverage", a->shows_coverage, "print how often each case was met");
-  sub->add_flag("--json", a->as_json, "print JSON");
-  sub->callback([&out, a] {
+  sub.add_option("--faults", a->faults, "with one run: only these of the plan, by number")
+      .type_name("LIST");
+  sub.add_option("--pushes", a->pushes, "with one run: at most so many pushes");
+  sub.add_option("--replay", a->archive,
+                 "the faults of this evidence of `ntrace chaos`, with each of the seeds")
+      .type_name("FILE")
+      .check(cli::existing_file());
+  sub.add_flag("--history", a->shows_history, "with one run: print each fact");
+  sub.add_flag("--coverage", a->shows_coverage, "print how often each case was met");
+  sub.add_flag("--json", a->as_json, "print JSON");
+  sub.callback([&out, a] {
     out.run = [a] {
       if (!a->archive.empty()) return replay(*a);
       return a->runs == 1 && a->minutes == 0 ? one_run(*a) : many_runs(*a);

@@ -154,16 +154,16 @@ int top(const top_args& a) {
 
 }  // namespace
 
-void add_top(CLI::App& app, outcome& out) {
-  auto* sub = app.add_subcommand("top", "The fleet at a glance; q ends it");
+void add_top(cli::app app, outcome& out) {
+  const auto sub = app.add_subcommand("top", "The fleet at a glance; q ends it");
   auto a = std::make_shared<top_args>();
   a->server.add(sub, "dispatcher", "127.0.0.1:9181");
-  sub->add_option("--seconds", a->seconds, "between two looks")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  sub->add_flag("--once", a->once, "print it once, for scripts");
-  sub->callback([&out, a] { out.run = [a] { return top(*a); }; });
+  sub.add_option("--seconds", a->seconds, "between two looks")
+      .type_name("SECONDS")
+      .check(cli::range(0.1, 3600.0))
+      .capture_default_str();
+  sub.add_flag("--once", a->once, "print it once, for scripts");
+  sub.callback([&out, a] { out.run = [a] { return top(*a); }; });
 }
 
 }  // namespace ntrace::tools

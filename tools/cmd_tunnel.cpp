@@ -250,34 +250,34 @@ int ask(const tunnel_args& a, const char* what) {
 
 }  // namespace
 
-void add_tunnel(CLI::App& app, outcome& out) {
-  auto* group = app.add_subcommand("tunnel", "A runner's SSH tunnel: set up, try, look at");
-  group->require_subcommand(1);
+void add_tunnel(cli::app app, outcome& out) {
+  const auto group = app.add_subcommand("tunnel", "A runner's SSH tunnel: set up, try, look at");
+  group.require_subcommand(1);
   const auto add = [&](const char* name, const char* help, bool with_target,
                        int (*run)(const tunnel_args&)) {
-    auto* sub = group->add_subcommand(name, help);
+    const auto sub = group.add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();
     a->flags = std::make_shared<setting_flags>(
         sub, std::vector<std::string>{"data", "tunnel", "tunnel_listen", "tunnel_key_file",
                                       "tunnel_known_hosts_file", "runner_name"});
-    sub->add_flag("--json", a->as_json, "print JSON");
-    if (with_target) sub->add_option("TO", a->to, "ssh://USER@HOST[:PORT]; else --tunnel");
-    sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
+    sub.add_flag("--json", a->as_json, "print JSON");
+    if (with_target) sub.add_option("TO", a->to, "ssh://USER@HOST[:PORT]; else --tunnel");
+    sub.callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
     return std::pair{sub, a};
   };
   add("keygen", "Makes the runner's ed25519 key and prints the line for the dispatcher's side",
       false, &keygen);
   const auto [pin, pin_args] = add("trust", "Pins the server's host key", true, &trust);
-  pin->add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…")
-      ->type_name("HASH");
-  pin->add_flag("--accept", pin_args->accept, "pin the key that the server shows now");
+  pin.add_option("--fingerprint", pin_args->fingerprint, "pin only the key with this SHA256:…")
+      .type_name("HASH");
+  pin.add_flag("--accept", pin_args->accept, "pin the key that the server shows now");
   add("test", "Dials once, step by step, as a runner would", true, &test);
   add("run", "Holds a tunnel and nothing else, in the foreground", true, &run);
   const auto add_question = [&](const char* name, const char* help) {
-    auto* sub = group->add_subcommand(name, help);
+    const auto sub = group.add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();
     a->server.add(sub, "runner", "127.0.0.1:9182");
-    sub->callback([&out, a, name] { out.run = [a, name] { return ask(*a, name); }; });
+    sub.callback([&out, a, name] { out.run = [a, name] { return ask(*a, name); }; });
   };
   add_question("status", "The tunnel of a running runner");
   add_question("retry", "Makes a parked or waiting tunnel dial now");

@@ -184,59 +184,59 @@ int shell(const zone_args& a) {
   return code;
 }
 
-void add_use(CLI::App* sub, zone_args& a) {
-  sub->add_flag("--network", a.network, "reach what network_allow lists, through the proxy");
-  sub->add_flag("--root", a.as_root, "as the zone's root, which has no capabilities either");
+void add_use(cli::app sub, zone_args& a) {
+  sub.add_flag("--network", a.network, "reach what network_allow lists, through the proxy");
+  sub.add_flag("--root", a.as_root, "as the zone's root, which has no capabilities either");
 }
 
 }  // namespace
 
-void add_zone(CLI::App& app, outcome& out) {
-  auto* zone = app.add_subcommand("zone", "Linux zones on this machine");
-  zone->require_subcommand(1);
+void add_zone(cli::app app, outcome& out) {
+  const auto zone = app.add_subcommand("zone", "Linux zones on this machine");
+  zone.require_subcommand(1);
   const auto add = [&](const char* name, const char* help, bool with_uuid,
                        const std::function<int(const zone_args&)>& run) {
-    auto* sub = zone->add_subcommand(name, help);
+    const auto sub = zone.add_subcommand(name, help);
     auto a = std::make_shared<zone_args>();
     a->flags = std::make_shared<setting_flags>(
         sub, std::vector<std::string>{"data", "zone_backend", "zone_allow_degraded",
                                       "network_allow", "zone_memory_bytes"});
-    sub->add_flag("--json", a->as_json, "print JSON");
-    if (with_uuid) sub->add_option("UUID", a->uuid, "the zone's uuid")->required();
-    sub->callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
+    sub.add_flag("--json", a->as_json, "print JSON");
+    if (with_uuid) sub.add_option("UUID", a->uuid, "the zone's uuid").required();
+    sub.callback([&out, a, run] { out.run = [a, run] { return run(*a); }; });
     return std::pair{sub, a};
   };
   {
     auto [sub, a] =
         add("create", "Make a zone with a snapshot clean; prints its uuid", false, create);
-    sub->add_option("--uuid", a->uuid, "the uuid it gets")->type_name("UUID");
-    sub->add_flag("--provision", a->provision,
-                  "without clean: prepare it by `zone shell`, then `zone snapshot` makes clean");
+    sub.add_option("--uuid", a->uuid, "the uuid it gets").type_name("UUID");
+    sub.add_flag("--provision", a->provision,
+                 "without clean: prepare it by `zone shell`, then `zone snapshot` makes clean");
   }
   add("list", "The zones there are", false, list);
   {
     auto [sub, a] = add("snapshot", "Keep the zone's files as a snapshot", true, snapshot);
-    sub->add_option("NAME", a->name, "the snapshot's name")->capture_default_str();
+    sub.add_option("NAME", a->name, "the snapshot's name").capture_default_str();
   }
   {
     auto [sub, a] =
         add("rollback", "Go back to a snapshot; newer ones are deleted", true, rollback);
-    sub->add_option("NAME", a->name, "the snapshot's name")->capture_default_str();
+    sub.add_option("NAME", a->name, "the snapshot's name").capture_default_str();
   }
   {
     auto [sub, a] = add("delete-snapshot", "Delete a snapshot that is the base of no other", true,
                         delete_snapshot);
-    sub->add_option("NAME", a->name, "the snapshot's name")->required();
+    sub.add_option("NAME", a->name, "the snapshot's name").required();
   }
   {
     auto [sub, a] = add("exec", "Run a command in the zone as the job's user", true, exec);
     add_use(sub, *a);
-    sub->add_option("COMMAND", a->command, "after --, so that its options are its own")->required();
+    sub.add_option("COMMAND", a->command, "after --, so that its options are its own").required();
   }
   {
     auto [sub, a] = add("shell", "A shell in the zone, to prepare it for a snapshot", true, shell);
     add_use(sub, *a);
-    sub->add_option("COMMAND", a->command, "instead of bash, after --");
+    sub.add_option("COMMAND", a->command, "instead of bash, after --");
   }
   add("destroy", "Delete the zone", true, destroy);
 }

@@ -69,10 +69,10 @@ std::pair<const char*, const char*> kind_of(const setting_spec& spec) {
 
 }  // namespace
 
-setting_flags::setting_flags(CLI::App* sub, const std::vector<std::string>& common) : sub_{sub} {
-  sub->add_option("--config", file_, "TOML file with settings")
-      ->type_name("FILE")
-      ->envname("NTRACE_CONFIG");
+setting_flags::setting_flags(cli::app sub, const std::vector<std::string>& common) : sub_{sub} {
+  sub.add_option("--config", file_, "TOML file with settings")
+      .type_name("FILE")
+      .envname("NTRACE_CONFIG");
   for (const auto& spec : setting_table()) {
     const std::string key{spec.key};
     const bool is_common = std::find(common.begin(), common.end(), key) != common.end();
@@ -80,19 +80,19 @@ setting_flags::setting_flags(CLI::App* sub, const std::vector<std::string>& comm
     const auto [value, unit] = kind_of(spec);
     const auto help = std::string{spec.help} + unit;
     if (spec.type == setting_type::flag)
-      sub->add_flag(setting_flag(key), values_[key], help)->group(group);
+      sub.add_flag(setting_flag(key), values_[key], help).group(group);
     else
-      sub->add_option(setting_flag(key), values_[key], help)
-          ->group(group)
-          ->type_name(value)
-          ->default_str(std::string{spec.fallback});
+      sub.add_option(setting_flag(key), values_[key], help)
+          .group(group)
+          .type_name(value)
+          .default_str(std::string{spec.fallback});
   }
 }
 
 result<settings> setting_flags::load() const {
   std::map<std::string, std::string> given;
   for (const auto& [key, value] : values_)
-    if (sub_->count(setting_flag(key)) > 0) given[key] = value;
+    if (sub_.count(setting_flag(key)) > 0) given[key] = value;
   const auto env = [](const std::string& name) -> std::optional<std::string> {
     const char* value = std::getenv(name.c_str());
     return value ? std::optional<std::string>{value} : std::nullopt;
@@ -118,18 +118,18 @@ int report(const error& e, bool as_json) {
   return exit_code(e.code);
 }
 
-void server_flags::add(CLI::App* sub, const char* server, const char* fallback) {
+void server_flags::add(cli::app sub, const char* server, const char* fallback) {
   add_address(sub, server, fallback);
-  sub->add_flag("--json", as_json, "print JSON");
+  sub.add_flag("--json", as_json, "print JSON");
 }
 
-void server_flags::add_address(CLI::App* sub, const char* server, const char* fallback) {
+void server_flags::add_address(cli::app sub, const char* server, const char* fallback) {
   name = server;
   at = fallback;
-  sub->add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
-      ->type_name("ADDRESS")
-      ->envname(setting_variable(server))
-      ->capture_default_str();
+  sub.add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
+      .type_name("ADDRESS")
+      .envname(setting_variable(server))
+      .capture_default_str();
 }
 
 result<net::rpc_client> server_flags::connect() const {
@@ -172,10 +172,10 @@ std::string no_profile(const json& receipt) {
   return receipt.is_object() ? receipt.value("profile_failed", "") : "";
 }
 
-void add_require_profile(CLI::App* sub, bool& value) {
-  sub->add_flag("--require-profile,!--no-require-profile", value,
-                std::string{"exit code 5 when the script passed and there is no flame graph; "} +
-                    (value ? "the default" : "else 0"));
+void add_require_profile(cli::app sub, bool& value) {
+  sub.add_flag("--require-profile,!--no-require-profile", value,
+               std::string{"exit code 5 when the script passed and there is no flame graph; "} +
+                   (value ? "the default" : "else 0"));
 }
 
 int with_profile(int code, const std::string& missing, bool is_required) {

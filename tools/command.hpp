@@ -1,6 +1,6 @@
 #pragma once
 // What the subcommands share: settings from flags, one RPC, errors and exit codes, plain tables.
-#include <CLI/CLI.hpp>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -8,6 +8,7 @@
 
 #include "config/settings.hpp"
 #include "net/rpc_client.hpp"
+#include "tools/cli.hpp"
 #include "tools/text.hpp"
 
 namespace ntrace::tools {
@@ -20,38 +21,38 @@ struct outcome {
 };
 
 // One function per file; each adds its subcommands to the program.
-void add_serve(CLI::App& app, outcome& out);
-void add_push(CLI::App& app, outcome& out);
-void add_runs(CLI::App& app, outcome& out);
-void add_flame(CLI::App& app, outcome& out);
-void add_engine(CLI::App& app, outcome& out);
-void add_fleet(CLI::App& app, outcome& out);
-void add_zone(CLI::App& app, outcome& out);
-void add_profile(CLI::App& app, outcome& out);
-void add_doctor(CLI::App& app, outcome& out);
-void add_config(CLI::App& app, outcome& out);
-void add_journal(CLI::App& app, outcome& out);
-void add_bench(CLI::App& app, outcome& out);
-void add_sim(CLI::App& app, outcome& out);
-void add_tunnel(CLI::App& app, outcome& out);
-void add_provision(CLI::App& app, outcome& out);
-void add_shell(CLI::App& app, outcome& out);
-void add_top(CLI::App& app, outcome& out);
-void add_chaos(CLI::App& app, outcome& out);
-void add_completion(CLI::App& app, outcome& out);
+void add_serve(cli::app app, outcome& out);
+void add_push(cli::app app, outcome& out);
+void add_runs(cli::app app, outcome& out);
+void add_flame(cli::app app, outcome& out);
+void add_engine(cli::app app, outcome& out);
+void add_fleet(cli::app app, outcome& out);
+void add_zone(cli::app app, outcome& out);
+void add_profile(cli::app app, outcome& out);
+void add_doctor(cli::app app, outcome& out);
+void add_config(cli::app app, outcome& out);
+void add_journal(cli::app app, outcome& out);
+void add_bench(cli::app app, outcome& out);
+void add_sim(cli::app app, outcome& out);
+void add_tunnel(cli::app app, outcome& out);
+void add_provision(cli::app app, outcome& out);
+void add_shell(cli::app app, outcome& out);
+void add_top(cli::app app, outcome& out);
+void add_chaos(cli::app app, outcome& out);
+void add_completion(cli::app app, outcome& out);
 
 /// The settings as flags of one subcommand.
 class setting_flags {
 public:
   /// Adds --config and a flag for each key; --help shows those of `common`, --help-all the others.
-  explicit setting_flags(CLI::App* sub, const std::vector<std::string>& common = {"data"});
+  explicit setting_flags(cli::app sub, const std::vector<std::string>& common = {"data"});
   /// Defaults < file < environment < flags; the data folder is filled in.
   result<settings> load() const;
 
 private:
   std::string file_;
   std::map<std::string, std::string> values_;
-  CLI::App* sub_;
+  cli::app sub_;
 };
 
 /// Prints the error to stderr (or as JSON to stdout) and gives its exit code.
@@ -62,9 +63,9 @@ struct server_flags {
   std::string at;
   bool as_json = false;
   std::string name;
-  void add(CLI::App* sub, const char* server, const char* fallback);
+  void add(cli::app sub, const char* server, const char* fallback);
   /// Without --json: the second server of a command.
-  void add_address(CLI::App* sub, const char* server, const char* fallback);
+  void add_address(cli::app sub, const char* server, const char* fallback);
   result<net::rpc_client> connect() const;
   /// Connects, calls, gives the answer.
   result<json> call(std::string_view method, const json& args,
@@ -82,7 +83,7 @@ int run_exit_code(const std::string& state, const std::string& reason);
 /// Why a run whose script ran has no flame graph, from the receipt of its last attempt; else empty.
 std::string no_profile(const json& receipt);
 /// --require-profile and --no-require-profile; what `value` is stays without them.
-void add_require_profile(CLI::App* sub, bool& value);
+void add_require_profile(cli::app sub, bool& value);
 /// `code`, or where that is 0 and a required profile is missing the exit code of profile_failed.
 int with_profile(int code, const std::string& missing, bool is_required);
 /// The data of a chunk from `logs`; what cannot be unpacked gives an error text.

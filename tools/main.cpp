@@ -1,4 +1,5 @@
 // The program: parses the command line, and hands over to one file per group of subcommands.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <iostream>
@@ -15,7 +16,8 @@ using namespace ntrace::tools;
 namespace {
 
 /// In the order of --help.
-void add_commands(CLI::App& app, outcome& out) {
+void add_commands(CLI::App& root, outcome& out) {
+  const cli::app app{root};
   add_doctor(app, out);
   add_profile(app, out);
   add_serve(app, out);
@@ -44,7 +46,7 @@ void add_commands(CLI::App& app, outcome& out) {
       {"This machine", {"zone", "journal", "config", "fold", "graph"}},
       {"Trials of ntrace itself", {"sim", "chaos", "bench"}}};
   for (const auto& [group, commands] : groups)
-    for (const auto* name : commands) app.get_subcommand(name)->group(group);
+    for (const auto* name : commands) root.get_subcommand(name)->group(group);
 }
 
 /// The help of the command that the words name.

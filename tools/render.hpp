@@ -1,7 +1,6 @@
 #pragma once
 // Stacks in the format that the command line asked for.
 #include <unistd.h>
-#include <CLI/CLI.hpp>
 
 #include <iostream>
 
@@ -16,11 +15,11 @@ struct render_args {
   std::string format = "svg", file, title = "Flame graph", subtitle;
   std::uint64_t frequency = 999;
   bool as_json = false;
-  void add(CLI::App* sub) {
-    sub->add_option("--format", format, "what is drawn or written")
-        ->check(CLI::IsMember({"svg", "html", "folded", "speedscope", "pprof", "text"}))
-        ->capture_default_str();
-    sub->add_option("-o,--output", file, "file; standard output when absent")->type_name("FILE");
+  void add(cli::app sub) {
+    sub.add_option("--format", format, "what is drawn or written")
+        .check(cli::one_of({"svg", "html", "folded", "speedscope", "pprof", "text"}))
+        .capture_default_str();
+    sub.add_option("-o,--output", file, "file; standard output when absent").type_name("FILE");
   }
 };
 
