@@ -187,6 +187,11 @@ effects supervisor_fsm::on_started(time_point now, const std::string& id, std::u
     return out;
   }
   if (start_timed_out_) return out;  // Its kill is on its way.
+  if (is_ending_) {                  // It waits for its turn to be stopped.
+    set(*c, outcome.ignored ? child_state::stopped : child_state::running, now);
+    advance(now, out);
+    return out;
+  }
   starting_.clear();
   starts_.pop_front();
   c->kill_at = time_point::max();
@@ -206,6 +211,11 @@ void supervisor_fsm::on_start_failed(child_info& c, time_point now, const error&
   starting_.clear();
   c.kill_at = time_point::max();
   note_end(c, now, to_string(seen));
+  if (is_ending_) {
+    set(c, child_state::stopped, now);
+    advance(now, out);
+    return;
+  }
   if (is_starting_) {
     set(c, child_state::stopped, now);
     give_up(now, {exit_kind::failed, "child " + id + " did not start: " + c.last_reason}, out);
@@ -322,10 +332,11 @@ effects supervisor_fsm::on_tick(time_point now) {
   while (!retries_.empty() && retries_.begin()->first <= now) {
     auto* c = get(retries_.begin()->second);
     cancel_retry(*c);
+    // Behind a start that a call asked for and that is not over yet.
     if (flags_.how == strategy::one_for_one || is_dynamic())
       starts_.push_back(c->spec.id);
     else
-      starts_ = std::exchange(suspended_, {});
+      for (auto& id : std::exchange(suspended_, {})) starts_.push_back(std::move(id));
   }
   advance(now, out);
   return out;

@@ -141,6 +141,20 @@ TEST(supervisor_F12, lets_calls_wait_for_a_restart_and_answers_them_in_order) {
   EXPECT_EQ(uut.take(), "stop 2, drop 2");
 }
 
+TEST(supervisor_F12, restarts_what_waits_for_its_turn_after_a_start_that_was_asked_for) {
+  puppet uut{rest_for_one()};
+  uut.start({permanent("1"), permanent("2")});
+  uut.failing = {"1"};
+  uut.die("1");
+  uut.failing.clear();
+  uut.hanging = {"3"};
+  uut.add(permanent("3"));
+  uut.tick().take();
+  uut.perform(uut.fsm.on_started(uut.now, "3", 1, {}));
+  EXPECT_EQ(uut.take(), "start 1, start 2");
+  EXPECT_EQ(uut.state("1"), child_state::running);
+}
+
 TEST(supervisor_F12, answers_calls_that_wait_when_it_stops) {
   puppet uut{one_for_one()};
   uut.start({permanent("1"), permanent("2")});
@@ -176,6 +190,27 @@ TEST(supervisor_G1, ends_with_the_normal_end_of_any_significant_child) {
   puppet uut{ending(auto_shutdown::any_significant)};
   uut.start({permanent("1"), significant(transient("2")), permanent("3")}).take();
   EXPECT_EQ(uut.die("2", normal).take(), "stop 3, stop 1, end");
+}
+
+TEST(supervisor_G1, ends_also_while_a_child_is_being_restarted) {
+  for (const auto& how :
+       {start_outcome{}, start_outcome{true, {}}, start_outcome{false, {ec::io, "no luck", {}}}}) {
+    puppet uut{ending(auto_shutdown::any_significant)};
+    uut.hanging = {"1"};
+    uut.deaf = {"4"};
+    uut.start({permanent("0")});
+    uut.add(permanent("1"));
+    uut.perform(uut.fsm.on_started(uut.now, "1", 1, {}));
+    uut.add(significant(transient("2")));
+    uut.add(with_shutdown(permanent("4"), shutdown_policy::infinity()));
+    uut.die("1");
+    EXPECT_EQ(uut.die("2", normal).state("1"), child_state::starting);
+    uut.take();
+    uut.perform(uut.fsm.on_started(uut.now, "1", 2, how));
+    uut.die("4", shut_down);
+    const bool runs = !how.ignored && how.failed.code == ec::none;
+    EXPECT_EQ(uut.take(), runs ? "stop 1, stop 0, end" : "stop 0, end");
+  }
 }
 
 TEST(supervisor_G2, restarts_a_significant_transient_child_that_failed) {
