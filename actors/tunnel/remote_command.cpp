@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view first_word = "NTRACE_PID ", last_word = "\nNTRACE_EXIT ";
 constexpr std::size_t first_line_max = 128;  // else something else spoke first
 
-std::string quoted(std::string_view word) {
+std::string shell_word(std::string_view word) {
   std::string out = "'";
   for (const char c : word)
     if (c == '\'')
@@ -33,8 +33,8 @@ result<std::string> quote_for_sh(const std::vector<std::string>& argv) {
   for (const auto& word : argv) {
     if (word.find('\0') != word.npos)
       return fail(ec::bad_argument,
-                  "a word of a remote command holds a NUL: " + quoted(word.c_str()));
-    out += (out.empty() ? "" : " ") + quoted(word);
+                  "a word of a remote command holds a NUL: " + shell_word(word.c_str()));
+    out += (out.empty() ? "" : " ") + shell_word(word);
   }
   return out;
 }

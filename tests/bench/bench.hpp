@@ -1,6 +1,7 @@
 #pragma once
 // Benchmarks: ours and the peer's in one run on one machine, so that their ratio means something.
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -16,7 +17,7 @@ struct sample {
   double at(double share) const {
     if (us.empty()) return 0;
     const auto last = static_cast<double>(us.size() - 1);
-    return us[static_cast<std::size_t>(share * last + 0.5)];
+    return us[static_cast<std::size_t>(std::llround(share * last))];
   }
 };
 
