@@ -1,13 +1,10 @@
 #include "net/ssh_key.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 
 #include "config/base64.hpp"
 #include "config/file.hpp"
@@ -193,64 +190,6 @@ result<private_key> read_private_key(const std::string& path) {
   const auto text = read_secret(path, key_bytes_max, 077);
   if (!text) return bad_key(path, text.error().message);
   return parse_private_key(*text, path);
-}
-
-result<key_pair> make_ed25519_key(const std::string& comment) {
-  const std::unique_ptr<EVP_PKEY_CTX, decltype(&::EVP_PKEY_CTX_free)> context{
-      ::EVP_PKEY_CTX_new_id(EVP_PKEY_ED25519, nullptr), &::EVP_PKEY_CTX_free};
-  EVP_PKEY* made = nullptr;
-  std::array<unsigned char, 32> seed{}, point{};
-  std::array<unsigned char, 4> check{};
-  std::size_t seed_size = seed.size(), point_size = point.size();
-  const bool is_made = context && ::EVP_PKEY_keygen_init(context.get()) == 1 &&
-                       ::EVP_PKEY_keygen(context.get(), &made) == 1;
-  const std::unique_ptr<EVP_PKEY, decltype(&::EVP_PKEY_free)> key{made, &::EVP_PKEY_free};
-  if (!is_made || ::EVP_PKEY_get_raw_private_key(made, seed.data(), &seed_size) != 1 ||
-      ::EVP_PKEY_get_raw_public_key(made, point.data(), &point_size) != 1 ||
-      ::RAND_bytes(check.data(), check.size()) != 1)
-    return fail(ec::defect, "no key could be made: OpenSSL gives none");
-  const std::string_view secret{reinterpret_cast<const char*>(seed.data()), seed_size};
-  const std::string_view shown{reinterpret_cast<const char*>(point.data()), point_size};
-  key_pair out;
-  out.shown.type = "ssh-ed25519";
-  put_string(out.shown.blob, out.shown.type);
-  put_string(out.shown.blob, shown);
-  // PROTOCOL.key of OpenSSH: the check twice, the key, the comment, padding 1, 2, 3 … to 8 bytes.
-  std::string body;
-  for (int i = 0; i < 2; ++i)
-    body.append(reinterpret_cast<const char*>(check.data()), check.size());
-  put_string(body, out.shown.type);
-  put_string(body, shown);
-  put_string(body, std::string{secret} + std::string{shown});
-  put_string(body, comment);
-  for (char pad = 1; body.size() % 8 != 0; ++pad) body += pad;
-  std::string file{magic};
-  put_string(file, "none");
-  put_string(file, "none");
-  put_string(file, "");
-  put_number(file, 1);
-  put_string(file, out.shown.blob);
-  put_string(file, body);
-  out.private_text = file_text(file);
-  return out;
-}
-
-result<public_key> write_new_key(const std::string& path, const std::string& comment) {
-  for (const auto& name : {path, path + ".pub"})
-    if (::access(name.c_str(), F_OK) == 0)
-      return fail(ec::bad_key,
-                  name + " is there already; remove it if the key is not used any more");
-  if (const auto slash = path.rfind('/'); slash != std::string::npos && slash > 0)
-    if (auto made = make_folders(path.substr(0, slash)); !made) return fail(made.error());
-  const auto pair = make_ed25519_key(comment);
-  if (!pair) return fail(pair.error());
-  if (auto done = write_file_durably(path, pair->private_text, 0600); !done)
-    return fail(done.error());
-  if (auto done =
-          write_file_durably(path + ".pub", key_text(pair->shown) + " " + comment + "\n", 0644);
-      !done)
-    return fail(done.error());
-  return pair->shown;
 }
 
 }  // namespace ntrace::net

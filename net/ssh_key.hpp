@@ -22,15 +22,4 @@ result<private_key> read_private_key(const std::string& path);
 /// What read_private_key finds in the bytes; `path` for its error. Pure.
 result<private_key> parse_private_key(std::string_view text, const std::string& path);
 
-struct key_pair {
-  std::string private_text;  ///< An OpenSSH private key, not encrypted.
-  public_key shown;
-};
-
-/// A new ed25519 key pair with the comment in its private file. ec::defect without entropy.
-result<key_pair> make_ed25519_key(const std::string& comment);
-
-/// Writes `path` (mode 0600) and `path`.pub; ec::bad_key when either is there already.
-result<public_key> write_new_key(const std::string& path, const std::string& comment);
-
 }  // namespace ntrace::net

@@ -7,6 +7,7 @@
 #include "config/base64.hpp"
 #include "config/log.hpp"
 #include "config/random.hpp"
+#include "net/ssh_keygen.hpp"
 #include "net/tcp_connector.hpp"
 #include "tools/command.hpp"
 #include "tools/serve.hpp"

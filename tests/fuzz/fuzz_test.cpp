@@ -23,6 +23,7 @@
 #include "config/shown_url.hpp"
 #include "net/json_rpc.hpp"
 #include "net/known_hosts.hpp"
+#include "net/ssh_keygen.hpp"
 #include "net/ssh_offer.hpp"
 #include "net/ssh_session.hpp"
 #include "tests/fuzz/fuzz.hpp"
@@ -261,7 +262,7 @@ TEST(fuzz, sources_paths_and_settings) {
 }
 
 TEST(fuzz, ssh_names_keys_and_pinned_host_keys) {
-  const auto pair = test::ok(net::make_ed25519_key("fuzz"));
+  const auto pair = test::ok(net::make_ed25519_key());
   const auto line = net::known_hosts_line({"host", 2222}, pair.shown);
   fuzz("ssh_text",
        {line, "@revoked " + line, "|1|AAAA|AAAA " + line, pair.private_text, "ssh://user@[::1]:22",
@@ -333,7 +334,7 @@ TEST(fuzz, words_for_a_remote_shell_and_what_it_says) {
 }
 
 TEST(fuzz, what_an_ssh_server_says_before_its_keys) {
-  const auto pair = test::ok(net::make_ed25519_key("fuzz"));
+  const auto pair = test::ok(net::make_ed25519_key());
   const auto packet =
       test::key_exchange_offer("curve25519-sha256", "ssh-ed25519", "aes128-ctr", "hmac-sha2-256");
   // An answer to our half of the key exchange (RFC 5656, section 4), of the right shape.

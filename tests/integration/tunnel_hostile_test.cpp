@@ -1,6 +1,7 @@
 // The tunnel against servers and lines that do what they must not.
 #include <libssh/server.h>
 
+#include "net/ssh_keygen.hpp"
 #include "tests/support/ssh_proxy.hpp"
 #include "tests/support/tunnel_world.hpp"
 

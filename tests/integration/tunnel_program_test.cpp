@@ -1,4 +1,5 @@
 // `ntrace runner --tunnel` and what an operator does around it, with real programs and a real sshd.
+#include "net/ssh_keygen.hpp"
 #include "tests/support/netns.hpp"
 #include "tests/support/real_sshd.hpp"
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "net/socket.hpp"
+#include "net/ssh_keygen.hpp"
 #include "tests/support/guardian.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/sshd_setup.hpp"

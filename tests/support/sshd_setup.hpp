@@ -6,7 +6,7 @@
 
 #include "config/file.hpp"
 #include "net/known_hosts.hpp"
-#include "net/ssh_key.hpp"
+#include "net/ssh_keygen.hpp"
 #include "net/ssh_session.hpp"
 
 namespace ntrace::test {

@@ -6,8 +6,10 @@
 
 #include "config/base64.hpp"
 #include "config/file.hpp"
+#include "config/subprocess.hpp"
 #include "net/ssh_key.hpp"
 #include "net/ssh_key_forms.hpp"
+#include "net/ssh_keygen.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
 
@@ -26,7 +28,7 @@ struct key_file {
 
   /// As `ssh-keygen` writes it, not encrypted.
   static key_file plain() {
-    const auto pair = ok(make_ed25519_key("x"));
+    const auto pair = ok(make_ed25519_key());
     const auto from = pair.private_text.find("KEY-----\n") + 9;
     std::string digits;
     for (const char c : pair.private_text.substr(from, pair.private_text.find("-----END") - from))
@@ -85,7 +87,22 @@ TEST(ssh_key, makes_keys_that_it_reads_again) {
   EXPECT_EQ(read.shown, made);
   EXPECT_FALSE(read.is_encrypted);
   EXPECT_EQ(ok(read_file(dir / "key.pub")), key_text(made) + " a runner\n");
+  struct stat file {};
+  ASSERT_EQ(::stat((dir / "key").c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 0777, 0600u);
   EXPECT_EQ(code_of(write_new_key(dir / "key", "again")), ec::bad_key) << "never over an old one";
+}
+
+TEST(ssh_key, makes_keys_that_openssh_reads) {
+  test::scratch dir;
+  const auto made = ok(write_new_key(dir / "key", "a runner"));
+  EXPECT_NE(ok(make_ed25519_key()).shown, made) << "each is another";
+  subprocess_spec shown;
+  shown.argv = {"ssh-keygen", "-y", "-P", "", "-f", dir / "key"};
+  const auto done = ok(run_subprocess(shown));
+  EXPECT_EQ(done.exit_code, 0) << done.err;
+  EXPECT_EQ(done.out.substr(0, done.out.find_first_of("\n")), key_text(made));
+  EXPECT_TRUE(ok(read_file(dir / "key")).starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
 }
 
 TEST(ssh_key, refuses_files_that_are_not_safe_or_not_usable_and_names_the_mend) {
@@ -132,7 +149,8 @@ TEST(ssh_key, refuses_an_envelope_that_does_not_fit_its_key) {
   const auto plain = key_file::plain();
   ASSERT_EQ(plain.why(), "");
   EXPECT_TRUE(damaged([](key_file& f) { f.secret.clear(); }, plain));
-  EXPECT_TRUE(damaged([](key_file& f) { f.secret.resize(f.secret.size() - 8); }, plain));
+  EXPECT_TRUE(damaged([](key_file& f) { f.secret.resize(f.secret.size() - 16); }, plain))
+      << "the padding and an end of the comment";
   EXPECT_TRUE(damaged([](key_file& f) { f.secret[0] ^= 1; }, plain)) << "the check number";
   EXPECT_TRUE(damaged([](key_file& f) { f.secret.back() ^= 1; }, plain)) << "the padding";
   EXPECT_TRUE(damaged([](key_file& f) { f.secret.resize(1000, '\xff'); }, plain));
@@ -158,7 +176,7 @@ TEST(ssh_key, refuses_an_envelope_that_does_not_fit_its_key) {
 }
 
 TEST(ssh_key, reads_a_key_whatever_ends_its_lines_and_hands_on_its_own_text) {
-  const auto pair = ok(make_ed25519_key("x"));
+  const auto pair = ok(make_ed25519_key());
   std::string spaced;
   for (const char c : pair.private_text) spaced += c == '\n' ? " \t\r\n" : std::string(1, c);
   const auto read = parse_private_key("\xef\xbb\xbf\n" + spaced + "\nmore", "key");

@@ -5,7 +5,7 @@
 #include "config/base64.hpp"
 #include "net/known_hosts.hpp"
 #include "net/ssh_dial_fsm.hpp"
-#include "net/ssh_key.hpp"
+#include "net/ssh_keygen.hpp"
 #include "net/ssh_session.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/scratch.hpp"
@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-public_key new_key() { return ok(make_ed25519_key("test")).shown; }
+public_key new_key() { return ok(make_ed25519_key()).shown; }
 const host_port server{"Build.Example", 2222};
 
 known_hosts read(const std::string& text) { return ok(known_hosts::parse(text, "kh")); }
@@ -29,7 +29,7 @@ error verdict_on(const std::string& sent, bool ends = false, milliseconds later 
   int pair[2];
   EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
   unique_fd ours{pair[0]}, theirs{pair[1]};
-  const auto pair_of_keys = ok(make_ed25519_key("test"));
+  const auto pair_of_keys = ok(make_ed25519_key());
   ssh_session_options options;
   options.to = ok(parse_ssh_target("ssh://user@127.0.0.1"));
   options.key = ok(parse_private_key(pair_of_keys.private_text, "key"));
