@@ -34,6 +34,14 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t out = 0;
+  const auto* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, out);
+  if (text.empty() || read.ec != std::errc{} || read.ptr != end) return {};
+  return out;
+}
+
 std::optional<unsigned> hex_value(char digit) {
   unsigned out = 0;
   if (std::from_chars(&digit, &digit + 1, out, 16).ec != std::errc{}) return {};

@@ -19,6 +19,9 @@ std::string_view trimmed(std::string_view text, std::string_view what = blanks);
 /// Takes the first line off `text`, without its end: LF or CR LF.
 std::string_view take_line(std::string_view& text);
 
+/// The number that all of the text is, in decimal digits with at most a minus before them.
+std::optional<std::int64_t> whole_number(std::string_view text);
+
 /// The value of one hexadecimal digit of either case.
 std::optional<unsigned> hex_value(char digit);
 

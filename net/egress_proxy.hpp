@@ -8,7 +8,7 @@
 
 #include "config/clock.hpp"
 #include "config/file.hpp"
-#include "config/settings.hpp"
+#include "config/host_port.hpp"
 #include "net/egress_policy.hpp"
 
 namespace ntrace::net {

@@ -10,7 +10,7 @@
 
 #include "config/clock.hpp"
 #include "config/file.hpp"
-#include "config/settings.hpp"
+#include "config/host_port.hpp"
 
 namespace ntrace::net {
 

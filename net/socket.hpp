@@ -9,7 +9,7 @@
 #include "config/cancellation.hpp"
 #include "config/clock.hpp"
 #include "config/file.hpp"
-#include "config/settings.hpp"
+#include "config/host_port.hpp"
 
 namespace ntrace::net {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "config/host_port.hpp"
 #include "config/result.hpp"
-#include "config/settings.hpp"
 
 namespace ntrace::net {
 

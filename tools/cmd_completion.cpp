@@ -14,14 +14,14 @@ namespace {
 constexpr milliseconds answer_deadline{400};
 constexpr int runs_offered = 30;  // a screen of them; older ones have to be typed
 
-std::string address(const std::vector<std::string>& words, const std::string& server,
-                    const std::string& fallback) {
+std::string address(const std::vector<std::string>& words, text_setting of) {
+  const std::string server{of.spec().key};
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--" + server && i + 1 < words.size()) return words[i + 1];
     if (words[i].rfind("--" + server + "=", 0) == 0) return words[i].substr(server.size() + 3);
   }
   const char* variable = std::getenv(setting_variable(server).c_str());
-  return variable ? variable : fallback;
+  return variable ? variable : std::string{of.spec().fallback};
 }
 
 /// An answer of a server, or null: a shell has no place for an error.
@@ -36,13 +36,13 @@ json ask(const std::string& at, std::string_view method, const json& args) {
 std::vector<candidate> values_of(const std::string& name, const std::vector<std::string>& words) {
   std::vector<candidate> out;
   if (name == "RUN") {
-    for (const auto& r : ask(address(words, "dispatcher", "127.0.0.1:9181"), "runs",
-                             json::array({json{{"limit", runs_offered}}})))
+    for (const auto& r :
+         ask(address(words, "dispatcher"), "runs", json::array({json{{"limit", runs_offered}}})))
       out.push_back({r.value("run", ""), r.value("state", "") + " " + r.value("owner", "") + "/" +
                                              r.value("repo", "") + " " +
                                              r.value("sha", "").substr(0, 10)});
   } else if (name == "UUID" && (words.front() == "expel" || words.front() == "enroll")) {
-    for (const auto& w : ask(address(words, "runner", "127.0.0.1:9182"), "workers", json::array()))
+    for (const auto& w : ask(address(words, "runner"), "workers", json::array()))
       out.push_back({w.value("uuid", ""), w.value("state", "")});
   }
   return out;

@@ -16,8 +16,9 @@ void add_config(cli::app app, outcome& out) {
       if (!s) return report(s.error(), *as_json);
       json all = json::object();
       std::vector<std::vector<std::string>> rows{{"SETTING", "VALUE", "FROM", "MEANING"}};
-      for (const auto& spec : setting_table()) {
-        const auto& v = s->value(spec.key);
+      for (std::size_t i = 0; i < setting_table.size(); ++i) {
+        const auto& spec = setting_table[i];
+        const auto& v = s->all()[i];
         all[std::string{spec.key}] = {{"value", v.text}, {"from", v.origin}};
         rows.push_back({std::string{spec.key}, v.text.empty() ? "-" : v.text, v.origin,
                         std::string{spec.help}});

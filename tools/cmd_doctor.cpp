@@ -348,8 +348,8 @@ void add_doctor(cli::app app, outcome& out) {
       .check(cli::one_of({"up", "dispatcher", "runner"}))
       .capture_default_str();
   auto runner = std::make_shared<server_flags>();
-  server->add(sub, "dispatcher", "127.0.0.1:9181");
-  runner->add_address(sub, "runner", "127.0.0.1:9182");
+  server->add(sub, "dispatcher");
+  runner->add_address(sub, "runner");
   sub.callback([&out, role, data, server, runner] {
     out.run = [role, data, server, runner] { return doctor(*role, *data, *server, *runner); };
   });

@@ -71,7 +71,7 @@ int flame(flame_args a) {
 void add_flame(cli::app app, outcome& out) {
   const auto sub = app.add_subcommand("flame", "The flame graph of a run");
   auto a = std::make_shared<flame_args>();
-  a->server.add(sub, "dispatcher", "127.0.0.1:9181");
+  a->server.add(sub, "dispatcher");
   a->render.add(sub);
   sub.add_option("RUN", a->run, "the run's id").required();
   sub.callback([&out, a] { out.run = [a] { return flame(*a); }; });

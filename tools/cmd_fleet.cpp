@@ -45,12 +45,11 @@ int tree(const fleet_args& a) {
 }  // namespace
 
 void add_fleet(cli::app app, outcome& out) {
-  const auto add = [&](const char* name, const char* help, const char* server, bool with_uuid,
+  const auto add = [&](const char* name, const char* help, text_setting server, bool with_uuid,
                        const std::function<int(const fleet_args&)>& run) {
     const auto sub = app.add_subcommand(name, help);
     auto a = std::make_shared<fleet_args>();
-    a->server.add(sub, server,
-                  std::string_view{server} == "runner" ? "127.0.0.1:9182" : "127.0.0.1:9181");
+    a->server.add(sub, server);
     if (with_uuid) sub.add_option("UUID", a->uuid, "the zone's uuid").required();
     if (std::string_view{name} == "expel")
       sub.add_flag("--abort", a->abort, "end its run instead of waiting for it");

@@ -16,6 +16,7 @@
 #include "config/json_parse.hpp"
 #include "config/log.hpp"
 #include "supervision/caf_types.hpp"
+#include "tools/attempt_settings.hpp"
 #include "tools/render.hpp"
 #include "tools/serve.hpp"
 
@@ -268,7 +269,7 @@ void add_profile(cli::app app, outcome& out) {
       "profile", "The whole job once: DIR, git+URL#REV, npm:NAME@VERSION or github:OWNER/REPO@SHA");
   auto a = std::make_shared<profile_args>();
   a->flags = std::make_shared<setting_flags>(
-      sub, std::vector<std::string>{"data", "npm_registry", "network_allow", "install_ms", "run_ms",
+      sub, std::vector<setting_key>{"data", "npm_registry", "network_allow", "install_ms", "run_ms",
                                     "zone_memory_bytes", "zone_cpu_percent", "zone_backend",
                                     "zone_allow_degraded", "perf_frequency"});
   sub.add_option("SPEC", a->spec, "the source").required();

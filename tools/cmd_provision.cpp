@@ -17,7 +17,7 @@ namespace ntrace::tools {
 namespace {
 
 struct provision_args {
-  std::string user = "ntrace-tunnel", key, key_file, permit = "127.0.0.1:9181";
+  std::string user = "ntrace-tunnel", key, key_file, permit{dispatcher_address};
   std::vector<std::string> permit_listen;
   std::string keys_folder = "/etc/ssh/ntrace", sshd_config = "/etc/ssh/sshd_config.d/ntrace.conf";
   bool print_only = false, as_json = false;

@@ -119,7 +119,7 @@ int run_push(const push_args& a) {
 void add_push(cli::app app, outcome& out) {
   const auto sub = app.add_subcommand("push", "Push a commit durably; prints the run's id");
   auto a = std::make_shared<push_args>();
-  a->server.add(sub, "dispatcher", "127.0.0.1:9181");
+  a->server.add(sub, "dispatcher");
   sub.add_option("OWNER", a->owner, "whose repository it is").required();
   sub.add_option("REPO", a->repo, "the repository's name").required();
   sub.add_option("SHA", a->sha, "the commit, 40 or 64 hexadecimal digits").required();

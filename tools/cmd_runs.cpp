@@ -255,7 +255,7 @@ void add_runs(cli::app app, outcome& out) {
                        const std::function<int(const run_args&)>& run) {
     const auto sub = app.add_subcommand(name, help);
     auto a = std::make_shared<run_args>();
-    a->server.add(sub, "dispatcher", "127.0.0.1:9181");
+    a->server.add(sub, "dispatcher");
     if (with_run) sub.add_option("RUN", a->run, "the run's id").required();
     if (std::string_view{name} == "runs") {
       sub.add_option("--repo", a->repo, "only runs of this OWNER/REPO").type_name("REPO");

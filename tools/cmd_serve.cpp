@@ -7,7 +7,7 @@ namespace ntrace::tools {
 void add_serve(cli::app app, outcome& out) {
   const auto add = [&](const char* name, const char* help, role_set roles) {
     const auto sub = app.add_subcommand(name, help);
-    const std::vector<std::string> common{"data",
+    const std::vector<setting_key> common{"data",
                                           "dispatcher",
                                           "runner",
                                           "workers",

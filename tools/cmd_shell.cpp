@@ -209,7 +209,7 @@ int read_script(session& own) {
 int shell(const shell_args& a) {
   block_signals();
   auto line = a.positionals;
-  host_port at{"127.0.0.1", 9183};
+  auto at = parse_host_port(shell_address).value();
   if (!line.empty() && line.front().find(':') != std::string::npos) {
     const auto read = parse_host_port(line.front());
     if (!read) return report(read.error(), a.as_json);
@@ -229,8 +229,8 @@ void add_shell(cli::app app, outcome& out) {
   const auto sub = app.add_subcommand("shell", "Looks into a running process, and acts on it");
   auto a = std::make_shared<shell_args>();
   sub.add_option("ADDR-AND-COMMAND", a->positionals,
-                 "HOST:PORT (127.0.0.1:9183), and a command; without one a prompt, or a script "
-                 "from stdin");
+                 "HOST:PORT (" + std::string{shell_address} +
+                     "), and a command; without one a prompt, or a script from stdin");
   sub.add_option("--cert", a->own.cert_file, "your certificate, PEM")
       .type_name("FILE")
       .envname("NTRACE_SHELL_CERT");

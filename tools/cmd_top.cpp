@@ -157,7 +157,7 @@ int top(const top_args& a) {
 void add_top(cli::app app, outcome& out) {
   const auto sub = app.add_subcommand("top", "The fleet at a glance; q ends it");
   auto a = std::make_shared<top_args>();
-  a->server.add(sub, "dispatcher", "127.0.0.1:9181");
+  a->server.add(sub, "dispatcher");
   sub.add_option("--seconds", a->seconds, "between two looks")
       .type_name("SECONDS")
       .check(cli::range(0.1, 3600.0))

@@ -259,7 +259,7 @@ void add_tunnel(cli::app app, outcome& out) {
     const auto sub = group.add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();
     a->flags = std::make_shared<setting_flags>(
-        sub, std::vector<std::string>{"data", "tunnel", "tunnel_listen", "tunnel_key_file",
+        sub, std::vector<setting_key>{"data", "tunnel", "tunnel_listen", "tunnel_key_file",
                                       "tunnel_known_hosts_file", "runner_name"});
     sub.add_flag("--json", a->as_json, "print JSON");
     if (with_target) sub.add_option("TO", a->to, "ssh://USER@HOST[:PORT]; else --tunnel");
@@ -277,7 +277,7 @@ void add_tunnel(cli::app app, outcome& out) {
   const auto add_question = [&](const char* name, const char* help) {
     const auto sub = group.add_subcommand(name, help);
     auto a = std::make_shared<tunnel_args>();
-    a->server.add(sub, "runner", "127.0.0.1:9182");
+    a->server.add(sub, "runner");
     sub.callback([&out, a, name] { out.run = [a, name] { return ask(*a, name); }; });
   };
   add_question("status", "The tunnel of a running runner");

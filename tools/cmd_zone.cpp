@@ -7,9 +7,9 @@
 #include "actors/zone/linux/zone_store.hpp"
 #include "actors/zone/zone_linux.hpp"
 #include "config/ids.hpp"
+#include "tools/attempt_settings.hpp"
 #include "tools/command.hpp"
 #include "tools/terminal_relay.hpp"
-#include "tools/wire.hpp"
 
 namespace ntrace::tools {
 namespace {
@@ -199,7 +199,7 @@ void add_zone(cli::app app, outcome& out) {
     const auto sub = zone.add_subcommand(name, help);
     auto a = std::make_shared<zone_args>();
     a->flags = std::make_shared<setting_flags>(
-        sub, std::vector<std::string>{"data", "zone_backend", "zone_allow_degraded",
+        sub, std::vector<setting_key>{"data", "zone_backend", "zone_allow_degraded",
                                       "network_allow", "zone_memory_bytes"});
     sub.add_flag("--json", a->as_json, "print JSON");
     if (with_uuid) sub.add_option("UUID", a->uuid, "the zone's uuid").required();

@@ -29,23 +29,27 @@ std::string default_data() {
 
 namespace {
 
+struct text_kind {
+  text_setting of;
+  const char* shown;
+};
+constexpr text_kind text_kinds[]{{"data", "DIR"},
+                                 {"dispatcher", "ADDRESS"},
+                                 {"runner", "ADDRESS"},
+                                 {"webhook", "ADDRESS"},
+                                 {"shell", "ADDRESS"},
+                                 {"shell_operator", "ADDRESS"},
+                                 {"tunnel_listen", "ADDRESS"},
+                                 {"tunnel", "URL"},
+                                 {"github_url", "URL"},
+                                 {"npm_registry", "URL"},
+                                 {"runner_name", "NAME"},
+                                 {"source_template", "SPEC"}};
+
 /// What kind of text a setting is.
 const char* text_kind_of(std::string_view key) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 12> kinds{
-      {{"data", "DIR"},
-       {"dispatcher", "ADDRESS"},
-       {"runner", "ADDRESS"},
-       {"webhook", "ADDRESS"},
-       {"shell", "ADDRESS"},
-       {"shell_operator", "ADDRESS"},
-       {"tunnel_listen", "ADDRESS"},
-       {"tunnel", "URL"},
-       {"github_url", "URL"},
-       {"npm_registry", "URL"},
-       {"runner_name", "NAME"},
-       {"source_template", "SPEC"}}};
-  for (const auto& [name, kind] : kinds)
-    if (name == key) return kind;
+  for (const auto& kind : text_kinds)
+    if (kind.of.spec().key == key) return kind.shown;
   return key.ends_with("_file") ? "FILE" : "WORD";  // One of the words in the help text.
 }
 
@@ -69,13 +73,14 @@ std::pair<const char*, const char*> kind_of(const setting_spec& spec) {
 
 }  // namespace
 
-setting_flags::setting_flags(cli::app sub, const std::vector<std::string>& common) : sub_{sub} {
+setting_flags::setting_flags(cli::app sub, const std::vector<setting_key>& common) : sub_{sub} {
   sub.add_option("--config", file_, "TOML file with settings")
       .type_name("FILE")
       .envname("NTRACE_CONFIG");
-  for (const auto& spec : setting_table()) {
+  for (const auto& spec : setting_table) {
     const std::string key{spec.key};
-    const bool is_common = std::find(common.begin(), common.end(), key) != common.end();
+    const bool is_common = std::any_of(common.begin(), common.end(),
+                                       [&](setting_key c) { return c.spec().key == key; });
     const auto* group = is_common ? settings_group : rare_group;
     const auto [value, unit] = kind_of(spec);
     const auto help = std::string{spec.help} + unit;
@@ -118,17 +123,17 @@ int report(const error& e, bool as_json) {
   return exit_code(e.code);
 }
 
-void server_flags::add(cli::app sub, const char* server, const char* fallback) {
-  add_address(sub, server, fallback);
+void server_flags::add(cli::app sub, text_setting server) {
+  add_address(sub, server);
   sub.add_flag("--json", as_json, "print JSON");
 }
 
-void server_flags::add_address(cli::app sub, const char* server, const char* fallback) {
-  name = server;
-  at = fallback;
-  sub.add_option(std::string{"--"} + server, at, std::string{"HOST:PORT of the "} + server)
+void server_flags::add_address(cli::app sub, text_setting server) {
+  name = server.spec().key;
+  at = server.spec().fallback;
+  sub.add_option("--" + name, at, "HOST:PORT of the " + name)
       .type_name("ADDRESS")
-      .envname(setting_variable(server))
+      .envname(setting_variable(name))
       .capture_default_str();
 }
 

@@ -45,7 +45,7 @@ void add_completion(cli::app app, outcome& out);
 class setting_flags {
 public:
   /// Adds --config and a flag for each key; --help shows those of `common`, --help-all the others.
-  explicit setting_flags(cli::app sub, const std::vector<std::string>& common = {"data"});
+  explicit setting_flags(cli::app sub, const std::vector<setting_key>& common = {"data"});
   /// Defaults < file < environment < flags; the data folder is filled in.
   result<settings> load() const;
 
@@ -63,9 +63,9 @@ struct server_flags {
   std::string at;
   bool as_json = false;
   std::string name;
-  void add(cli::app sub, const char* server, const char* fallback);
+  void add(cli::app sub, text_setting server);
   /// Without --json: the second server of a command.
-  void add_address(cli::app sub, const char* server, const char* fallback);
+  void add_address(cli::app sub, text_setting server);
   result<net::rpc_client> connect() const;
   /// Connects, calls, gives the answer.
   result<json> call(std::string_view method, const json& args,

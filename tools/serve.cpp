@@ -113,7 +113,7 @@ error wait_until_up(caf::actor_system& system, const caf::actor& root, const wir
 }
 
 /// The one line that scripts wait for. std::endl: it must be there before anything is asked.
-void print_ready(caf::actor_system& system, const wired& w, const settings& s, bool as_json) {
+void print_ready(caf::actor_system& system, const wired& w, const role_settings& s, bool as_json) {
   caf::scoped_actor self{system};
   const auto dispatcher_port = port_of(self, w.dispatcher_server);
   const auto runner_port = port_of(self, w.runner_server);
@@ -126,25 +126,21 @@ void print_ready(caf::actor_system& system, const wired& w, const settings& s, b
                       {"webhook_port", webhook_port},
                       {"shell_port", shell_port},
                       {"shell_operator_port", operator_port},
-                      {"data", s.text("data")}}
+                      {"data", s.process.data}}
                      .dump()
               << std::endl;
     return;
   }
   std::cout << "ready";
   if (dispatcher_port != 0)
-    std::cout << " dispatcher=" << parse_host_port(s.text("dispatcher"))->host << ":"
-              << dispatcher_port;
-  if (runner_port != 0)
-    std::cout << " runner=" << parse_host_port(s.text("runner"))->host << ":" << runner_port;
+    std::cout << " dispatcher=" << s.dispatcher->listen.host << ":" << dispatcher_port;
+  if (runner_port != 0) std::cout << " runner=" << s.runner->listen.host << ":" << runner_port;
   if (webhook_port != 0)
-    std::cout << " webhook=" << parse_host_port(s.text("webhook"))->host << ":" << webhook_port;
-  if (shell_port != 0)
-    std::cout << " shell=" << parse_host_port(s.text("shell"))->host << ":" << shell_port;
+    std::cout << " webhook=" << s.dispatcher->webhook->listen.host << ":" << webhook_port;
+  if (shell_port != 0) std::cout << " shell=" << s.shell->view->host << ":" << shell_port;
   if (operator_port != 0)
-    std::cout << " shell_operator=" << parse_host_port(s.text("shell_operator"))->host << ":"
-              << operator_port;
-  std::cout << " data=" << s.text("data") << std::endl;
+    std::cout << " shell_operator=" << s.shell->act->host << ":" << operator_port;
+  std::cout << " data=" << s.process.data << std::endl;
 }
 
 std::vector<folder_role> folder_roles(role_set roles) {
@@ -199,15 +195,18 @@ void stop_tree(caf::actor_system& system, const caf::actor& root, const wired& w
 }
 
 int serve(const settings& s, role_set roles, bool as_json) {
-  log::set_level(s.text("log_level"));
-  if (auto made = make_folders(s.text("data")); !made) return report(made.error(), as_json);
+  const auto process = process_settings_from(s);
+  log::set_level(process.log_level);
+  if (auto made = make_folders(process.data); !made) return report(made.error(), as_json);
   // First of all, and held to the end: files of another owner are neither read nor repaired.
-  const auto owned = folder_lock::take(s.text("data"), folder_roles(roles));
+  const auto owned = folder_lock::take(process.data, folder_roles(roles));
   if (!owned) return report(owned.error(), as_json);
   if (auto ports = check_ports(s, roles); !ports) return report(ports.error(), as_json);
+  const auto all = role_settings_from(s, roles);
+  if (!all) return report(all.error(), as_json);
   std::shared_ptr<zone::privileged_helper> helper;
-  if (roles.runner) {
-    auto started = zone::privileged_helper::start(helper_options_from(s));
+  if (all->runner) {
+    auto started = zone::privileged_helper::start(all->runner->helper);
     if (!started) return report(started.error(), as_json);
     helper = std::move(*started);
   }
@@ -220,16 +219,15 @@ int serve(const settings& s, role_set roles, bool as_json) {
   {
     system_config config;
     caf::actor_system system{config};
-    auto w = wire(system, s, roles, helper);
-    if (!w) return report(w.error(), as_json);
+    auto w = wire(system, *all, helper);
     const auto root = supervision::spawn_supervisor(
-        system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w->children);
+        system, "root", {supervision::strategy::one_for_one, 3, milliseconds{60'000}}, w.children);
     const auto watcher = watch_root(system, root);
-    supervision::point_facade(w->root, root);
-    if (const auto failed = wait_until_up(system, root, *w); failed.code != ec::none) {
+    supervision::point_facade(w.root, root);
+    if (const auto failed = wait_until_up(system, root, w); failed.code != ec::none) {
       code = report(failed, as_json);
     } else {
-      print_ready(system, *w, s, as_json);
+      print_ready(system, w, *all, as_json);
       int signal = std::cout ? 0 : SIGTERM;  // Nobody could read that it serves, and where.
       while (signal == 0) signal = wait_signal(milliseconds{60'000});
       if (signal == SIGUSR1) {
@@ -237,13 +235,13 @@ int serve(const settings& s, role_set roles, bool as_json) {
         code = 70;
       } else {
         log::info("process.draining", {{"signal", signal}});
-        const bool idle = drain(system, *w, s.duration("drain_ms"));
+        const bool idle = drain(system, w, process.drain);
         log::info("process.stopping", {{"idle", idle ? "yes" : "no"}});
       }
     }
-    stop.emplace(s.duration("stop_ms"));
-    stop_tree(system, root, *w);
-    w->children.clear();
+    stop.emplace(process.stop);
+    stop_tree(system, root, w);
+    w.children.clear();
   }
   helper.reset();
   return code;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "config/settings.hpp"
+#include "config/host_port.hpp"
 #include "supervision/caf_config.hpp"
 
 namespace ntrace::tools {

@@ -7,20 +7,22 @@
 namespace ntrace::tools {
 
 result<void> check_ports(const settings& s, role_set roles) {
-  std::vector<std::string> keys{"shell", "shell_operator"};
-  if (roles.dispatcher) keys.insert(keys.end(), {"dispatcher", "webhook"});
-  if (roles.runner) keys.emplace_back("runner");
-  if (roles.runner && !s.text("tunnel").empty()) keys.emplace_back("tunnel_listen");
+  std::vector<text_setting> keys{"shell", "shell_operator"};
+  if (roles.dispatcher)
+    keys.insert(keys.end(), {text_setting{"dispatcher"}, text_setting{"webhook"}});
+  if (roles.runner) keys.push_back("runner");
+  if (roles.runner && !s.text("tunnel").empty()) keys.push_back("tunnel_listen");
   std::map<std::string, std::string> seen;  // Address to key.
-  for (const auto& key : keys) {
-    if (s.text(key).empty()) continue;
+  for (const auto& setting : keys) {
+    const auto& [text, origin] = s.value(setting);
+    if (text.empty()) continue;
+    const std::string key{setting.spec().key};
     const auto wrong = [&](const std::string& why) {
-      return fail(ec::bad_config, "setting " + key + " is " + s.text(key) + " (" +
-                                      s.value(key).origin + "): " + why +
+      return fail(ec::bad_config, "setting " + key + " is " + text + " (" + origin + "): " + why +
                                       ". Stop that process, or choose another port with " +
                                       setting_flag(key) + " HOST:PORT");
     };
-    const auto at = parse_host_port(s.text(key));
+    const auto at = parse_host_port(text);
     if (!at) return fail(at.error());
     if (at->port == 0) continue;
     if (const auto [other, is_new] = seen.try_emplace(at->text(), key); !is_new)

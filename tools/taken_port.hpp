@@ -1,7 +1,7 @@
 #pragma once
 // The ports of a server, tried before anything else of it is started.
 #include "config/settings.hpp"
-#include "tools/wire.hpp"
+#include "tools/role_settings.hpp"
 
 namespace ntrace::tools {
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "config/clock.hpp"
-#include "config/settings.hpp"
+#include "config/host_port.hpp"
 
 namespace ntrace::dashboard {
 

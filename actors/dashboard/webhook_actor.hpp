@@ -4,7 +4,8 @@
 #include <caf/actor_system.hpp>
 #include <string>
 
-#include "config/settings.hpp"
+#include "config/clock.hpp"
+#include "config/host_port.hpp"
 
 namespace ntrace::dashboard {
 

@@ -8,13 +8,6 @@
 namespace ntrace::profiler {
 namespace {
 
-std::optional<long long> whole_number(std::string_view s) {
-  long long value = 0;
-  const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), value);
-  if (s.empty() || error != std::errc{} || end != s.data() + s.size()) return {};
-  return value;
-}
-
 /// Node's ustack helper wrote it: it describes a JavaScript function, not a symbol.
 bool is_helper_frame(std::string_view t) {
   return t.starts_with("<<") || t.starts_with("(anon) as ") ||

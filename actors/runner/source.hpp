@@ -3,13 +3,14 @@
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/source_spec.hpp"
 #include "config/clock.hpp"
+#include "config/setting_table.hpp"
 #include "net/egress_policy.hpp"
 
 namespace ntrace::runner {
 
 struct source_options {
-  std::string npm_registry = "https://registry.npmjs.org/";
-  std::string github_url = "https://codeload.github.com";
+  std::string npm_registry{npm_address};
+  std::string github_url{github_address};
   std::string ca_file;           ///< Empty: the system's authorities.
   std::string scratch = "/tmp";  ///< For temporary repositories and the bundle.
   milliseconds deadline{120'000};

@@ -188,9 +188,10 @@ result<shell_options> shell_options_from(const settings& s) {
   out.viewer_ca_file = s.text("shell_viewer_ca_file");
   out.audit_file = s.text("data") + "/shell_audit.jsonl";
   out.may_inject = s.flag("faults");
-  for (const auto& [key, at] : {std::pair{"shell", &out.view}, {"shell_operator", &out.act}}) {
-    if (s.text(key).empty()) continue;
-    auto read = parse_host_port(s.text(key));
+  for (const auto& [text, at] :
+       {std::pair{s.text("shell"), &out.view}, {s.text("shell_operator"), &out.act}}) {
+    if (text.empty()) continue;
+    auto read = parse_host_port(text);
     if (!read) return fail(read.error());
     *at = *read;
   }

@@ -10,7 +10,7 @@ bool is_loopback(const host_port& at) {
   return at.host.starts_with("127.") || at.host == "::1" || at.host == "localhost";
 }
 
-std::string or_in_data(const settings& s, const char* key, const char* name) {
+std::string or_in_data(const settings& s, text_setting key, const char* name) {
   return s.text(key).empty() ? s.text("data") + "/ssh/" + name : s.text(key);
 }
 

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <set>
+
 #include "config/backoff.hpp"
 #include "config/file.hpp"
 #include "config/ids.hpp"
@@ -164,6 +166,17 @@ TEST(settings, read_a_list_from_toml_and_from_a_flag) {
   EXPECT_EQ(
       test::ok(settings::load("", no_env, {{"network_allow", " x , y,"}})).list("network_allow"),
       (std::vector<std::string>{"x", "y"}));
+}
+
+TEST(settings, have_one_row_for_each_key_in_the_order_of_the_table) {
+  const auto uut = test::ok(settings::load("", no_env, {{"workers", "7"}}));
+  std::set<std::string_view> keys;
+  for (std::size_t i = 0; i < setting_table.size(); ++i) {
+    EXPECT_TRUE(keys.insert(setting_table[i].key).second) << setting_table[i].key;
+    EXPECT_EQ(uut.all()[i].text == "7", setting_table[i].key == "workers");
+  }
+  EXPECT_EQ(uut.value("workers").origin, "flag --workers");
+  EXPECT_EQ(uut.text("dispatcher"), dispatcher_address);
 }
 
 TEST(parse_bytes, knows_binary_units_and_refuses_the_rest) {
