@@ -1,6 +1,7 @@
 #include "config/folder_lock.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -41,7 +42,7 @@ struct owner {
 };
 
 std::string record_path(const std::string& folder, folder_role r) {
-  return folder + "/" + std::string{to_string(r)} + ".owner";
+  return fmt::format("{}/{}.owner", folder, to_string(r));
 }
 
 std::string pid_namespace() {
@@ -51,7 +52,7 @@ std::string pid_namespace() {
 
 /// The fields of /proc/PID/stat behind the name, from field 3 on. proc(5)
 std::vector<std::string> stat_of(int pid) {
-  const auto text = read_file("/proc/" + std::to_string(pid) + "/stat", 4096).value_or("");
+  const auto text = read_file(fmt::format("/proc/{}/stat", pid), 4096).value_or("");
   std::istringstream rest{text.substr(std::min(text.rfind(')') + 1, text.size()))};
   std::vector<std::string> out;
   for (std::string field; rest >> field;) out.push_back(field);
@@ -70,7 +71,7 @@ bool is_ending(int pid) {
   if (fields.size() < 7) return true;
   if (fields[0] == "Z" || fields[0] == "X") return true;
   if ((std::atol(fields[6].c_str()) & exiting_flag) != 0) return true;
-  const auto status = read_file("/proc/" + std::to_string(pid) + "/status", 1u << 16).value_or("");
+  const auto status = read_file(fmt::format("/proc/{}/status", pid), 1u << 16).value_or("");
   for (const std::string_view name : {"SigPnd:\t", "ShdPnd:\t"}) {
     const auto at = status.find(name);
     if (at == std::string::npos) continue;
@@ -81,7 +82,7 @@ bool is_ending(int pid) {
 }
 
 std::string command_of(int pid) {
-  auto out = read_file("/proc/" + std::to_string(pid) + "/cmdline", 1u << 20).value_or("");
+  auto out = read_file(fmt::format("/proc/{}/cmdline", pid), 1u << 20).value_or("");
   while (!out.empty() && out.back() == '\0') out.pop_back();
   std::replace(out.begin(), out.end(), '\0', ' ');
   return out.substr(0, command_max);
@@ -91,7 +92,7 @@ std::string command_of(int pid) {
 /// descriptors. Nothing is opened or looked up there: that could block on a dead file system.
 bool holds(const fs::path& process, const struct stat& of, folder_role r) {
   const auto byte = std::to_string(static_cast<int>(r));
-  const auto inode = ":" + std::to_string(of.st_ino) + " " + byte + " " + byte + "\n";
+  const auto inode = fmt::format(":{} {} {}\n", of.st_ino, byte, byte);
   std::error_code ignored;
   for (fs::directory_iterator at{process / "fdinfo", ignored}, end; at != end;
        at.increment(ignored)) {
@@ -154,8 +155,8 @@ error busy(const std::string& folder, folder_role r, const owner& who) {
   if (who.pid == 0) {
     text += " that cannot be seen from here";
   } else {
-    text += ": process " + std::to_string(who.pid) +
-            (who.is_elsewhere ? " of another pid namespace" : "");
+    text +=
+        fmt::format(": process {}{}", who.pid, who.is_elsewhere ? " of another pid namespace" : "");
     facts.emplace_back(who.is_elsewhere ? "pid_elsewhere" : "pid", std::to_string(who.pid));
   }
   if (who.since_ms != 0) {
@@ -213,9 +214,11 @@ result<std::optional<folder_role>> try_lock(const std::string& folder, int fd,
                                             const std::vector<folder_role>& roles) {
   const auto mutex = take_mutex(folder);
   if (!mutex)
-    return fail(ec::folder_busy, "another process keeps " + folder +
-                                     " locked by flock(2); `ls -l /proc/*/fd | grep " + folder +
-                                     "` may name it");
+    return fail(
+        ec::folder_busy,
+        fmt::format(
+            "another process keeps {} locked by flock(2); `ls -l /proc/*/fd | grep {}` may name it",
+            folder, folder));
   const auto not_locked = [&](int code) {
     auto why = io_error("lock the folder", folder, code);
     why.message += "; its file system must have the locks of fcntl(2): name another with --data";
@@ -293,12 +296,12 @@ result<void> folder_lock::take_files(const std::string& folder,
     const auto end = steady_clock::now() + unseen_max;
     while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       if (steady_clock::now() >= end)
-        return fail(error{ec::folder_busy,
-                          path + " is in use by another process, by this name or another (`fuser " +
-                              path +
-                              "` names it); stop that one first, and give each folder "
-                              "files of its own",
-                          {{"folder", folder}, {"role", std::string{to_string(r)}}}});
+        return fail(error{
+            ec::folder_busy,
+            fmt::format("{} is in use by another process, by this name or another (`fuser {}` "
+                        "names it); stop that one first, and give each folder files of its own",
+                        path, path),
+            {{"folder", folder}, {"role", std::string{to_string(r)}}}});
       ::poll(nullptr, 0, static_cast<int>(look.count()));
     }
     files_.push_back(std::move(file));

@@ -1,5 +1,6 @@
 #include "config/settings.hpp"
 
+#include <fmt/core.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -25,8 +26,8 @@ std::optional<std::size_t> find_row(std::string_view key) {
 /// The canonical text of a value, or what would have been right.
 result<std::string> check(const setting_spec& spec, const setting_value& value) {
   const auto wrong = [&](const std::string& right) {
-    return fail(ec::bad_config, "setting " + std::string{spec.key} + " is \"" + value.text +
-                                    "\" (" + value.origin + "): " + right);
+    return fail(ec::bad_config, fmt::format("setting {} is \"{}\" ({}): {}", spec.key, value.text,
+                                            value.origin, right));
   };
   using enum setting_type;
   std::optional<std::int64_t> number;
@@ -50,8 +51,7 @@ result<std::string> check(const setting_spec& spec, const setting_value& value) 
                  : spec.type == duration_ms ? "use a whole number of milliseconds"
                                             : "use a whole number");
   if (*number < spec.min || *number > spec.max)
-    return wrong("use a value from " + std::to_string(spec.min) + " to " +
-                 std::to_string(spec.max));
+    return wrong(fmt::format("use a value from {} to {}", spec.min, spec.max));
   return std::to_string(*number);
 }
 
@@ -76,24 +76,27 @@ result<void> read_toml(const std::string& file, std::span<setting_value> values)
   if (!text) return fail(ec::bad_config, "the configuration: " + text.error().message);
   // Each dot of a key is a table in a table, and to take those apart recurses.
   if (std::count(text->begin(), text->end(), '.') > file_dots_max)
-    return fail(ec::bad_config, file + ": more than " + std::to_string(file_dots_max) +
-                                    " dots; is this a configuration of ntrace?");
+    return fail(ec::bad_config,
+                fmt::format("{}: more than {} dots; is this a configuration of ntrace?", file,
+                            file_dots_max));
   try {
     const auto parsed = toml::parse(*text, file);
     for (const auto& [key, node] : parsed) {
       const std::string name{key.str()};
-      const auto where = "file " + file + ":" + std::to_string(node.source().begin.line);
+      const auto where = fmt::format("file {}:{}", file, node.source().begin.line);
       const auto row = find_row(name);
       if (!row)
-        return fail(ec::bad_config, "unknown setting " + name + " (" + where +
-                                        "); `ntrace config` lists the settings there are");
+        return fail(
+            ec::bad_config,
+            fmt::format("unknown setting {} ({}); `ntrace config` lists the settings there are",
+                        name, where));
       const auto text_of = toml_text(name, node);
       if (!text_of) return fail(text_of.error());
       values[*row] = {*text_of, where};
     }
   } catch (const toml::parse_error& e) {
-    return fail(ec::bad_config, file + ":" + std::to_string(e.source().begin.line) + ": " +
-                                    std::string{e.description()});
+    return fail(ec::bad_config,
+                fmt::format("{}:{}: {}", file, e.source().begin.line, e.description()));
   } catch (const std::exception& e) {
     return fail(ec::bad_config, file + " cannot be read: " + e.what());
   }

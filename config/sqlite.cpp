@@ -1,5 +1,6 @@
 #include "config/sqlite.hpp"
 
+#include <fmt/core.h>
 #include <filesystem>
 
 #include "config/sqlite_joined_log.hpp"
@@ -9,8 +10,8 @@ namespace ntrace::sqlite {
 error failure(sqlite3* db, const file_kind& kind, const std::string& what,
               const std::string& path) {
   const int code = db ? sqlite3_errcode(db) : SQLITE_NOMEM;
-  const auto text = "cannot " + what + " " + kind.name + " " + path + ": " +
-                    (db ? sqlite3_errmsg(db) : "out of memory");
+  const auto text = fmt::format("cannot {} {} {}: {}", what, kind.name, path,
+                                db ? sqlite3_errmsg(db) : "out of memory");
   switch (code & 0xff) {
     case SQLITE_FULL:
       return {ec::journal_full, text + "; make room on its disk, it goes on by itself", {}};
@@ -97,9 +98,10 @@ result<void> connection::expect_own_file() {
   const auto bytes = std::filesystem::file_size(path_, none);
   const bool is_new = s.number(0) == 0 && (none || bytes == 0 || bytes >= page_bytes_min);
   if (is_new || s.number(1) != 0) return {};
-  return fail(ec::journal_corrupt, path_ + " is a file of another program, and not " + kind_.name +
-                                       " of ntrace: it is left as it is; move it away, or name "
-                                       "another folder");
+  return fail(ec::journal_corrupt,
+              fmt::format("{} is a file of another program, and not {} of ntrace: it is left as it "
+                          "is; move it away, or name another folder",
+                          path_, kind_.name));
 }
 
 result<void> connection::migrate(std::span<const std::string_view> steps) {
@@ -111,12 +113,12 @@ result<void> connection::migrate(std::span<const std::string_view> steps) {
     version = static_cast<std::size_t>(s.count(0));
   }
   if (version > steps.size())
-    return fail(ec::journal_schema, kind_.name + " " + path_ + " has schema " +
-                                        std::to_string(version) + ", this ntrace knows up to " +
-                                        std::to_string(steps.size()) + "; upgrade ntrace");
+    return fail(ec::journal_schema,
+                fmt::format("{} {} has schema {}, this ntrace knows up to {}; upgrade ntrace",
+                            kind_.name, path_, version, steps.size()));
   for (; version < steps.size(); ++version) {
-    const auto sql = "begin immediate;" + std::string{steps[version]} +
-                     "pragma user_version=" + std::to_string(version + 1) + ";commit;";
+    const auto sql = fmt::format("begin immediate;{}pragma user_version={};commit;", steps[version],
+                                 version + 1);
     if (run(sql.c_str())) continue;
     auto e = failure("migrate");
     undo();

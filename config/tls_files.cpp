@@ -1,5 +1,6 @@
 #include "config/tls_files.hpp"
 
+#include <fmt/core.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -45,7 +46,7 @@ result<std::string> read_certificates(const std::string& path) {
   const bool is_end = ERR_GET_REASON(::ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   if (found == 0)
     return unusable(path, "it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)");
-  if (!is_end) return unusable(path, "certificate " + std::to_string(found + 1) + " is damaged");
+  if (!is_end) return unusable(path, fmt::format("certificate {} is damaged", found + 1));
   ::ERR_clear_error();
   return text;
 }

@@ -1,6 +1,7 @@
 #include "net/egress_proxy.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -143,18 +144,20 @@ result<std::string> egress_proxy::shared::read_head(int client, std::string& res
 }
 
 result<unique_fd> egress_proxy::shared::dial(const proxy_request& request) {
-  const auto name = request.host + ":" + std::to_string(request.port);
+  const auto name = fmt::format("{}:{}", request.host, request.port);
   const auto* entry = find_allowed(options.allow, request.host, request.port);
   if (!entry)
-    return fail(ec::bad_argument, "refused " + name + "; to allow it add \"" + name +
-                                      "\" to the setting network_allow");
+    return fail(
+        ec::bad_argument,
+        fmt::format("refused {}; to allow it add \"{}\" to the setting network_allow", name, name));
   const auto addresses = names.find(request.host, request.port, stop);
   if (!addresses) return fail(addresses.error());
   // Each address is checked and then connected to as it is: no second look-up can differ.
   for (const auto& at : *addresses)
     if (!entry->allow_private && is_private_address(at.get()))
-      return fail(ec::bad_argument, "refused " + name + ": it resolves to a private address; to " +
-                                        "allow it add \"" + name + "\" to network_allow_private");
+      return fail(ec::bad_argument, fmt::format("refused {}: it resolves to a private address; to "
+                                                "allow it add \"{}\" to network_allow_private",
+                                                name, name));
   return dial_one({request.host, request.port}, *addresses, options.connect_deadline, &stop);
 }
 

@@ -1,5 +1,6 @@
 #include "net/egress_request.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 
@@ -136,9 +137,9 @@ result<proxy_request> parse_proxy_head(std::string_view head) {
     if (!checked) return fail(checked.error());
   out.host = std::move(to->host);
   out.port = to->port;
-  std::string forward = out.method + " " + path + " " + std::string{line->version} +
-                        "\r\nhost: " + out.host +
-                        (out.port == http_port ? "" : ":" + std::to_string(out.port)) + "\r\n";
+  std::string forward =
+      fmt::format("{} {} {}\r\nhost: {}{}\r\n", out.method, path, line->version, out.host,
+                  out.port == http_port ? "" : ":" + std::to_string(out.port));
   if (const auto added = append_fields(forward, parsed->fields); !added) return fail(added.error());
   if (!out.is_connect) out.forward_head = std::move(forward);
   return out;

@@ -1,6 +1,7 @@
 #include "net/http_client.hpp"
 
 #include <curl/curl.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <memory>
@@ -94,7 +95,7 @@ error transfer_error(CURL* curl, CURLcode code, const http_get& request, const c
   curl_easy_getinfo(curl, CURLINFO_TOTAL_TIME_T, &took_us);
   const bool is_slow = bytes > 0 && std::chrono::microseconds{took_us} >= request.deadline;
   const auto shown = without_passwords(request.url);
-  const auto message = "GET " + shown + ": " + (*words ? words : curl_easy_strerror(code));
+  const auto message = fmt::format("GET {}: {}", shown, *words ? words : curl_easy_strerror(code));
   const auto cause =
       cause_of_transfer({static_cast<int>(code), static_cast<int>(socket_error), is_slow});
   if (cause) return to_error({host_of(curl, shown), *cause, message});
@@ -142,8 +143,8 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
   }
   const auto code = curl_easy_perform(curl);
   if (into.too_long)
-    return fail(ec::source_limit, without_passwords(request.url) + " is longer than " +
-                                      std::to_string(request.bytes_max) + " bytes");
+    return fail(ec::source_limit, fmt::format("{} is longer than {} bytes",
+                                              without_passwords(request.url), request.bytes_max));
   if (code == CURLE_ABORTED_BY_CALLBACK) return fail(ec::cancelled, "fetching was cancelled");
   const bool is_answered = request.is_question && code == CURLE_WRITE_ERROR;
   if (code != CURLE_OK && !is_answered)
@@ -153,8 +154,8 @@ result<std::string> fetch_url(const http_get& request, const cancellation* stop)
                        "GET " + without_passwords(request.url));
   if (said.code != ec::none) return fail(std::move(said));
   if (answer.status != 200 && !request.is_question)
-    return fail(ec::source_failed, "GET " + without_passwords(request.url) + " answered " +
-                                       std::to_string(answer.status));
+    return fail(ec::source_failed,
+                fmt::format("GET {} answered {}", without_passwords(request.url), answer.status));
   return std::move(into.body);
 }
 

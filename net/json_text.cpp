@@ -1,5 +1,6 @@
 #include "net/json_text.hpp"
 
+#include <fmt/core.h>
 #include <simdjson.h>
 
 #include <optional>
@@ -75,12 +76,12 @@ std::optional<json> parse_fast(std::string_view text) {
 result<json> parse_json(std::string_view text) {
   if (auto value = parse_fast(text)) return std::move(*value);
   if (const auto depth = json_depth(text); depth > limits::json_depth_max)
-    return fail(ec::bad_argument, "nesting of " + std::to_string(depth) + " is deeper than " +
-                                      std::to_string(limits::json_depth_max));
+    return fail(ec::bad_argument,
+                fmt::format("nesting of {} is deeper than {}", depth, limits::json_depth_max));
   try {
     return json::parse(text);
   } catch (const json::parse_error& e) {
-    return fail(ec::bad_argument, "not JSON: column " + std::to_string(e.byte) + " is wrong");
+    return fail(ec::bad_argument, fmt::format("not JSON: column {} is wrong", e.byte));
   } catch (const json::exception& e) {
     return fail(ec::bad_argument, std::string{"not JSON: "} + e.what());
   }

@@ -1,5 +1,6 @@
 #include "net/known_hosts.hpp"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,7 +19,7 @@ constexpr std::size_t file_bytes_max = 1u << 20;
 /// sshd(8): the port stands only where it is not 22. Names are compared in lower case.
 std::string name_of(const host_port& at) {
   const auto host = lowered(at.host);
-  return at.port == 22 ? host : "[" + host + "]:" + std::to_string(at.port);
+  return at.port == 22 ? host : fmt::format("[{}]:{}", host, at.port);
 }
 
 std::vector<std::string> words(const std::string& line) {
@@ -48,7 +49,7 @@ result<known_hosts> known_hosts::parse(std::string_view text, const std::string&
     ++number;
     const auto wrong = [&](const std::string& why) {
       return fail(ec::bad_key,
-                  path + ":" + std::to_string(number) + ": " + why + "; repair or remove the line");
+                  fmt::format("{}:{}: {}; repair or remove the line", path, number, why));
     };
     auto parts = words(line);
     if (parts.empty() || parts[0].starts_with('#')) continue;
@@ -115,7 +116,7 @@ std::vector<std::string> known_hosts::types_of(const host_port& at) const {
 }
 
 std::string known_hosts_line(const host_port& at, const public_key& key) {
-  return name_of(at) + " " + key_text(key) + "\n";
+  return fmt::format("{} {}\n", name_of(at), key_text(key));
 }
 
 result<void> trust_host_key(const std::string& path, const host_port& at, const public_key& key) {

@@ -1,5 +1,6 @@
 #include "net/port_owner.hpp"
 
+#include <fmt/core.h>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -51,7 +52,7 @@ std::string port_owner(std::uint16_t port) {
       if (fs::read_symlink(fd->path(), unread).string() != wanted) continue;
       auto name = read_file("/proc/" + pid + "/comm", 64).value_or("");
       while (name.ends_with('\n')) name.pop_back();
-      return "process " + pid + " (" + name + ")";
+      return fmt::format("process {} ({})", pid, name);
     }
   }
   return {};

@@ -1,6 +1,7 @@
 #include "net/reachability.hpp"
 
 #include <curl/curl.h>
+#include <fmt/core.h>
 #include <netdb.h>
 #include <sys/socket.h>
 
@@ -100,7 +101,7 @@ std::optional<outage_cause> cause_of_transfer(const failed_transfer& how) {
 error error_of(const http_answer& answer, const std::string& host, const std::string& what) {
   const auto status = answer.status;
   if (status >= 200 && status < 300) return {};
-  const auto says = what + " answered " + std::to_string(status);
+  const auto says = fmt::format("{} answered {}", what, status);
   const bool is_limited =
       status == 429 ||
       (status == 403 && (answer.is_allowance_used || answer.retry_after.count() > 0));
@@ -125,7 +126,7 @@ error error_of(const http_answer& answer, const std::string& host, const std::st
 error lookup_error(const std::string& host, int code, int errno_value) {
   const auto cause = cause_of_lookup(code, errno_value);
   if (!cause) return io_error("look up", host, code == EAI_MEMORY ? ENOMEM : errno_value);
-  return to_error({host, *cause, "cannot resolve " + host + ": " + ::gai_strerror(code)});
+  return to_error({host, *cause, fmt::format("cannot resolve {}: {}", host, ::gai_strerror(code))});
 }
 
 result<unique_fd> dial_one(const host_port& to, const socket_addresses& addresses,
@@ -146,8 +147,8 @@ result<unique_fd> dial_one(const host_port& to, const socket_addresses& addresse
   }
   const auto cause = cause_of_socket(last);
   if (!cause) return fail(io_error("connect to", to.text(), last));
-  return fail(
-      to_error({to.host, *cause, "cannot connect to " + to.text() + ": " + std::strerror(last)}));
+  return fail(to_error(
+      {to.host, *cause, fmt::format("cannot connect to {}: {}", to.text(), std::strerror(last))}));
 }
 
 result<unique_fd> dial(const host_port& to, milliseconds deadline, const cancellation* stop) {

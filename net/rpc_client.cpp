@@ -1,5 +1,6 @@
 #include "net/rpc_client.hpp"
 
+#include <fmt/core.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -25,8 +26,7 @@ result<json> rpc_client::call(std::string_view method, const json& args, millise
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
     if (left.count() <= 0 || !wait_ready(fd_.get(), false, left))
-      return fail(ec::timed_out, "no answer to " + std::string{method} + " in " +
-                                     std::to_string(deadline.count()) + " ms");
+      return fail(ec::timed_out, fmt::format("no answer to {} in {} ms", method, deadline.count()));
     const auto n = ::recv(fd_.get(), block, sizeof block, 0);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return lost();

@@ -1,5 +1,6 @@
 #include "net/rpc_listener.hpp"
 
+#include <fmt/core.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -106,7 +107,7 @@ void rpc_listener::run() {
     why = e.what();
   }
   log::error("rpc.listener_failed", {{"port", port_}, {"reason", why}});
-  service_->on_failed({ec::defect, "the port " + std::to_string(port_) + " failed: " + why, {}});
+  service_->on_failed({ec::defect, fmt::format("the port {} failed: {}", port_, why), {}});
 }
 
 void rpc_listener::loop() {

@@ -1,5 +1,6 @@
 #include "net/rpc_session.hpp"
 
+#include <fmt/core.h>
 #include <charconv>
 
 #include "config/gauges.hpp"
@@ -16,7 +17,7 @@ std::vector<rpc_session::event> rpc_session::on_bytes(std::string_view bytes) {
     const auto length = (end == std::string::npos ? buffer_.size() : end) - begin;
     if (length > limits::line_bytes_max) {
       error e{ec::line_too_long,
-              "a line may have " + std::to_string(limits::line_bytes_max) + " bytes; closing",
+              fmt::format("a line may have {} bytes; closing", limits::line_bytes_max),
               {{"limit_bytes", std::to_string(limits::line_bytes_max)}}};
       output_ += format_error(e, "null");
       broken_ = true;

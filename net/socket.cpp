@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -68,7 +69,7 @@ namespace {
 result<socket_addresses> resolve(const host_port& at, int flags) {
   socket_addresses out;
   if (const int code = look_up(at, flags, out); code != 0)
-    return fail(ec::unreachable, "cannot resolve " + at.host + ": " + gai_strerror(code));
+    return fail(ec::unreachable, fmt::format("cannot resolve {}: {}", at.host, gai_strerror(code)));
   return out;
 }
 
@@ -95,7 +96,8 @@ result<unique_fd> connect_tcp(const host_port& to, milliseconds deadline) {
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
   }
-  return fail(ec::unreachable, "cannot connect to " + to.text() + ": " + std::strerror(last_errno));
+  return fail(ec::unreachable,
+              fmt::format("cannot connect to {}: {}", to.text(), std::strerror(last_errno)));
 }
 
 void limit_unacknowledged(int fd, milliseconds longest) {
@@ -121,9 +123,10 @@ result<unique_fd> listen_tcp(const host_port& at, int backlog) {
       ::bind(fd.get(), to.get(), to.size) != 0 || ::listen(fd.get(), backlog) != 0) {
     const int why = errno;
     const auto owner = why == EADDRINUSE ? port_owner(at.port) : "";
-    return fail(ec::unreachable,
-                "cannot listen on " + at.text() + ": " + std::strerror(why) +
-                    (owner.empty() ? "; `ss -ltnp` shows who has it" : "; " + owner + " has it"));
+    return fail(
+        ec::unreachable,
+        fmt::format("cannot listen on {}: {}{}", at.text(), std::strerror(why),
+                    owner.empty() ? "; `ss -ltnp` shows who has it" : "; " + owner + " has it"));
   }
   return fd;
 }

@@ -1,3 +1,4 @@
+#include <fmt/core.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -21,20 +22,22 @@ constexpr milliseconds listen_retry_min{1000}, listen_retry_max{30'000};
 
 /// What must be said on the server's side: sshd_config(5), and sshd(8) for authorized_keys.
 std::string forward_advice(const std::string& target) {
-  return "our line of its authorized_keys needs permitopen=\"" + target +
-         "\" (and port-forwarding after restrict), and its sshd_config must allow it for our user: "
-         "AllowTcpForwarding yes or local, DisableForwarding no, PermitOpen any or " +
-         target + "; `sshd -T -C user=USER` shows what counts";
+  return fmt::format(
+      "our line of its authorized_keys needs permitopen=\"{}\" (and port-forwarding after "
+      "restrict), and its sshd_config must allow it for our user: AllowTcpForwarding yes or local, "
+      "DisableForwarding no, PermitOpen any or {}; `sshd -T -C user=USER` shows what counts",
+      target, target);
 }
 
 std::string listen_advice(const host_port& where) {
   const bool is_loopback =
       where.host.starts_with("127.") || where.host == "localhost" || where.host == "::1";
-  return "our line of its authorized_keys needs permitlisten=\"" + where.text() +
-         "\" (and port-forwarding after restrict), and its sshd_config must allow it for our user: "
-         "AllowTcpForwarding yes or remote, DisableForwarding no, PermitListen any or " +
-         where.text() + (is_loopback ? "" : ", GatewayPorts clientspecified") +
-         "; `sshd -T -C user=USER` shows what counts";
+  return fmt::format(
+      "our line of its authorized_keys needs permitlisten=\"{}\" (and port-forwarding after "
+      "restrict), and its sshd_config must allow it for our user: AllowTcpForwarding yes or "
+      "remote, DisableForwarding no, PermitListen any or {}{}; `sshd -T -C user=USER` shows what "
+      "counts",
+      where.text(), where.text(), is_loopback ? "" : ", GatewayPorts clientspecified");
 }
 
 }  // namespace
@@ -166,9 +169,10 @@ std::optional<error> ssh_session::impl::refused_open(const channel& c) {
   if (!c.line.empty())
     why = "the SSH server runs no command for us now (" + printable(said) + ")";
   else if (is_forbidden)
-    why = "the SSH server does not let us reach " + target + ": " + forward_advice(target);
+    why =
+        fmt::format("the SSH server does not let us reach {}: {}", target, forward_advice(target));
   else
-    why = "nobody serves " + target + " behind the SSH server (" + printable(said) + ")";
+    why = fmt::format("nobody serves {} behind the SSH server ({})", target, printable(said));
   events_.push_back(ssh_open_refused{c.id, std::move(why), is_forbidden && c.line.empty()});
   return {};
 }
@@ -334,8 +338,9 @@ std::optional<error> ssh_session::impl::serve_listeners(time_point now) {
     l.retry_at =
         now + std::min(listen_retry_max, listen_retry_min * (1 << std::min(l.refusals, 5u)));
     ++l.refusals;
-    events_.push_back(ssh_listen_refused{i, "the server does not let us listen on " + where.text() +
-                                                ": it is taken, or " + listen_advice(where)});
+    events_.push_back(ssh_listen_refused{
+        i, fmt::format("the server does not let us listen on {}: it is taken, or {}", where.text(),
+                       listen_advice(where))});
   }
   return {};
 }

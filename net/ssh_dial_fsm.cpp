@@ -1,5 +1,6 @@
 #include "net/ssh_dial_fsm.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 
@@ -48,11 +49,11 @@ std::string ssh_dial_fsm::what_was_sent(const std::string& server) const {
   if (first_.starts_with("SSH-")) return said;
   // RFC 8446, section 5.1: an alert or a handshake, and the version's first byte.
   const bool is_tls = first_.starts_with("\x15\x03") || first_.starts_with("\x16\x03");
-  return said + ", which is " +
-         (is_tls                        ? "TLS"
-          : first_.starts_with("HTTP/") ? "HTTP"
-                                        : "no banner of SSH") +
-         ": " + server + " is no SSH server";
+  return fmt::format("{}, which is {}: {} is no SSH server", said,
+                     is_tls                        ? "TLS"
+                     : first_.starts_with("HTTP/") ? "HTTP"
+                                                   : "no banner of SSH",
+                     server);
 }
 
 result<bool> ssh_dial_fsm::on_bytes(time_point now, std::string_view bytes) {

@@ -1,5 +1,6 @@
 #include "net/ssh_key.hpp"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +26,7 @@ constexpr std::size_t salt_bytes_max = 64;    // OpenSSH writes 16
 constexpr std::uint32_t kdf_rounds_max = 256;
 
 tl::unexpected<error> bad_key(const std::string& path, const std::string& why) {
-  return fail(ec::bad_key, "the key " + path + " cannot be used: " + why);
+  return fail(ec::bad_key, fmt::format("the key {} cannot be used: {}", path, why));
 }
 
 std::string file_text(std::string_view bytes) {
@@ -122,14 +123,14 @@ bool is_whole_secret(std::string_view secret, const public_key& shown) {
 }
 
 std::string write_again(const std::string& options, const std::string& path) {
-  return "; `ssh-keygen -p " + options + " -f " + shell_word(path) + "` writes it again";
+  return fmt::format("; `ssh-keygen -p {} -f {}` writes it again", options, shell_word(path));
 }
 
 /// The key derivation of an encrypted file: nothing when it is one that can be afforded.
 std::optional<std::string> why_not_derived(const envelope& e, const std::string& path) {
   if (e.kdf != "bcrypt")
-    return "its passphrase is used in a way that is not known (" + printable(e.kdf) + ")" +
-           write_again("-Z aes256-ctr", path);
+    return fmt::format("its passphrase is used in a way that is not known ({}){}", printable(e.kdf),
+                       write_again("-Z aes256-ctr", path));
   ssh_reader in{e.kdf_options};
   const auto salt = in.string();
   const auto rounds = in.number();
@@ -137,22 +138,22 @@ std::optional<std::string> why_not_derived(const envelope& e, const std::string&
       !in.rest().empty())
     return "the file is damaged";
   if (*rounds > kdf_rounds_max)
-    return "each use of its passphrase costs " + std::to_string(*rounds) + " rounds, and " +
-           std::to_string(kdf_rounds_max) + " is the most that a tunnel waits for" +
-           write_again("-a 24", path);
+    return fmt::format(
+        "each use of its passphrase costs {} rounds, and {} is the most that a tunnel waits for{}",
+        *rounds, kdf_rounds_max, write_again("-a 24", path));
   return {};
 }
 
 std::optional<std::string> why_unusable(const envelope& e, const std::string& path) {
-  if (e.keys != 1) return "it holds " + std::to_string(e.keys) + " keys; use a file with one key";
+  if (e.keys != 1) return fmt::format("it holds {} keys; use a file with one key", e.keys);
   if (e.shown.type != "ssh-ed25519" && curve_of(e.shown.type) == nullptr)
     return refuse_type(e.shown.type);
   const auto* cipher =
       std::find_if(file_ciphers.begin(), file_ciphers.end(),
                    [&](const file_cipher& known) { return known.name == e.cipher; });
   if (cipher == file_ciphers.end())
-    return "its file is encrypted with " + printable(e.cipher) + ", which is not supported" +
-           write_again("-Z aes256-ctr", path);
+    return fmt::format("its file is encrypted with {}, which is not supported{}",
+                       printable(e.cipher), write_again("-Z aes256-ctr", path));
   const bool is_plain = e.cipher == "none";
   if (!is_plain)
     if (auto why = why_not_derived(e, path)) return why;

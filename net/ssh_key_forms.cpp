@@ -1,5 +1,6 @@
 #include "net/ssh_key_forms.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -51,8 +52,8 @@ std::string block_bytes(std::string_view text, std::string_view label) {
 }
 
 std::string convert(const std::string& what, const std::string& path) {
-  return "it is " + what + "; `ssh-keygen -p -f " + shell_word(path) +
-         "` writes it again as an OpenSSH private key";
+  return fmt::format("it is {}; `ssh-keygen -p -f {}` writes it again as an OpenSSH private key",
+                     what, shell_word(path));
 }
 
 /// A PKCS#8 key names its algorithm by an object identifier (RFC 5208, section 5; RFC 8410).
@@ -63,9 +64,10 @@ std::string describe_pkcs8(std::string_view text, const std::string& path) {
   const auto bytes = block_bytes(text, "PRIVATE KEY").substr(0, 40);
   if (bytes.find(rsa) != bytes.npos) return refuse_type("ssh-rsa");
   if (bytes.find(ed25519) != bytes.npos)
-    return "it is an Ed25519 key in PKCS#8, which ssh-keygen reads from OpenSSH 9.6 on; there, "
-           "`ssh-keygen -p -f " +
-           shell_word(path) + "` writes it again, or " + std::string{make_one};
+    return fmt::format(
+        "it is an Ed25519 key in PKCS#8, which ssh-keygen reads from OpenSSH 9.6 on; there, "
+        "`ssh-keygen -p -f {}` writes it again, or {}",
+        shell_word(path), make_one);
   return convert("a key in PKCS#8", path);
 }
 
@@ -121,12 +123,12 @@ std::string shell_word(const std::string& path) {
 
 std::string refuse_type(std::string_view type) {
   if (type.starts_with("sk-"))
-    return "it is of a security key (" + printable(type) +
-           "): its private half lies in the device and each use needs somebody there, so a runner "
-           "that nobody watches cannot use it; " +
-           std::string{make_one};
+    return fmt::format(
+        "it is of a security key ({}): its private half lies in the device and each use needs "
+        "somebody there, so a runner that nobody watches cannot use it; {}",
+        printable(type), make_one);
   if (type.find("-cert-v01@") != type.npos)
-    return "it holds a certificate (" + printable(type) + "); " + std::string{make_one};
+    return fmt::format("it holds a certificate ({}); {}", printable(type), make_one);
   return "its type is " + printable(type) +
          "; use ed25519 or ecdsa, for instance from `ntrace tunnel keygen`";
 }
@@ -144,14 +146,15 @@ std::string describe_other_form(std::string_view text, const std::string& path) 
     const auto colon = line.find(": ");
     const auto type = colon == line.npos ? std::string_view{} : line.substr(colon + 2);
     if (type == "ssh-rsa" || type == "ssh-dss") return refuse_type(type);
-    return "it is a key of PuTTY; `puttygen " + shell_word(path) + " -O private-openssh -o " +
-           shell_word(path + ".openssh") + "` converts it";
+    return fmt::format("it is a key of PuTTY; `puttygen {} -O private-openssh -o {}` converts it",
+                       shell_word(path), shell_word(path + ".openssh"));
   }
   if (text.starts_with("---- BEGIN SSH2 PUBLIC KEY"))
     return "it is the public half of a key; give the private one";
   if (text.starts_with("---- BEGIN SSH2 "))
-    return "it is a key of SSH Tectia; `puttygen " + shell_word(path) + " -O private-openssh -o " +
-           shell_word(path + ".openssh") + "` converts it";
+    return fmt::format(
+        "it is a key of SSH Tectia; `puttygen {} -O private-openssh -o {}` converts it",
+        shell_word(path), shell_word(path + ".openssh"));
   if (text.starts_with("SSH PRIVATE KEY FILE FORMAT 1"))
     return "it is a key of SSH version 1; " + std::string{make_one};
   if (const auto labels = labels_of(text); !labels.empty())

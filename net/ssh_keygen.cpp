@@ -1,5 +1,6 @@
 #include "net/ssh_keygen.hpp"
 
+#include <fmt/core.h>
 #include <libssh/libssh.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,8 +49,8 @@ result<public_key> write_new_key(const std::string& path, const std::string& com
   if (!pair) return fail(pair.error());
   if (auto done = write_file_durably(path, pair->private_text, 0600); !done)
     return fail(done.error());
-  if (auto done =
-          write_file_durably(path + ".pub", key_text(pair->shown) + " " + comment + "\n", 0644);
+  if (auto done = write_file_durably(path + ".pub",
+                                     fmt::format("{} {}\n", key_text(pair->shown), comment), 0644);
       !done)
     return fail(done.error());
   return pair->shown;

@@ -1,5 +1,6 @@
 #include "net/ssh_names.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 
 #include "config/base64.hpp"
@@ -17,8 +18,7 @@ bool is_plain(char c) { return c > ' ' && c < 0x7f && c != '@' && c != '/'; }
 result<ssh_target> parse_ssh_target(std::string_view text) {
   constexpr std::string_view scheme = "ssh://";
   const auto wrong = [&](const std::string& why) {
-    return fail(ec::bad_config,
-                "\"" + std::string{text} + "\" is not ssh://USER@HOST[:PORT]: " + why);
+    return fail(ec::bad_config, fmt::format("\"{}\" is not ssh://USER@HOST[:PORT]: {}", text, why));
   };
   if (!text.starts_with(scheme)) return wrong("it does not begin with ssh://");
   auto rest = text.substr(scheme.size());

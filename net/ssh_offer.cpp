@@ -1,5 +1,6 @@
 #include "net/ssh_offer.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 
@@ -72,8 +73,9 @@ std::optional<ssh_offer> parse_offer(std::string_view packet) {
 }
 
 std::string mismatch::sentence(bool is_pinned) const {
-  return (what == "host key" && is_pinned ? "pinned " : "we offer ") + spaced(ours) +
-         ", the server offers " + spaced(theirs);
+  return fmt::format("{}{}, the server offers {}",
+                     what == "host key" && is_pinned ? "pinned " : "we offer ", spaced(ours),
+                     spaced(theirs));
 }
 
 std::vector<mismatch> mismatches(const ssh_offer& ours, const ssh_offer& theirs) {

@@ -1,6 +1,7 @@
 #include "net/ssh_session.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -212,9 +213,10 @@ error ssh_session::impl::failure() const {
                 : "the server closed the connection",
             {}};
   return {ec::ssh_failed,
-          "the SSH session broke in the step " + std::string{to_string(stage())} +
-              (stage() == ssh_stage::key_exchange ? ", most likely by damage on the way: " : ": ") +
-              said.substr(0, 300),
+          fmt::format(
+              "the SSH session broke in the step {}{}{}", to_string(stage()),
+              stage() == ssh_stage::key_exchange ? ", most likely by damage on the way: " : ": ",
+              said.substr(0, 300)),
           {}};
 }
 
@@ -231,7 +233,7 @@ std::optional<error> ssh_session::impl::mismatch_with_server() const {
   error out{ec::no_common_method, "", {}};
   for (const auto& m : found) {
     const auto text = m.sentence(is_pinned);
-    out.message += (out.message.empty() ? "" : "; ") + m.what + ": " + text;
+    out.message += fmt::format("{}{}: {}", out.message.empty() ? "" : "; ", m.what, text);
     out.facts.emplace_back(m.what, text);
   }
   out.message += ". So nothing is in common with " + options_.to.at.text();
@@ -256,28 +258,27 @@ std::optional<error> ssh_session::impl::check_host_key() {
       return {};
     case host_key_verdict::revoked:
       return error{ec::host_key_changed,
-                   at.text() + " shows the key " + fingerprint(*shown) + ", which " + file + ":" +
-                       std::to_string(found.line) + " revokes",
+                   fmt::format("{} shows the key {}, which {}:{} revokes", at.text(),
+                               fingerprint(*shown), file, found.line),
                    {}};
     case host_key_verdict::changed:
       return error{ec::host_key_changed,
-                   at.text() + " shows the key " + fingerprint(*shown) + " (" + shown->type +
-                       "), but " + file + ":" + std::to_string(found.line) + " pins " +
-                       fingerprint(found.pinned) + " (" + found.pinned.type +
-                       "). Somebody may be in between; if the server did get a new key, remove "
-                       "that line, then `ntrace tunnel trust " +
-                       options_.to.text() + " --fingerprint " + fingerprint(*shown) + "`",
+                   fmt::format("{} shows the key {} ({}), but {}:{} pins {} ({}). Somebody may be "
+                               "in between; if the server did get a new key, remove that line, "
+                               "then `ntrace tunnel trust {} --fingerprint {}`",
+                               at.text(), fingerprint(*shown), shown->type, file, found.line,
+                               fingerprint(found.pinned), found.pinned.type, options_.to.text(),
+                               fingerprint(*shown)),
                    {}};
     case host_key_verdict::unknown:
       break;
   }
   if (!options_.accept_first)
     return error{ec::host_key_unknown,
-                 at.text() + " shows the key " + fingerprint(*shown) + " (" + shown->type +
-                     "), which " + file +
-                     " does not pin; compare it with the server's, then "
-                     "`ntrace tunnel trust " +
-                     options_.to.text() + " --fingerprint " + fingerprint(*shown) + "`",
+                 fmt::format("{} shows the key {} ({}), which {} does not pin; compare it with the "
+                             "server's, then `ntrace tunnel trust {} --fingerprint {}`",
+                             at.text(), fingerprint(*shown), shown->type, file, options_.to.text(),
+                             fingerprint(*shown)),
                  {{"fingerprint", fingerprint(*shown)}, {"key", key_text(*shown)}}};
   if (auto done = trust_host_key(file, at, *shown); !done) return done.error();
   log::warn("tunnel.host_key_pinned",

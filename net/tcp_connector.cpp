@@ -1,5 +1,6 @@
 #include "net/tcp_connector.hpp"
 
+#include <fmt/core.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -150,8 +151,8 @@ std::optional<result<tcp_connection>> tcp_connector::pump(time_point now) {
     if (is_resolved) {
       ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, resolving_->done.get(), nullptr);
       if (*resolving_->code != 0)
-        return fail(ec::unreachable,
-                    "cannot resolve " + to_.host + ": " + ::gai_strerror(*resolving_->code));
+        return fail(ec::unreachable, fmt::format("cannot resolve {}: {}", to_.host,
+                                                 ::gai_strerror(*resolving_->code)));
       take_addresses(resolving_->found);
       next_attempt_ = now;
     }
@@ -186,7 +187,7 @@ std::optional<result<tcp_connection>> tcp_connector::pump(time_point now) {
                           : is_over         ? std::strerror(last_errno_)
                           : resolving_      ? "the name server does not answer"
                                             : "nobody takes the connection in time";
-  return fail(ec::unreachable, "cannot connect to " + to_.text() + ": " + why);
+  return fail(ec::unreachable, fmt::format("cannot connect to {}: {}", to_.text(), why));
 }
 
 }  // namespace ntrace::net

@@ -1,11 +1,13 @@
 #include "supervision/child_spec.hpp"
 
+#include <fmt/core.h>
+
 namespace ntrace::supervision {
 namespace {
 
 result<void> bad(const child_spec& spec, const char* field, const char* what) {
   return fail({ec::bad_spec,
-               "child \"" + spec.id + "\": " + field + " " + what,
+               fmt::format("child \"{}\": {} {}", spec.id, field, what),
                {{"field", field}, {"child", spec.id}}});
 }
 

@@ -1,4 +1,5 @@
 // What an operator does to a child, named by its path.
+#include <fmt/core.h>
 #include <functional>
 #include <string>
 #include <vector>
@@ -69,7 +70,7 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
   const auto refuse = [done](const error& why) { done(to_caf(why)); };
   const bool is_dynamic = s.fsm->flags().how == strategy::simple_one_for_one;
   if (!s.fsm->find(id)) {
-    refuse({ec::not_found, "no child \"" + id + "\" of " + s.label, {}});
+    refuse({ec::not_found, fmt::format("no child \"{}\" of {}", id, s.label), {}});
   } else if (verb == "stop") {
     call_self(self, terminate_atom::value, id, done);
   } else if (verb == "start" && (is_alive || is_dynamic)) {
@@ -78,7 +79,7 @@ caf::result<std::string> act_on(self_ptr self, const std::string& verb, const st
     const auto ids = restarted_with(s, id);
     stop_and_start(self, ids, ids.size(), done);
   } else if (!is_alive) {
-    refuse({ec::not_found, "no child \"" + id + "\" of " + s.label + " is running", {}});
+    refuse({ec::not_found, fmt::format("no child \"{}\" of {} is running", id, s.label), {}});
   } else if (verb == "kill" || verb == "restart") {  // A terminated child is forgotten there.
     self->send_exit(at->second.address, caf::exit_reason::kill);
     done({});

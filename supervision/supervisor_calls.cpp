@@ -1,4 +1,5 @@
 // The calls of a running supervisor: start, terminate, restart and delete a child.
+#include <fmt/core.h>
 #include <algorithm>
 #include <utility>
 
@@ -72,7 +73,7 @@ void supervisor_fsm::begin_start_child(time_point now, request c, effects& out) 
   if (template_) {
     auto id = std::move(c.spec.id);
     while (id.empty() || (id == template_->id)) {
-      id = template_->id + "_" + std::to_string(next_number_++);
+      id = fmt::format("{}_{}", template_->id, next_number_++);
       if (get(id)) id.clear();  // Somebody named theirs so.
     }
     c.spec = *template_;

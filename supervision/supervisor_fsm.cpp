@@ -1,5 +1,6 @@
 #include "supervision/supervisor_fsm.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <utility>
 
@@ -218,7 +219,8 @@ void supervisor_fsm::on_start_failed(child_info& c, time_point now, const error&
   }
   if (is_starting_) {
     set(c, child_state::stopped, now);
-    give_up(now, {exit_kind::failed, "child " + id + " did not start: " + c.last_reason}, out);
+    give_up(now, {exit_kind::failed, fmt::format("child {} did not start: {}", id, c.last_reason)},
+            out);
     return;
   }
   if (current_ && current_->spec.id == id) {  // Asked for: the asker decides what next.

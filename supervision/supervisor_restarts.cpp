@@ -1,4 +1,5 @@
 // Restarts: their count against the intensity, their waits, and the rounds of a group.
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -13,7 +14,7 @@ bool supervisor_fsm::count_restart(child_info& c, time_point now, effects& out) 
   if (window_.count(now)) return true;
   give_up(now,
           {exit_kind::shutdown,
-           "restart intensity reached: child " + c.spec.id + " ended: " + c.last_reason},
+           fmt::format("restart intensity reached: child {} ended: {}", c.spec.id, c.last_reason)},
           out);
   return false;
 }

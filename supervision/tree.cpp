@@ -1,5 +1,7 @@
 #include "supervision/tree.hpp"
 
+#include <fmt/core.h>
+
 namespace ntrace::supervision {
 
 nlohmann::json describe(supervisor_fsm& fsm, time_point now) {
@@ -29,7 +31,7 @@ nlohmann::json describe(supervisor_fsm& fsm, time_point now) {
 }
 
 std::string print_tree(const nlohmann::json& tree, const std::string& name) {
-  std::string out = name + "  " + tree.value("strategy", "") + "\n";
+  std::string out = fmt::format("{}  {}\n", name, tree.value("strategy", ""));
   const auto children = tree.value("children", nlohmann::json::array());
   for (std::size_t i = 0; i < children.size(); ++i) {
     const auto& c = children[i];
@@ -38,7 +40,7 @@ std::string print_tree(const nlohmann::json& tree, const std::string& name) {
     if (c.contains("tree"))
       text = print_tree(c["tree"], c.value("id", ""));
     else
-      text = c.value("id", "") + "  " + c.value("restart", "") + "\n";
+      text = fmt::format("{}  {}\n", c.value("id", ""), c.value("restart", ""));
     bool is_first = true;
     std::size_t at = 0;
     while (at < text.size()) {

@@ -1,4 +1,5 @@
 // chaos: a fleet of real processes under a seeded killer, judged.
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -29,7 +30,7 @@ std::string keep_evidence(const std::string& folder, std::uint64_t seed, const j
   if (auto written = write_file_durably(folder + "/figures.json", figures.dump()); !written)
     return "the evidence could not be kept: " + to_string(written.error());
   const auto archive =
-      std::filesystem::current_path() / ("ntrace-chaos-" + std::to_string(seed) + ".tar.gz");
+      std::filesystem::current_path() / fmt::format("ntrace-chaos-{}.tar.gz", seed);
   subprocess_spec spec;
   spec.argv = {"tar", "-czf", archive, "--exclude=zones", "--exclude=*.key", "--exclude=ssh",
                "-C",  folder, "."};
@@ -69,7 +70,7 @@ int chaos(const chaos_args& a) {
   o.plant = a.plant;
   o.only = a.only;
   o.folder = folder;
-  o.program = "/proc/" + std::to_string(::getpid()) + "/exe";
+  o.program = fmt::format("/proc/{}/exe", ::getpid());
   std::error_code unread;
   if (const auto self = std::filesystem::read_symlink("/proc/self/exe", unread); !unread)
     o.program = self;

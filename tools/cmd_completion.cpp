@@ -1,5 +1,6 @@
 // complete, man: the calls of the shells' completion, and the manual pages. Both are for scripts
 // and packages; --help does not list them.
+#include <fmt/core.h>
 #include <iostream>
 
 #include "config/file.hpp"
@@ -38,9 +39,9 @@ std::vector<candidate> values_of(const std::string& name, const std::vector<std:
   if (name == "RUN") {
     for (const auto& r :
          ask(address(words, "dispatcher"), "runs", json::array({json{{"limit", runs_offered}}})))
-      out.push_back({r.value("run", ""), r.value("state", "") + " " + r.value("owner", "") + "/" +
-                                             r.value("repo", "") + " " +
-                                             r.value("sha", "").substr(0, 10)});
+      out.push_back({r.value("run", ""),
+                     fmt::format("{} {}/{} {}", r.value("state", ""), r.value("owner", ""),
+                                 r.value("repo", ""), r.value("sha", "").substr(0, 10))});
   } else if (name == "UUID" && (words.front() == "expel" || words.front() == "enroll")) {
     for (const auto& w : ask(address(words, "runner"), "workers", json::array()))
       out.push_back({w.value("uuid", ""), w.value("state", "")});

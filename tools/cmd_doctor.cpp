@@ -1,5 +1,6 @@
 // doctor: tries what each role needs, in a child and a throw-away folder, asks a running dispatcher
 // for its own findings, and names the command that repairs each fault.
+#include <fmt/core.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,8 +100,8 @@ public:
     const auto seen = up ? take_one_sample(z, folder_.path()) : fail(up.error());
     if (seen)
       add("ok", "oci",
-          runtime->program() + " boots a zone that is proved clean, in " + took + "; " +
-              said(*seen));
+          fmt::format("{} boots a zone that is proved clean, in {}; {}", runtime->program(), took,
+                      said(*seen)));
     else
       add("missing", "oci", "zone_backend = oci does not work here: " + to_string(seen.error()));
     // A zone that was never made cannot be destroyed.
@@ -123,17 +124,18 @@ public:
                  "the monitor does not answer: " + found.value("error", ""));
     const auto violations = found.value("violations", std::int64_t{0});
     add(violations == 0 ? "ok" : "FAIL", "invariants",
-        std::to_string(violations) + " violations in " +
-            std::to_string(found.value("runs_checked", std::int64_t{0})) +
-            " checks of runs since its start, " +
-            std::to_string(found.value("lines_behind", std::int64_t{0})) + " lines behind" +
-            (violations == 0 ? ""
-                             : " → `ntrace journal backup FILE` keeps the evidence; `ntrace why "
-                               "RUN`; please report it"));
+        fmt::format("{} violations in {} checks of runs since its start, {} lines behind{}",
+                    violations, found.value("runs_checked", std::int64_t{0}),
+                    found.value("lines_behind", std::int64_t{0}),
+                    violations == 0
+                        ? ""
+                        : " → `ntrace journal backup FILE` keeps the evidence; `ntrace why "
+                          "RUN`; please report it"));
     for (const auto& v : found.value("list", json::array()))
       add("FAIL", v.value("invariant", ""),
-          (v.value("run", "").empty() ? "" : "run " + v.value("run", "") + ": ") +
-              v.value("what", "") + ", found " + moment(v.value("at_ms", std::int64_t{0})));
+          fmt::format("{}{}, found {}",
+                      v.value("run", "").empty() ? "" : "run " + v.value("run", "") + ": ",
+                      v.value("what", ""), moment(v.value("at_ms", std::int64_t{0}))));
   }
 
   /// The workers of a running runner.
@@ -148,12 +150,12 @@ public:
       if (state != "repairing" && state != "parked") continue;
       ++broken;
       add("degraded", "worker",
-          w.value("uuid", "") + " is " + state + ": " + w.value("problem", ""));
+          fmt::format("{} is {}: {}", w.value("uuid", ""), state, w.value("problem", "")));
     }
     add(broken == 0 ? "ok" : "degraded", "workers",
-        std::to_string(list->size()) + " enrolled at " + server.at + ", " + std::to_string(broken) +
-            " of them broken" +
-            (broken == 0 ? "" : " → with the cause gone, `ntrace enroll UUID` tries one at once"));
+        fmt::format(
+            "{} enrolled at {}, {} of them broken{}", list->size(), server.at, broken,
+            broken == 0 ? "" : " → with the cause gone, `ntrace enroll UUID` tries one at once"));
   }
 
   /// The tunnel relies on its SSH library to find changed bytes. Debian's found none with AES-GCM
@@ -288,8 +290,8 @@ private:
   }
 
   static std::string said(const seen_sample& s) {
-    return std::to_string(s.samples) + " samples of " + s.event + " in a zone, hottest frame " +
-           s.hottest;
+    return fmt::format("{} samples of {} in a zone, hottest frame {}", s.samples, s.event,
+                       s.hottest);
   }
 
   std::string data_;

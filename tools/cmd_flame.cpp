@@ -1,5 +1,7 @@
 // flame: a run's stacks from the dispatcher, drawn here.
 #include "actors/profiler/fold.hpp"
+
+#include <fmt/core.h>
 #include "tools/render.hpp"
 
 namespace ntrace::tools {
@@ -19,8 +21,8 @@ tl::unexpected<error> no_stacks(const flame_args& a, const json& got) {
       if (const auto missing = no_profile(attempts.back().value("receipt", json::object()));
           !missing.empty())
         why = missing;
-  return fail(ec::not_found, "run " + a.run + " (" + got.value("state", "") + ") has no stacks" +
-                                 (why.empty() ? "" : ": " + why));
+  return fail(ec::not_found, fmt::format("run {} ({}) has no stacks{}", a.run,
+                                         got.value("state", ""), why.empty() ? "" : ": " + why));
 }
 
 /// The stream `result` of the run's last attempt.
@@ -52,15 +54,15 @@ int flame(flame_args a) {
   auto stacks = profiler::fold_folded(*folded, {});
   if (!stacks) return report(stacks.error(), a.server.as_json);
   if (const auto run = a.server.call("show", json::array({a.run}))) {
-    a.render.title = run->value("owner", "") + "/" + run->value("repo", "") + " " +
-                     run->value("sha", "").substr(0, 10);
+    a.render.title = fmt::format("{}/{} {}", run->value("owner", ""), run->value("repo", ""),
+                                 run->value("sha", "").substr(0, 10));
     const auto attempts = run->value("attempts", json::array());
     const auto receipt =
         attempts.empty() ? json::object() : attempts.back().value("receipt", json::object());
     a.render.frequency = receipt.value("frequency", std::uint64_t{999});
-    a.render.subtitle = "run " + a.run + " · " + std::to_string(receipt.value("samples", 0)) +
-                        " samples of " + receipt.value("event", "?") + " at " +
-                        std::to_string(a.render.frequency) + " Hz";
+    a.render.subtitle =
+        fmt::format("run {} · {} samples of {} at {} Hz", a.run, receipt.value("samples", 0),
+                    receipt.value("event", "?"), a.render.frequency);
   }
   a.render.as_json = a.server.as_json;
   return put(a.render, render(stacks->stacks, a.render));

@@ -1,4 +1,5 @@
 // profile: the whole job once, with nothing running before or after.
+#include <fmt/core.h>
 #include <unistd.h>
 #include <caf/scoped_actor.hpp>
 
@@ -138,9 +139,9 @@ json run_json(const profile_args& a, const runner::solo_end& end, const collecte
 }
 
 std::string subtitle(const json& receipt) {
-  return std::to_string(receipt.value("samples", 0)) + " samples of " +
-         receipt.value("event", "?") + " at " + std::to_string(receipt.value("frequency", 0)) +
-         " Hz · script " + receipt.value("script", "?");
+  return fmt::format("{} samples of {} at {} Hz · script {}", receipt.value("samples", 0),
+                     receipt.value("event", "?"), receipt.value("frequency", 0),
+                     receipt.value("script", "?"));
 }
 
 /// The hottest functions of the package itself: its author can change these.
@@ -183,9 +184,13 @@ result<std::string> write_stacks(const profile_args& a, const runner::solo_end& 
     if (auto w = write_file_durably(a.folder + "/" + name, content, 0644); !w)
       return fail(w.error());
   const auto width = terminal_width();
-  return "Hottest frames\n" + profiler::hottest_table(stacks->stacks, 15, width) +
-         "\nHottest frames of the script's own files, as shares of the time in them\n" +
-         profiler::hottest_table(only_script_frames(stacks->stacks), 15, width) + "\n";
+  return fmt::format(
+      "Hottest frames\n"
+      "{}\n"
+      "Hottest frames of the script's own files, as shares of the time in them\n"
+      "{}\n",
+      profiler::hottest_table(stacks->stacks, 15, width),
+      profiler::hottest_table(only_script_frames(stacks->stacks), 15, width));
 }
 
 int write_results(const profile_args& a, const runner::solo_end& end, const collected& got) {

@@ -1,5 +1,6 @@
 // provision dispatcher-user: on the dispatcher's machine, a user whose keys can reach the
 // dispatcher's port and nothing else.
+#include <fmt/core.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -41,25 +42,24 @@ std::string permitted_listens(const std::string& keys) {
 /// and a dead runner's session ended soon, since it holds the ports of reverse forwarding.
 std::string sshd_text(const provision_args& a, const std::string& keys) {
   const auto listens = permitted_listens(keys);
-  return "# Written by `ntrace provision dispatcher-user`.\n"
-         "Match User " +
-         a.user + "\n  AuthorizedKeysFile " + a.keys_folder + "/" + a.user +
-         ".keys\n"
-         "  AuthenticationMethods publickey\n"
-         "  AllowTcpForwarding " +
-         (listens.empty() ? "local" : "yes") + "\n  PermitOpen " + a.permit +
-         "\n"
-         "  PermitListen" +
-         (listens.empty() ? " none" : listens) +
-         "\n"
-         "  PermitTTY no\n"
-         "  X11Forwarding no\n"
-         "  AllowAgentForwarding no\n"
-         "  AllowStreamLocalForwarding no\n"
-         "  PermitTunnel no\n"
-         "  ForceCommand /bin/false\n"
-         "  ClientAliveInterval 5\n"
-         "  ClientAliveCountMax 3\n";
+  return fmt::format(
+      "# Written by `ntrace provision dispatcher-user`.\n"
+      "Match User {}\n"
+      "  AuthorizedKeysFile {}/{}.keys\n"
+      "  AuthenticationMethods publickey\n"
+      "  AllowTcpForwarding {}\n"
+      "  PermitOpen {}\n"
+      "  PermitListen{}\n"
+      "  PermitTTY no\n"
+      "  X11Forwarding no\n"
+      "  AllowAgentForwarding no\n"
+      "  AllowStreamLocalForwarding no\n"
+      "  PermitTunnel no\n"
+      "  ForceCommand /bin/false\n"
+      "  ClientAliveInterval 5\n"
+      "  ClientAliveCountMax 3\n",
+      a.user, a.keys_folder, a.user, listens.empty() ? "local" : "yes", a.permit,
+      listens.empty() ? " none" : listens);
 }
 
 result<net::public_key> read_public_key(const provision_args& a) {
@@ -90,7 +90,8 @@ result<bool> add_user(const std::string& name) {
                   "ntrace tunnels",    name};
   const auto made = run_subprocess(command);
   if (!made) return fail(made.error());
-  if (!made->ok()) return fail(ec::io, "useradd " + name + " failed: " + made->err.substr(0, 300));
+  if (!made->ok())
+    return fail(ec::io, fmt::format("useradd {} failed: {}", name, made->err.substr(0, 300)));
   return true;
 }
 
@@ -133,7 +134,7 @@ int dispatcher_user(const provision_args& a) {
     reverse.push_back({*at, *at});
   }
   const auto line = net::authorized_line(*key, *permit, reverse);
-  const auto keys = a.keys_folder + "/" + a.user + ".keys";
+  const auto keys = fmt::format("{}/{}.keys", a.keys_folder, a.user);
   if (a.print_only) {
     std::cout << "# as root:\nuseradd --system --no-create-home --home-dir /nonexistent --shell "
                  "/usr/sbin/nologin "

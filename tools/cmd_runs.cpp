@@ -1,4 +1,5 @@
 // runs, show, logs, why, cancel, requeue: each asks the dispatcher once.
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -104,7 +105,7 @@ std::string steps_text(const json& steps) {
   std::string out;
   for (const auto& name : order)
     if (steps.contains(name))
-      out += (out.empty() ? "" : ", ") + name + " " + steps[name].dump() + " ms";
+      out += fmt::format("{}{} {} ms", out.empty() ? "" : ", ", name, steps[name].dump());
   return out;
 }
 
@@ -130,7 +131,8 @@ void print_attempt(const json& at) {
 void print_run(const json& r) {
   std::cout << "run       " << one_line(r.value("run", "")) << "\n"
             << "commit    "
-            << one_line(r.value("owner", "") + "/" + r.value("repo", "") + " " + r.value("sha", ""))
+            << one_line(fmt::format("{}/{} {}", r.value("owner", ""), r.value("repo", ""),
+                                    r.value("sha", "")))
             << "\n"
             << "source    " << one_line(without_passwords(r.value("source", ""))) << "\n"
             << "state     " << one_line(r.value("state", ""))
@@ -162,7 +164,7 @@ std::string detail_text(const json& detail) {
                 : "");
   for (const auto& [key, value] : detail.items()) {
     const auto text = value.is_string() ? value.get<std::string>() : value.dump();
-    if (!text.empty()) out += (out.empty() ? "" : ", ") + key + " " + one_line(text);
+    if (!text.empty()) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", key, one_line(text));
   }
   return out.empty() ? "-" : out;
 }

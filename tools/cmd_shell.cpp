@@ -1,5 +1,6 @@
 // The remote shell: a person's view into a running process, over CAF.
 #include <editline/readline.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -104,9 +105,9 @@ private:
     }
     const auto* known = find(about.front());
     if (!known) return report({ec::not_found, "no command \"" + about.front() + "\"", {}});
-    std::cout << for_terminal(known->value("name", "") + " " + known->value("args", "") + "\n  " +
-                              known->value("help", "") +
-                              "\n  for example: " + known->value("example", "") + "\n");
+    std::cout << for_terminal(fmt::format("{} {}\n  {}\n  for example: {}\n",
+                                          known->value("name", ""), known->value("args", ""),
+                                          known->value("help", ""), known->value("example", "")));
     return 0;
   }
 

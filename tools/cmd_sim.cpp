@@ -1,4 +1,5 @@
 // sim: the whole system in virtual time under faults, held against every invariant.
+#include <fmt/core.h>
 #include <iostream>
 #include <thread>
 
@@ -30,7 +31,7 @@ std::string command_of(const sim::run_options& o) {
   std::string faults;
   for (const auto n : o.faults.value_or(std::vector<unsigned>{}))
     faults += (faults.empty() ? "" : ",") + std::to_string(n);
-  std::string out = "ntrace sim --seed " + std::to_string(o.seed) + " --history";
+  std::string out = fmt::format("ntrace sim --seed {} --history", o.seed);
   if (o.faults) out += " --faults '" + faults + "'";
   if (o.pushes_max != ~0u) out += " --pushes " + std::to_string(o.pushes_max);
   return out;

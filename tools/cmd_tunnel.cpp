@@ -1,4 +1,5 @@
 // tunnel keygen|trust|test|run|status|retry: an operator sets up a runner's tunnel and looks at it.
+#include <fmt/core.h>
 #include <poll.h>
 
 #include <iostream>
@@ -47,7 +48,8 @@ public:
         if (const auto* failed = std::get_if<net::ssh_ended>(&event)) return fail(failed->why);
         if (std::holds_alternative<net::ssh_banner>(event)) done("banner", "an SSH server");
         if (const auto* up = std::get_if<net::ssh_authenticated>(&event)) {
-          done("host key and login", up->server + ", " + up->key_exchange + ", " + up->cipher);
+          done("host key and login",
+               fmt::format("{}, {}, {}", up->server, up->key_exchange, up->cipher));
           session.probe();
         }
         if (std::holds_alternative<net::ssh_probe_answered>(event)) {
@@ -154,22 +156,22 @@ int trust(const tunnel_args& a) {
       found.verdict == net::host_key_verdict::revoked)
     return report(
         {ec::host_key_changed,
-         t->known_hosts_file + ":" + std::to_string(found.line) +
-             (found.verdict == net::host_key_verdict::revoked
-                  ? " revokes the key that the server shows, " + print
-                  : " pins " + net::fingerprint(found.pinned) + ", the server shows " + print +
-                        "; remove that line first, if the server did get a new key"),
+         fmt::format("{}:{}{}", t->known_hosts_file, found.line,
+                     found.verdict == net::host_key_verdict::revoked
+                         ? " revokes the key that the server shows, " + print
+                         : " pins " + net::fingerprint(found.pinned) + ", the server shows " +
+                               print + "; remove that line first, if the server did get a new key"),
          {}},
         a.as_json);
   if (found.verdict == net::host_key_verdict::unknown && !a.accept && a.fingerprint != print)
     return report({ec::host_key_unknown,
                    a.fingerprint.empty()
-                       ? t->to.at.text() + " shows " + print + " (" + key->type +
-                             "); compare it on the server (`ssh-keygen -lf "
-                             "/etc/ssh/ssh_host_ed25519_key.pub`), then `ntrace tunnel trust " +
-                             t->to.text() + " --fingerprint " + print + "`"
-                       : t->to.at.text() + " shows " + print + " and not " + a.fingerprint +
-                             ": nothing was pinned",
+                       ? fmt::format("{} shows {} ({}); compare it on the server (`ssh-keygen -lf "
+                                     "/etc/ssh/ssh_host_ed25519_key.pub`), then `ntrace tunnel "
+                                     "trust {} --fingerprint {}`",
+                                     t->to.at.text(), print, key->type, t->to.text(), print)
+                       : fmt::format("{} shows {} and not {}: nothing was pinned", t->to.at.text(),
+                                     print, a.fingerprint),
                    {{"fingerprint", print}}},
                   a.as_json);
   if (auto done = net::trust_host_key(t->known_hosts_file, t->to.at, *key); !done)
@@ -228,23 +230,22 @@ int ask(const tunnel_args& a, const char* what) {
     std::snprintf(round_trip, sizeof round_trip, "%.2f ms", s.value("round_trip_ms", 0.0));
     std::vector<std::vector<std::string>> rows{
         {"TUNNEL", s.value("to", "")},
-        {"state", s.value("state", "") + " for " +
-                      std::to_string(s.value("since_ms", std::int64_t{0}) / 1000) +
-                      " s: " + s.value("why", "")},
+        {"state", fmt::format("{} for {} s: {}", s.value("state", ""),
+                              s.value("since_ms", std::int64_t{0}) / 1000, s.value("why", ""))},
         {"server", s.value("server", "-")},
         {"listens", s.value("listening", false)
                         ? s.value("listen", "") + ", leads to " + s.value("target", "")
                         : s.value("listen_problem", "no")},
         {"round trip", round_trip},
-        {"connections", number("connections") + ", " + number("held") + " held, " +
-                            number("buffered_bytes") + " bytes buffered"},
-        {"sessions",
-         number("ups") + " came up, " + number("lost") + " lost, " + number("dials") + " dials"}};
+        {"connections", fmt::format("{}, {} held, {} bytes buffered", number("connections"),
+                                    number("held"), number("buffered_bytes"))},
+        {"sessions", fmt::format("{} came up, {} lost, {} dials", number("ups"), number("lost"),
+                                 number("dials"))}};
     if (!s.value("last_failure", "").empty())
       rows.push_back({"last failure", s.value("last_failure", "")});
     for (const auto& r : s.value("reverse", json::array()))
-      rows.push_back({"reverse", r.value("listen", "") + " -> " + r.value("target", "") + ": " +
-                                     r.value("state", "")});
+      rows.push_back({"reverse", fmt::format("{} -> {}: {}", r.value("listen", ""),
+                                             r.value("target", ""), r.value("state", ""))});
     std::cout << for_terminal(table(rows));
   });
 }

@@ -1,5 +1,6 @@
 #include "tools/doctor_sample.hpp"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include "actors/profiler/fold_perf.hpp"
@@ -36,7 +37,7 @@ result<profiler::folding> fold_in_zone(zone::zone& zone, const profiler::raw_cap
   if (!maps) return fail(maps.error());
   profiler::fold_options options;
   for (const auto& [host, inside] : capture.zone_pids)
-    if (const auto at = maps->files.find("perf-" + std::to_string(inside) + ".map");
+    if (const auto at = maps->files.find(fmt::format("perf-{}.map", inside));
         at != maps->files.end())
       options.maps[host].add(at->second);
   options.kernel = profiler::host_kernel_symbols();

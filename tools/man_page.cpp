@@ -1,5 +1,6 @@
 #include "tools/man_page.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -160,13 +161,13 @@ std::string man_page_file(const command& of) { return joined(of.path) + ".1"; }
 std::string man_page(const command& of, const std::string& version) {
   const bool is_program = of.path.find(' ') == std::string::npos;
   std::string out =
-      ".TH " + plain(uppered(joined(of.path))) + " 1 \"\" \"" + plain(version) + "\"\n";
-  out += ".SH NAME\n" + plain(joined(of.path)) + " \\- " + plain(of.text) + "\n";
+      fmt::format(".TH {} 1 \"\" \"{}\"\n", plain(uppered(joined(of.path))), plain(version));
+  out += fmt::format(".SH NAME\n{} \\- {}\n", plain(joined(of.path)), plain(of.text));
   out += ".SH SYNOPSIS\n" + synopsis(of);
   if (!of.commands.empty()) {
     out += ".SH COMMANDS\n";
     for (const auto& one : of.commands)
-      out += ".TP\n" + bold(joined(one.path)) + "(1)\n" + plain(one.text) + "\n";
+      out += fmt::format(".TP\n{}(1)\n{}\n", bold(joined(one.path)), plain(one.text));
   }
   out += arguments(of);
   if (is_program) return out + program_notes;

@@ -1,5 +1,6 @@
 #include "tools/shell_client.hpp"
 
+#include <fmt/core.h>
 #include <pwd.h>
 #include <unistd.h>
 #include <caf/io/middleman.hpp>
@@ -110,7 +111,7 @@ std::string show_object(const json& value) {
     if (has_lines)
       out += name + "\n" + indented(show_answer(one));
     else
-      out += name + std::string(width - name.size() + 2, ' ') + as_text(one) + "\n";
+      out += fmt::format("{}{}{}\n", name, std::string(width - name.size() + 2, ' '), as_text(one));
   }
   return out;
 }
@@ -136,9 +137,9 @@ result<std::unique_ptr<shell_client>> shell_client::connect(const host_port& at,
     auto reached = is_encrypted(own) ? caf::openssl::remote_actor(out->system_, at.host, at.port)
                                      : out->system_.middleman().remote_actor(at.host, at.port);
     if (!reached)
-      return fail(ec::unreachable,
-                  "no shell answers at " + at.text() + " (" + out->system_.render(reached.error()) +
-                      "): is `shell` set there, and does it take this certificate?");
+      return fail(ec::unreachable, fmt::format("no shell answers at {} ({}): is `shell` set there, "
+                                               "and does it take this certificate?",
+                                               at.text(), out->system_.render(reached.error())));
     out->server_ = *reached;
   }
   auto hello = out->call("hello", {});

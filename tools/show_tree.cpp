@@ -1,6 +1,8 @@
 // A supervision tree for a terminal: one actor a line.
 #include "tools/command.hpp"
 
+#include <fmt/core.h>
+
 namespace ntrace::tools {
 namespace {
 
@@ -22,7 +24,7 @@ void add_tree_rows(const json& tree, const std::string& indent, table_rows& rows
                     std::to_string(c.value("restarts", 0)),
                     has_tree ? std::to_string(c["tree"].value("budget_left", 0)) : "-",
                     seconds(c.value("uptime_ms", std::int64_t{0})),
-                    reason.empty() ? "-" : reason + ", " + seconds(ago) + " ago"});
+                    reason.empty() ? "-" : fmt::format("{}, {} ago", reason, seconds(ago))});
     if (has_tree) add_tree_rows(c["tree"], indent + (is_last ? "   " : "│  "), rows);
   }
 }

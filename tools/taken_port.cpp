@@ -1,5 +1,6 @@
 #include "tools/taken_port.hpp"
 
+#include <fmt/core.h>
 #include <map>
 
 #include "net/socket.hpp"
@@ -18,9 +19,9 @@ result<void> check_ports(const settings& s, role_set roles) {
     if (text.empty()) continue;
     const std::string key{setting.spec().key};
     const auto wrong = [&](const std::string& why) {
-      return fail(ec::bad_config, "setting " + key + " is " + text + " (" + origin + "): " + why +
-                                      ". Stop that process, or choose another port with " +
-                                      setting_flag(key) + " HOST:PORT");
+      return fail(ec::bad_config, fmt::format("setting {} is {} ({}): {}. Stop that process, or "
+                                              "choose another port with {} HOST:PORT",
+                                              key, text, origin, why, setting_flag(key)));
     };
     const auto at = parse_host_port(text);
     if (!at) return fail(at.error());

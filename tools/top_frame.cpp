@@ -1,5 +1,6 @@
 #include "tools/top_frame.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -71,7 +72,7 @@ std::string down_in(const json& tree, const std::string& above = "") {
   for (const auto& child : tree.value("children", json::array())) {
     const auto path = above + child.value("id", "");
     if (const auto state = child.value("state", ""); state != "running")
-      out += (out.empty() ? "" : ", ") + path + " " + state;
+      out += fmt::format("{}{} {}", out.empty() ? "" : ", ", path, state);
     if (!child.contains("tree")) continue;
     if (const auto below = down_in(child["tree"], path + "/"); !below.empty())
       out += (out.empty() ? "" : ", ") + below;
@@ -80,10 +81,10 @@ std::string down_in(const json& tree, const std::string& above = "") {
 }
 
 std::string counts(const top_sample& s) {
-  std::string out = "runs     " + std::to_string(number(s.status, "waiting")) + " waiting";
+  std::string out = fmt::format("runs     {} waiting", number(s.status, "waiting"));
   const auto runs = s.status.value("runs", json::object());
   for (const char* state : {"leased", "running", "done", "failed", "cancelled", "quarantined"})
-    if (const auto n = number(runs, state); n > 0) out += "  " + std::to_string(n) + " " + state;
+    if (const auto n = number(runs, state); n > 0) out += fmt::format("  {} {}", n, state);
   return out;
 }
 
@@ -102,13 +103,13 @@ std::string rates(const top_sample& now, const top_sample* before) {
   if (passed > 0)
     out +=
         decimal(static_cast<double>(ended(now) - ended(*before)) * 60 / passed) + " verdicts/min  ";
-  out += "journal " + std::to_string(number(gauges, "journal_queued")) + " queued";
+  out += fmt::format("journal {} queued", number(gauges, "journal_queued"));
   if (commits > 0)
-    out += ", " +
-           decimal(static_cast<double>(number(gauges, "journal_commit_us_sum")) /
-                   static_cast<double>(commits) / 1000) +
-           " ms a commit, worst " +
-           decimal(static_cast<double>(number(gauges, "journal_commit_us_max")) / 1000);
+    out +=
+        fmt::format(", {} ms a commit, worst {}",
+                    decimal(static_cast<double>(number(gauges, "journal_commit_us_sum")) /
+                            static_cast<double>(commits) / 1000),
+                    decimal(static_cast<double>(number(gauges, "journal_commit_us_max")) / 1000));
   return out;
 }
 
@@ -116,9 +117,9 @@ top_line health(const top_sample& s) {
   const auto violations = number(s.status.value("invariants", json::object()), "violations");
   const auto down = down_in(s.tree);
   const bool is_draining = s.status.value("draining", false);
-  std::string text = "health   " + std::to_string(violations) + " violations  " +
-                     std::to_string(restarts_in(s.tree)) + " restarts  " +
-                     std::to_string(number(s.status, "pushes_refused")) + " pushes refused";
+  std::string text =
+      fmt::format("health   {} violations  {} restarts  {} pushes refused", violations,
+                  restarts_in(s.tree), number(s.status, "pushes_refused"));
   if (!down.empty()) text += "  down: " + down;
   if (is_draining) text += "  DRAINING";
   return {text, violations == 0 && down.empty() && !is_draining ? top_style::good : top_style::bad};
@@ -146,7 +147,7 @@ void add_section(std::vector<top_line>& out, const rows& all, std::size_t room,
                    is_head ? top_style::head : top_style::plain});
     at = end + 1;
   }
-  if (is_cut) out.push_back({"... and " + std::to_string(all.size() - shown) + " more"});
+  if (is_cut) out.push_back({fmt::format("... and {} more", all.size() - shown)});
 }
 
 /// One line with the host that most runs wait for; empty when all hosts can be reached.
@@ -160,12 +161,11 @@ void add_outages(std::vector<top_line>& out, const top_sample& s, const line_sha
   }
   if (!worst) return;
   const auto cause = outage_cause_from(worst->value("cause", ""));
-  const auto text = "outages  " + std::to_string(runs) + " runs wait for " +
-                    worst->value("host", "") +
-                    (all.size() > 1 ? " and " + std::to_string(all.size() - 1) + " more" : "") +
-                    ": " + std::string{phrase_of(cause.value_or(outage_cause::silent))} +
-                    " since " + moment(number(*worst, "since_ms")) + ", next try in " +
-                    span(number(*worst, "next_try_in_ms"));
+  const auto text = fmt::format(
+      "outages  {} runs wait for {}{}: {} since {}, next try in {}", runs, worst->value("host", ""),
+      all.size() > 1 ? " and " + std::to_string(all.size() - 1) + " more" : "",
+      phrase_of(cause.value_or(outage_cause::silent)), moment(number(*worst, "since_ms")),
+      span(number(*worst, "next_try_in_ms")));
   out.push_back({fit_around(text, shape.width, shape.charset), top_style::bad});
 }
 
@@ -215,7 +215,7 @@ rows latest_rows(const top_sample& s) {
 std::vector<top_line> top_frame(const top_sample& now, const top_sample* before, std::size_t width,
                                 std::size_t height, top_charset shown) {
   std::vector<top_line> out{
-      {"ntrace top  " + now.address + "  " + moment(now.wall_ms) + " UTC", top_style::head},
+      {fmt::format("ntrace top  {}  {} UTC", now.address, moment(now.wall_ms)), top_style::head},
       {counts(now)},
       {rates(now, before)},
       health(now)};

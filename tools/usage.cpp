@@ -1,5 +1,6 @@
 #include "tools/usage.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -77,8 +78,8 @@ std::optional<std::string> value_fault(const std::string& name, const argument& 
                (a.value == "UINT" && value.starts_with('-'));
   }
   if (!is_wrong) return {};
-  return name + " takes " + kind_text(a) + ", not " + (value.empty() ? "an empty text" : value) +
-         hint;
+  return fmt::format("{} takes {}, not {}{}", name, kind_text(a),
+                     value.empty() ? "an empty text" : value, hint);
 }
 
 /// Goes over the words as CLI11 would, and finds the first fault in words for people.
@@ -125,12 +126,12 @@ private:
       for (const auto& one : option.names)
         if (one.starts_with("--")) all.push_back(one);
     const auto near = name.starts_with("--") ? nearest(name, all) : "";
-    if (!near.empty()) return "unknown option " + name + "; did you mean " + near + "?";
+    if (!near.empty()) return fmt::format("unknown option {}; did you mean {}?", name, near);
     for (const auto& one : at_->commands)
       if (find(one, name))
-        return "unknown option " + name + "; options stand behind the command: `" + one.path + " " +
-               name + "`";
-    return "unknown option " + name + "; " + help() + " lists those of " + at_->path;
+        return fmt::format("unknown option {}; options stand behind the command: `{} {}`", name,
+                           one.path, name);
+    return fmt::format("unknown option {}; {} lists those of {}", name, help(), at_->path);
   }
 
   /// The value is inline, or the next word, which then is passed over.
@@ -201,8 +202,8 @@ private:
     }
     const auto what = "unknown command " + word + (at_ == &program_ ? "" : " of " + at_->path);
     const auto near = nearest(word, names);
-    if (!near.empty()) return what + "; did you mean " + near + "?";
-    return at_ == &program_ ? what + "; " + help() + " lists the commands"
+    if (!near.empty()) return fmt::format("{}; did you mean {}?", what, near);
+    return at_ == &program_ ? fmt::format("{}; {} lists the commands", what, help())
                             : what + ": there are " + listed(names, "and");
   }
 
@@ -216,8 +217,8 @@ private:
     }
     std::string takes;
     for (const auto& one : places) takes += (takes.empty() ? "" : " ") + one.names.front();
-    return "one word too many: " + word + "; " + at_->path + " takes " +
-           (takes.empty() ? "options only" : takes);
+    return fmt::format("one word too many: {}; {} takes {}", word, at_->path,
+                       takes.empty() ? "options only" : takes);
   }
 
   std::optional<std::string> missing() const {

@@ -1,5 +1,6 @@
 #include "actors/dashboard/http_connection.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <boost/asio/write.hpp>
 
@@ -23,7 +24,7 @@ std::string as_header_value(std::string text) {
 }
 
 std::string to_text(const http_response& r) {
-  std::string out = "HTTP/1.1 " + std::to_string(r.status) + " ";
+  std::string out = fmt::format("HTTP/1.1 {} ", r.status);
   out.append(std::string_view{
       http::obsolete_reason(http::int_to_status(static_cast<unsigned>(r.status)))});
   out.append("\r\n");
@@ -104,7 +105,7 @@ void http_connection::say_continue() {
 
 void http_connection::on_wrong(boost::system::error_code e) {
   if (e == http::error::body_limit)
-    return answer({413, "a body may have " + std::to_string(limits_.body_bytes) + " bytes"});
+    return answer({413, fmt::format("a body may have {} bytes", limits_.body_bytes)});
   if (e == http::error::header_limit || e == http::error::buffer_overflow)
     return answer({431, "a head may have 64 KiB"});
   // The peer said nothing, or went away.

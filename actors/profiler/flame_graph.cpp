@@ -1,5 +1,6 @@
 #include "actors/profiler/flame_graph.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -110,7 +111,7 @@ std::string fill_of(std::string_view name) {
   const int shift = static_cast<int>(hash % 25) - 12;
   const int light =
       70 + static_cast<int>(hash / 25 % 10);  // Dark text on it keeps a contrast above 7.
-  return "hsl(" + std::to_string(hue + shift) + ",70%," + std::to_string(light) + "%)";
+  return fmt::format("hsl({},70%,{}%)", hue + shift, light);
 }
 
 /// Two digits are enough: a hundredth of a pixel cannot be seen, and files stay small.
@@ -145,20 +146,19 @@ void append_box(std::string& out, const box& b, std::uint64_t total) {
   const double x = static_cast<double>(b.left) * px;
   const double w = std::max(0.05, static_cast<double>(b.count) * px);
   const double y = top_px + static_cast<double>(b.depth) * row_px;
-  const std::string name = b.hidden ? "…(" + std::to_string(b.hidden) + ")" : std::string{b.name};
+  const std::string name = b.hidden ? fmt::format("…({})", b.hidden) : std::string{b.name};
   const auto escaped = xml_escaped(name);
   const auto fill = b.hidden       ? "hsl(0,0%,75%)"
                     : b.depth == 0 ? "hsl(220,10%,80%)"
                                    : fill_of(b.name);
-  out += "<g class=\"f\" data-l=\"" + std::to_string(b.left) + "\" data-n=\"" +
-         std::to_string(b.count) + "\" data-d=\"" + std::to_string(b.depth) + "\"><title>" +
-         escaped + " (" + std::to_string(b.count) + (b.count == 1 ? " sample, " : " samples, ") +
-         percent_text(b.count, total) + ")</title><rect x=\"" + number(x) + "\" y=\"" + number(y) +
-         "\" width=\"" + number(w) + "\" height=\"" + number(row_px - 1) + "\" fill=\"" + fill +
-         "\"/>";
+  out += fmt::format(
+      "<g class=\"f\" data-l=\"{}\" data-n=\"{}\" data-d=\"{}\"><title>{} ({}{}{})</title><rect "
+      "x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\"/>",
+      b.left, b.count, b.depth, escaped, b.count, b.count == 1 ? " sample, " : " samples, ",
+      percent_text(b.count, total), number(x), number(y), number(w), number(row_px - 1), fill);
   if (const auto text = fitting(name, w); !text.empty())
-    out += "<text x=\"" + number(x + 3) + "\" y=\"" + number(y + 13) + "\">" + xml_escaped(text) +
-           "</text>";
+    out += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>", number(x + 3), number(y + 13),
+                       xml_escaped(text));
   out += "</g>\n";
 }
 
@@ -169,24 +169,23 @@ std::string render(const stack_set& stacks, const flame_options& options, double
   const double height = top_px + static_cast<double>(deepest + 1) * row_px + bottom_px;
   auto subtitle = options.subtitle;
   if (narrowest_px > options.narrowest_px)
-    subtitle += (subtitle.empty() ? "" : " · ") + std::string{"frames narrower than "} +
-                number(narrowest_px) + " px are summed";
-  std::string out =
-      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"" +
-      number(height) + "\" viewBox=\"0 0 1200 " + number(height) + "\" role=\"img\" aria-label=\"" +
-      xml_escaped(options.title) + "\" data-total=\"" + std::to_string(stacks.total()) +
-      "\" data-deepest=\"" + std::to_string(deepest) + "\">\n";
+    subtitle += fmt::format("{}frames narrower than {} px are summed",
+                            subtitle.empty() ? "" : " · ", number(narrowest_px));
+  std::string out = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
+      "width=\"1200\" height=\"{}\" viewBox=\"0 0 1200 {}\" role=\"img\" aria-label=\"{}\" "
+      "data-total=\"{}\" data-deepest=\"{}\">\n",
+      number(height), number(height), xml_escaped(options.title), stacks.total(), deepest);
   out += "<style>" + std::string{flame_style} + "</style>\n";
-  out +=
-      "<rect id=\"paper\" width=\"100%\" height=\"100%\"/>\n<text id=\"title\" x=\"10\" y=\"24\">" +
-      xml_escaped(clean_name(options.title)) + "</text>\n<text id=\"subtitle\" x=\"10\" y=\"42\">" +
-      xml_escaped(subtitle.empty() ? "" : clean_name(subtitle)) + "</text>\n";
+  out += fmt::format(
+      "<rect id=\"paper\" width=\"100%\" height=\"100%\"/>\n<text id=\"title\" x=\"10\" "
+      "y=\"24\">{}</text>\n<text id=\"subtitle\" x=\"10\" y=\"42\">{}</text>\n",
+      xml_escaped(clean_name(options.title)),
+      xml_escaped(subtitle.empty() ? "" : clean_name(subtitle)));
   out += "<g id=\"frames\">\n";
   for (const auto& b : boxes) append_box(out, b, stacks.total());
   out += "</g>\n<text id=\"details\" x=\"10\" y=\"" + number(height - 12) + "\"></text>\n";
-  out += std::string{flame_controls} + "<script><![CDATA[\n" + std::string{flame_script} +
-         "]]></script>\n</svg>\n";
+  out += fmt::format("{}<script><![CDATA[\n{}]]></script>\n</svg>\n", flame_controls, flame_script);
   return out;
 }
 
@@ -232,26 +231,29 @@ std::string flame_html(const stack_set& stacks, const flame_options& options) {
   svg.erase(0, svg.find("<svg"));
   std::string rows;
   for (const auto& row : hottest_frames(stacks, 100))
-    rows += "<tr><td>" + percent_text(row.self, stacks.total()) + "</td><td>" +
-            percent_text(row.total, stacks.total()) + "</td><td>" + xml_escaped(row.name) +
-            "</td></tr>\n";
+    rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                        percent_text(row.self, stacks.total()),
+                        percent_text(row.total, stacks.total()), xml_escaped(row.name));
   // The page's only script is the graph's own: its hash is the one thing that may run.
   const auto begin = svg.find("<script><![CDATA[");
   const auto end = svg.find("]]></script>");
   const std::string script = svg.substr(begin + 17, end - begin - 17);
   svg.replace(begin, end + 12 - begin, "<script>" + script + "</script>");
-  return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-         "'unsafe-inline'; "
-         "img-src data:; script-src 'sha256-" +
-         digest_base64("sha256", script) +
-         "'\">\n"
-         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
-         xml_escaped(clean_name(options.title)) + "</title>\n<style>" + std::string{page_style} +
-         "</style></head><body>\n<main>" + svg +
-         "</main>\n<h2>Hottest frames</h2>\n<table><thead><tr><th>self</th>"
-         "<th>total</th><th>frame</th></tr></thead><tbody>\n" +
-         rows + "</tbody></table>\n</body></html>\n";
+  return fmt::format(
+      "<!doctype html>\n"
+      "<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+      "'unsafe-inline'; img-src data:; script-src 'sha256-{}'\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<title>{}</title>\n"
+      "<style>{}</style></head><body>\n"
+      "<main>{}</main>\n"
+      "<h2>Hottest frames</h2>\n"
+      "<table><thead><tr><th>self</th><th>total</th><th>frame</th></tr></thead><tbody>\n"
+      "{}</tbody></table>\n"
+      "</body></html>\n",
+      digest_base64("sha256", script), xml_escaped(clean_name(options.title)), page_style, svg,
+      rows);
 }
 
 }  // namespace ntrace::profiler

@@ -3,6 +3,7 @@
 #include "config/ascii.hpp"
 
 #include <archive.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>
@@ -112,13 +113,14 @@ result<std::string> decompress(const std::string& packed) {
   for (;;) {
     const auto n = archive_read_data(reader.get(), block.data(), block.size());
     if (n < 0)
-      return fail(ec::truncated, "the compressed input is damaged or ends after " +
-                                     std::to_string(out.size()) + " bytes");
+      return fail(
+          ec::truncated,
+          fmt::format("the compressed input is damaged or ends after {} bytes", out.size()));
     if (n == 0) return out;
     out.append(block.data(), static_cast<std::size_t>(n));
     if (out.size() > expansion_max || out.size() / expansion_ratio_max > packed.size() + 4096)
-      return fail(ec::truncated, "the compressed input expands more than " +
-                                     std::to_string(expansion_ratio_max) + "-fold");
+      return fail(ec::truncated, fmt::format("the compressed input expands more than {}-fold",
+                                             expansion_ratio_max));
   }
 }
 
@@ -146,8 +148,8 @@ bool line_reader::next(std::string_view& line) {
 void skip_line(fold_report& report, std::uint64_t number, std::string_view line) {
   ++report.skipped_lines;
   if (report.first_skipped.size() < 5)
-    report.first_skipped.push_back("line " + std::to_string(number) + ": " +
-                                   clean_name(line.substr(0, 80)));
+    report.first_skipped.push_back(
+        fmt::format("line {}: {}", number, clean_name(line.substr(0, 80))));
 }
 
 result<stack_format> detect_format(std::string_view head) {
@@ -208,8 +210,7 @@ result<folding> fold_folded(std::string_view input, const fold_options& options)
                            ? std::nullopt
                            : parse_count(text.substr(blank + 1), is_too_large);
     if (is_too_large)
-      return fail(ec::overflow,
-                  "line " + std::to_string(lines.number()) + ": the count is above 2^64-1");
+      return fail(ec::overflow, fmt::format("line {}: the count is above 2^64-1", lines.number()));
     if (!count) {
       skip_line(out.report, lines.number(), line);
       continue;

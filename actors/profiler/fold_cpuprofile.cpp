@@ -1,4 +1,5 @@
 // Folds V8's .cpuprofile: JSON written by a hostile process, walked without recursion.
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -48,8 +49,8 @@ std::string name_of(const json& frame, const fold_options& options) {
   if (function == "(idle)") return "[idle]";
   const auto url = text_of(frame, "url");
   if (url.empty()) return clean_name(function.empty() ? "(anonymous)" : function);
-  const auto place = url + ":" + std::to_string(signed_of(frame, "lineNumber") + 1) + ":" +
-                     std::to_string(signed_of(frame, "columnNumber") + 1);
+  const auto place = fmt::format("{}:{}:{}", url, signed_of(frame, "lineNumber") + 1,
+                                 signed_of(frame, "columnNumber") + 1);
   return clean_name(js_name("JS:" + function + " " + place, options.js)) + "_[j]";
 }
 
@@ -105,9 +106,9 @@ result<void> link_parents(node_table& nodes) {
   for (auto& [id, node] : nodes) {
     for (const auto child : node.children) {
       const auto at = nodes.find(child);
-      if (at == nodes.end()) return bad("child " + std::to_string(child) + " is not there");
+      if (at == nodes.end()) return bad(fmt::format("child {} is not there", child));
       if (at->second.has_parent && at->second.parent != id)
-        return bad("node " + std::to_string(child) + " has two parents");
+        return bad(fmt::format("node {} has two parents", child));
       at->second.parent = id;
       at->second.has_parent = true;
     }
@@ -127,7 +128,7 @@ result<void> link_parents(node_table& nodes) {
       if (path.size() > nodes.size()) return bad("the nodes form a cycle");
       path.push_back(at);
       const auto found = nodes.find(at);
-      if (found == nodes.end()) return bad("parent " + std::to_string(at) + " is not there");
+      if (found == nodes.end()) return bad(fmt::format("parent {} is not there", at));
       if (!found->second.has_parent) break;
       at = found->second.parent;
     }
@@ -143,7 +144,7 @@ result<void> add_sample(folding& out, const node_table& nodes, std::uint64_t id,
   for (auto at = id;;) {
     const auto found = nodes.find(at);
     if (found == nodes.end())
-      return bad("a sample of node " + std::to_string(id) + ", which is not there");
+      return bad(fmt::format("a sample of node {}, which is not there", id));
     const auto& name = found->second.name;
     if (name == "[idle]" && !options.with_idle) return {};
     if (!name.empty()) {

@@ -1,4 +1,5 @@
 // Folds DTrace's printed stack aggregations: stanzas of frames, leaf first, each ended by a count.
+#include <fmt/core.h>
 #include <algorithm>
 #include <charconv>
 
@@ -36,7 +37,7 @@ std::string helper_name(std::string_view t, const js_style& style) {
     break;
   }
   // js_name() knows how to make the job's paths relative.
-  return js_name("JS:" + name + " " + std::string{place} + suffix, style);
+  return js_name(fmt::format("JS:{} {}{}", name, place, suffix), style);
 }
 
 /// genunix and unix are the modules of the illumos kernel.
@@ -114,7 +115,7 @@ result<folding> fold_dtrace(std::string_view input, const fold_options& options)
     }
     if (const auto count = whole_number(t)) {
       if (*count < 0)
-        return fail(ec::bad_profile, "line " + std::to_string(lines.number()) + ": negative count");
+        return fail(ec::bad_profile, fmt::format("line {}: negative count", lines.number()));
       if (now.lines == 0) {
         skip_line(out.report, lines.number(), line);
       } else if (*count > 0) {

@@ -1,4 +1,5 @@
 // Folds what `perf script` prints, and captures of it. Rules R1–R17 of docs/profiling.md.
+#include <fmt/core.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -120,10 +121,9 @@ result<folding> perf_folder::finish() {
   if (auto closed = close(); !closed) return fail(closed.error());
   const auto& report = out_.report;
   if (report.skipped_lines * 2 > non_blank_)
-    return fail(ec::not_perf_text, std::to_string(report.skipped_lines) + " of " +
-                                       std::to_string(non_blank_) +
-                                       " lines are not what `perf script` prints; the first is " +
-                                       report.first_skipped.front());
+    return fail(ec::not_perf_text,
+                fmt::format("{} of {} lines are not what `perf script` prints; the first is {}",
+                            report.skipped_lines, non_blank_, report.first_skipped.front()));
   return std::move(out_);
 }
 
@@ -150,7 +150,7 @@ void perf_folder::begin(const header& h) {
   comm = clean_name(comm);
   const auto id = [](std::string_view s) { return s == "-1" ? std::string{"?"} : std::string{s}; };
   if (options_.with_tid)
-    comm += "-" + id(h.pid) + "/" + id(h.tid);
+    comm += fmt::format("-{}/{}", id(h.pid), id(h.tid));
   else if (options_.with_pid)
     comm += "-" + id(h.pid);
   root_ = out_.stacks.intern(comm);

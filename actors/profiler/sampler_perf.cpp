@@ -1,6 +1,7 @@
 #include "actors/profiler/sampler_perf.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -64,8 +65,7 @@ auto not_recording(const std::string& words) {
 
 /// The last number of the NSpid line: the pid in the innermost namespace (proc_pid_status(5)).
 int zone_pid_of(int pid) {
-  std::istringstream in{
-      read_file("/proc/" + std::to_string(pid) + "/status", 1u << 16).value_or("")};
+  std::istringstream in{read_file(fmt::format("/proc/{}/status", pid), 1u << 16).value_or("")};
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with("NSpid:")) continue;
     std::istringstream numbers{line.substr(6)};
@@ -78,7 +78,7 @@ int zone_pid_of(int pid) {
 
 /// All descendants. proc(5) lists the children of each thread. Bounded: a fork bomb may be there.
 void append_children(int pid, std::vector<int>& out) {
-  const auto base = "/proc/" + std::to_string(pid) + "/task";
+  const auto base = fmt::format("/proc/{}/task", pid);
   std::error_code code;
   for (const auto& task : std::filesystem::directory_iterator{base, code}) {
     std::istringstream in{read_file(task.path().string() + "/children", 1u << 20).value_or("")};
@@ -169,7 +169,7 @@ result<void> sampler_perf::record(int pages) {
                "-m",
                std::to_string(pages),
                "--control",
-               "fd:" + std::to_string(control_child.get()) + "," + std::to_string(ack_child.get()),
+               fmt::format("fd:{},{}", control_child.get(), ack_child.get()),
                "-o",
                folder_->path() + "/perf.data"};
   if (spec_.cgroup.empty())
@@ -223,7 +223,7 @@ result<void> sampler_perf::command(std::string_view word) {
     const int n = left > 0 ? ::poll(fds.data(), fds.size(), static_cast<int>(left)) : 0;
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
-      return broken("perf does not answer \"" + std::string{word} + "\": " + on_one_line(words));
+      return broken(fmt::format("perf does not answer \"{}\": {}", word, on_one_line(words)));
     char block[512];
     if (fds[1].revents != 0) {
       const auto got = ::read(errors_.get(), block, sizeof block);

@@ -1,5 +1,6 @@
 #include "actors/profiler/stacks.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 
 namespace ntrace::profiler {
@@ -26,9 +27,9 @@ result<void> stack_set::add(const std::vector<frame_id>& stack, std::uint64_t co
     at = child->second;
   }
   if (nodes_.size() > stack_nodes_max || names_.size() > frames_max)
-    return fail(ec::too_many_stacks, std::to_string(nodes_.size()) + " stack nodes, " +
-                                         std::to_string(names_.size()) +
-                                         " frames: above the bound; filter the input first");
+    return fail(ec::too_many_stacks,
+                fmt::format("{} stack nodes, {} frames: above the bound; filter the input first",
+                            nodes_.size(), names_.size()));
   nodes_[at].self += count;
   total_ += count;
   return {};
@@ -65,7 +66,7 @@ std::string stack_set::folded() const {
   }
   std::sort(lines.begin(), lines.end());
   std::string out;
-  for (const auto& [line, count] : lines) out += line + " " + std::to_string(count) + "\n";
+  for (const auto& [line, count] : lines) out += fmt::format("{} {}\n", line, count);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "actors/shell/shell_actor.hpp"
 
+#include <fmt/core.h>
 #include <unistd.h>
 #include <caf/event_based_actor.hpp>
 #include <caf/io/middleman.hpp>
@@ -114,9 +115,9 @@ public:
     auto port = is_encrypted_ ? caf::openssl::publish(front_, at.port, at.host.c_str())
                               : system_.middleman().publish(front_, at.port, at.host.c_str());
     if (port) return *port;
-    return fail(ec::unreachable, "shell: cannot listen on " + at.text() + ": " +
-                                     system_.render(port.error()) +
-                                     "; another program may, see `ss -ltnp`");
+    return fail(ec::unreachable,
+                fmt::format("shell: cannot listen on {}: {}; another program may, see `ss -ltnp`",
+                            at.text(), system_.render(port.error())));
   }
   void watch(const std::shared_ptr<loss>& to) {
     front_->attach_functor([to] { to->happened(); });

@@ -1,5 +1,6 @@
 #include "actors/shell/shell_commands.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <map>
 
@@ -259,8 +260,9 @@ json commands::hello() const {
 
 result<json> commands::run(const json& request) const {
   if (!request.is_object() || !speaks_ours(request))
-    return fail(ec::bad_argument, "this server speaks version " + std::to_string(protocol_version) +
-                                      " of the shell's protocol");
+    return fail(
+        ec::bad_argument,
+        fmt::format("this server speaks version {} of the shell's protocol", protocol_version));
   const auto name = request.value("command", "");
   if (name == "hello") return hello();
   const auto at = std::find_if(table().begin(), table().end(),
@@ -271,7 +273,7 @@ result<json> commands::run(const json& request) const {
   if (!args) return fail(args.error());
   if (args->size() < at->args_min || args->size() > at->args_max)
     return fail(ec::bad_argument,
-                std::string{"usage: "} + at->name + " " + at->args + ", as in: " + at->example);
+                fmt::format("usage: {} {}, as in: {}", at->name, at->args, at->example));
   if (at->acts) {
     if (role_ != role::operator_)
       return fail(ec::forbidden, name + " acts, and this shell only sees; connect to the " +

@@ -1,5 +1,6 @@
 #include "actors/tunnel/exec_fsm.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -242,8 +243,8 @@ exec_fsm::iterator exec_fsm::finish(iterator at, exec_effects& out) {
   } else if (told && r.status == told) {
     o.how = exec_end::exited;
   } else if (told && r.status) {
-    o.why = "its shell says that it ended with " + std::to_string(*told) +
-            ", the server that it ended with " + std::to_string(*r.status);
+    o.why = fmt::format("its shell says that it ended with {}, the server that it ended with {}",
+                        *told, *r.status);
   } else {
     o.why = told ? "the server did not tell how it ended" : "it ended without telling how";
   }

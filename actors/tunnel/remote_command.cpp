@@ -1,5 +1,6 @@
 #include "actors/tunnel/remote_command.hpp"
 
+#include <fmt/core.h>
 #include <charconv>
 
 namespace ntrace::tunnel {
@@ -52,8 +53,8 @@ result<std::string> remote_line(const std::vector<std::string>& argv, std::strin
 
 std::string cancel_line(int pid, std::string_view nonce, std::string_view signal) {
   const auto id = std::to_string(pid);
-  return "ps -o args= -p " + id + " | grep -q ': " + std::string{nonce} + ";' || exit 0; kill -" +
-         std::string{signal} + " -- -" + id + "; exit 1";
+  return fmt::format("ps -o args= -p {} | grep -q ': {};' || exit 0; kill -{} -- -{}; exit 1", id,
+                     nonce, signal, id);
 }
 
 remote_stderr::remote_stderr(std::string nonce, std::size_t bytes_max)

@@ -1,5 +1,6 @@
 #include "actors/tunnel/tunnel_fsm.hpp"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -260,11 +261,9 @@ tunnel_effects tunnel_fsm::on_tick(time_point now) {
     if (is_silent || has_slept) {
       suspect_since_ = now;
       enter(now, tunnel_state::suspect,
-            is_silent
-                ? "silent since " +
-                      std::to_string(duration_cast<milliseconds>(now - last_inbound_).count()) +
-                      " ms"
-                : "the machine slept",
+            is_silent ? fmt::format("silent since {} ms",
+                                    duration_cast<milliseconds>(now - last_inbound_).count())
+                      : "the machine slept",
             out);
       if (dials_.empty()) begin_dial(now, out);
       if (standby_ != 0 && !standby_asked_) standby_probe_ = now;

@@ -1,6 +1,7 @@
 #include "actors/zone/zone_linux.hpp"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -73,9 +74,9 @@ result<clean_receipt> zone_linux::prove(milliseconds deadline) {
   if (receipt.ok()) return receipt;
   std::string seen;
   for (const auto& c : receipt.checks)
-    if (!c.ok) seen += "; " + c.id + ": " + c.seen;
-  return fail(ec::zone_dirty,
-              "zone " + uuid_ + " is not clean: " + (seen.empty() ? "no checks" : seen.substr(2)));
+    if (!c.ok) seen += fmt::format("; {}: {}", c.id, c.seen);
+  return fail(ec::zone_dirty, fmt::format("zone {} is not clean: {}", uuid_,
+                                          seen.empty() ? "no checks" : seen.substr(2)));
 }
 
 tl::unexpected<error> zone_linux::gone() const {
@@ -91,16 +92,17 @@ result<void> zone_linux::await(init_op what, milliseconds deadline) {
     const int n = ::poll(&one, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
     if (n < 0 && errno == EINTR) continue;
     if (n == 0)
-      return fail(ec::timed_out, "zone " + uuid_ + " did not come up in " +
-                                     std::to_string(deadline.count()) + " ms");
+      return fail(ec::timed_out,
+                  fmt::format("zone {} did not come up in {} ms", uuid_, deadline.count()));
     auto record = receive();
     if (!record) return fail(record.error());
     if (record->op == what) return {};
     if (record->op == init_op::refused)
       return fail(
           ec::zone_failed,
-          "zone " + uuid_ + ": " + record->cwd +
-              (record->status != 0 ? std::string{": "} + std::strerror(record->status) : ""));
+          fmt::format(
+              "zone {}: {}{}", uuid_, record->cwd,
+              record->status != 0 ? std::string{": "} + std::strerror(record->status) : ""));
   }
 }
 

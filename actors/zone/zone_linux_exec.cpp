@@ -1,5 +1,6 @@
 // What runs in a booted zone: started by its init, pumped, watched and ended from outside.
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -112,7 +113,7 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
   bool ended = false;
   bool killing = false, is_last = false;
   auto until = steady_clock::now() + deadline;
-  disk_watch watch{upper_, cgroup_, "/proc/" + std::to_string(pid_) + "/root", limits_.disk_bytes};
+  disk_watch watch{upper_, cgroup_, fmt::format("/proc/{}/root", pid_), limits_.disk_bytes};
   auto look_at = steady_clock::now() + disk_watch::every;
   const auto kill = [&](bool& cause) {
     cause = true;
@@ -183,7 +184,7 @@ result<exec_end> zone_linux::start_and_pump(init_record record, const std::array
 
 /// Seen through init's root: an overlay tells of the file system of its writable layer.
 bool zone_linux::is_disk_full() const {
-  const auto room = room_on_disk_of("/proc/" + std::to_string(pid_) + "/root");
+  const auto room = room_on_disk_of(fmt::format("/proc/{}/root", pid_));
   return room && (room->bytes < disk_room_min || room->files == 0);
 }
 
