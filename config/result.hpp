@@ -6,8 +6,16 @@
 
 namespace ntrace {
 
+/// A call that gives one may have failed: the compiler refuses to drop it. What may truly be
+/// ignored is cast to void, and a comment says why.
 template <class T>
-using result = tl::expected<T, error>;
+class [[nodiscard]] result : public tl::expected<T, error> {
+public:
+  using tl::expected<T, error>::expected;
+  result() = default;
+  result(const tl::expected<T, error>& other) : tl::expected<T, error>{other} {}
+  result(tl::expected<T, error>&& other) : tl::expected<T, error>{std::move(other)} {}
+};
 
 /// Makes the failing result: `return fail(ec::not_found, "no run …")`.
 inline tl::unexpected<error> fail(ec code, std::string message) {

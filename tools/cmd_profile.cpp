@@ -36,15 +36,15 @@ struct collected {
   json events = json::array();
   std::uint64_t attempt = 0;
 
-  void take(std::uint64_t number, const std::string& stream, const std::string& data) {
+  void take(std::uint64_t number, domain::stream from, const std::string& data) {
     if (number != attempt) {
       attempt = number;
       output.clear();
       packed.clear();
     }
-    if (stream == "stdout" || stream == "stderr") output += data;
-    if (stream == "result") packed += data;
-    if (stream != "events") return;
+    if (from == domain::stream::out || from == domain::stream::err) output += data;
+    if (from == domain::stream::result) packed += data;
+    if (from != domain::stream::events) return;
     auto event = parse_or_discard(data);
     if (!event.is_object()) return;
     const bool says_something = event.value("code", "") == "start" ||
@@ -130,11 +130,11 @@ result<runner::solo_end> run_solo(const std::shared_ptr<zone::privileged_helper>
 
 json run_json(const profile_args& a, const runner::solo_end& end, const collected& got) {
   return {{"source", a.spec},
-          {"verdict", end.last.verdict},
+          {"verdict", domain::to_string(end.last.how)},
           {"reason", end.last.reason},
-          {"profile", {{"made", !got.packed.empty()}, {"reason", no_profile(end.last.receipt)}}},
+          {"profile", {{"made", !got.packed.empty()}, {"reason", no_profile(*end.last.receipt)}}},
           {"attempts", end.attempts},
-          {"receipt", end.last.receipt},
+          {"receipt", *end.last.receipt},
           {"events", got.events}};
 }
 
@@ -174,8 +174,9 @@ result<std::string> write_stacks(const profile_args& a, const runner::solo_end& 
   if (!folded) return fail(folded.error());
   auto stacks = profiler::fold_folded(*folded, {});
   if (!stacks) return fail(stacks.error());
-  const profiler::flame_options options{
-      a.spec + " · script " + end.last.receipt.value("script", "?"), subtitle(end.last.receipt)};
+  const auto& receipt = *end.last.receipt;
+  const profiler::flame_options options{a.spec + " · script " + receipt.value("script", "?"),
+                                        subtitle(receipt)};
   const std::pair<const char*, std::string> files[] = {
       {"stacks.folded", *folded},
       {"flame.svg", flame_svg(stacks->stacks, options)},
@@ -206,7 +207,7 @@ int write_results(const profile_args& a, const runner::solo_end& end, const coll
   const auto tables = write_stacks(a, end, got.packed);
   if (!tables) return report(tables.error(), a.as_json);
   const auto& last = end.last;
-  const auto missing = no_profile(last.receipt);
+  const auto missing = no_profile(*last.receipt);
   if (a.as_json) {
     run.erase("events");
     run["folder"] = a.folder;
@@ -216,12 +217,13 @@ int write_results(const profile_args& a, const runner::solo_end& end, const coll
     if (!missing.empty())
       std::cout << "NO FLAME GRAPH: " << for_terminal(missing)
                 << "; `ntrace doctor` tries what profiling needs\n";
-    std::cout << *tables << a.spec << ": " << last.verdict
+    std::cout << *tables << a.spec << ": " << domain::to_string(last.how)
               << (last.reason.empty() ? "" : " (" + for_terminal(last.reason) + ")") << "\n"
               << (tables->empty() ? "events: " + folder + "/run.json\n"
                                   : "flame graph: " + folder + "/flame.svg\n");
   }
-  return with_profile(run_exit_code(last.verdict, last.reason), missing, a.require_profile);
+  return with_profile(run_exit_code(std::string{domain::to_string(last.how)}, last.reason), missing,
+                      a.require_profile);
 }
 
 int profile(profile_args a) {
@@ -255,7 +257,7 @@ int profile(profile_args a) {
   spec.worker = uuid;
   spec.attempts = static_cast<unsigned>(s->number("attempts"));
   spec.backoff = {s->duration("backoff_min_ms"), s->duration("backoff_max_ms")};
-  spec.on_chunk = [got](std::uint64_t attempt, const std::string& stream, const std::string& data) {
+  spec.on_chunk = [got](std::uint64_t attempt, domain::stream stream, const std::string& data) {
     got->take(attempt, stream, data);
   };
   const auto end = run_solo(*helper, std::move(spec));

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "actors/dispatcher/stream_data.hpp"
+#include "actors/rpc/messages/stream_data.hpp"
 #include "config/zstd.hpp"
 #include "tools/command_tree.hpp"
 
@@ -188,7 +188,7 @@ int with_profile(int code, const std::string& missing, bool is_required) {
 }
 
 std::string chunk_text(const json& chunk) {
-  const auto data = dispatcher::chunk_data(chunk);
+  const auto data = rpc::chunk_data(chunk);
   return data ? *data : "[" + to_string(data.error()) + "]";
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "actors/dispatcher/dispatcher_actor.hpp"
+#include "actors/domain/queries.hpp"
 #include "config/wake_timer.hpp"
 
 namespace ntrace::dispatcher {
@@ -17,7 +18,8 @@ using pushed_atom = caf::atom_constant<caf::atom("pushed")>;
 struct watcher {
   std::uint64_t id = 0;
   caf::response_promise promise;
-  nlohmann::json args;
+  domain::logs_query what;
+  std::optional<std::uint64_t> outage_tries;  ///< That the asker knows of.
   time_point until;
   bool has_timer = false;  ///< For `until`.
 };
@@ -41,6 +43,12 @@ struct dispatcher_state {
   std::set<peer_id> gone_early;  ///< Peers of such calls that closed their side since.
 };
 using dispatcher_self = caf::stateful_actor<dispatcher_state>*;
+
+/// Keeps a call's promise under a number; settle() answers it.
+request_id remember(dispatcher_self self, const caf::response_promise& promise);
+void settle(dispatcher_self self, request_id request, result<nlohmann::json> value);
+/// Looks again for all who wait for something new of that run.
+void wake_watchers(dispatcher_self self, const std::string& run);
 
 /// Carries out what the machine decided.
 void perform(dispatcher_self self, effects todo);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/limits.hpp"
 #include "config/mutation.hpp"
 
@@ -62,14 +63,9 @@ intake_effects intake_fsm::refuse(time_point now, request_id request, std::strin
     out.push_back(answer_push{request, fail(std::move(why))});
     return out;
   }
-  nlohmann::json told{{"code", to_string(why.code)}, {"reason", why.message}};
-  if (push) {
-    told["owner"] = push->owner;
-    told["repo"] = push->repo;
-    told["sha"] = push->sha;
-    if (!push->key.empty()) told["key"] = push->key;
-  }
-  journal::event record{run_id, 0, 0, "intake", journal::push_refused, std::move(told)};
+  domain::story::push_refused told{why, {}};
+  if (push) told.push = *push;
+  auto record = journal::event_of(run_id, 0, 0, told);
   ask({request, std::move(run_id), {}, now, std::move(why)}, std::move(record));
   return out;
 }
@@ -108,6 +104,7 @@ intake_effects intake_fsm::on_round() {
 
 void intake_fsm::write(intake_effects& out) {
   if (next_.empty()) return;
+  NTRACE_ASSERT(next_.size() == batches_.size(), "each push has its write");
   const auto group = next_group_++;
   groups_[group] = std::exchange(next_, {});
   out.push_back(write_pushes{group, std::exchange(batches_, {})});
@@ -120,6 +117,8 @@ intake_effects intake_fsm::on_written(std::uint64_t group,
   if (!found) return out;
   write(out);  // First: so that the disk works on them while these are answered.
   auto& all = found.mapped();
+  NTRACE_ASSERT(outcomes.size() == all.size(), "each write has its outcome");
+  NTRACE_ASSERT(unanswered_ >= all.size(), "none is answered twice");
   out.reserve(out.size() + all.size());
   for (std::size_t i = 0; i < all.size(); ++i) {
     const auto& outcome = outcomes.at(mutated(mutation::first_outcome_for_all) ? 0 : i);

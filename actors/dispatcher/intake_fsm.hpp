@@ -13,6 +13,10 @@
 
 namespace ntrace::dispatcher {
 
+using domain::push_request;
+using domain::receipt;
+using domain::run_state;
+
 using request_id = std::uint64_t;  ///< A request that waits for its answer; chosen by the actor.
 
 /// Each batch all or nothing; answer by on_written with the group's number.

@@ -7,29 +7,31 @@
 #include <mutex>
 #include <vector>
 
-#include "actors/dispatcher/run_types.hpp"
+#include "actors/domain/run.hpp"
+#include "actors/journal/run_sink.hpp"
 #include "config/clock.hpp"
+#include "config/result.hpp"
 
 namespace ntrace::dispatcher {
 
+using domain::run_row;
+
 /// Thread-safe. One for the whole life of a process, over restarts of all who use it.
-class push_gate {
+class push_gate final : public journal::run_sink {
 public:
   /// Whether a new push may be written; ec::draining or overloaded says why not. Bounds what is
   /// open; what is just being written is not known here, and comes on top.
   result<void> may_push();
 
-  /// Durable runs, before they are acknowledged.
-  void add(std::vector<run_row> runs);
+  void add(std::vector<run_row> runs) override;
   /// Those since the last call. From then on `wake` is called again when there are more.
   std::vector<run_row> take();
   bool is_empty() const { return !has_runs_.load(std::memory_order_acquire); }
   /// Called by add() when there was nothing, on its thread; must be quick and not call back.
   void on_first(std::function<void()> wake);
 
-  /// The queue is being read from the journal: what was added before will be found there, and how
-  /// long the queue is will be known only at the end.
-  void begin_recovery();
+  /// How long the queue is will be known only at the end.
+  void begin_recovery() override;
   void end_recovery();
   void set_open_runs(std::size_t count) { open_runs_ = count; }
   void set_draining(bool is) { is_draining_ = is; }

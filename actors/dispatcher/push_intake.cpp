@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "actors/dispatcher/intake_fsm.hpp"
-#include "actors/dispatcher/push_args.hpp"
 #include "actors/journal/journal_actor.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/ids.hpp"
@@ -57,8 +57,8 @@ public:
     const auto request = next_request_++;
     askers_.emplace(request, std::move(then));
     const auto at = wall_ms();
-    perform(
-        fsm_.on_push(steady_clock::now(), request, parse_push(args), ids_.next(at, random_), at));
+    perform(fsm_.on_push(steady_clock::now(), request, rpc::parse_push(args),
+                         ids_.next(at, random_), at));
   }
 
   void on_round() override {
@@ -85,7 +85,7 @@ private:
                             const auto asker = askers_.extract(e.request);
                             if (!asker) return;
                             crash_point("intake.before_answer");
-                            asker.mapped()(e.value ? result<std::string>{to_text(*e.value)}
+                            asker.mapped()(e.value ? result<std::string>{rpc::to_text(*e.value)}
                                                    : fail(e.value.error()));
                           }},
                  one);

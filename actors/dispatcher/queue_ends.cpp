@@ -3,31 +3,37 @@
 #include <utility>
 
 #include "actors/dispatcher/queue_fsm.hpp"
+#include "config/assert.hpp"
 #include "config/outage.hpp"
 
 namespace ntrace::dispatcher {
+
+namespace story = domain::story;
+
 namespace {
 
 constexpr milliseconds deadline_retry{100};  // while something else is done with the run
 
-nlohmann::json cancelled_answer(const std::string& run) {
-  return {{"run", run}, {"state", "cancelled"}};
-}
+rpc::state_answer cancelled_answer(const std::string& run) { return {run, run_state::cancelled}; }
+
 }  // namespace
 
 /// Work that ended well while nobody could hear of it is not thrown away, unless the run has gone
 /// on since: the journal decides that in the same transaction.
 void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effects& out) {
+  NTRACE_ASSERT(e.at == phase::waiting, "nobody else was given the run since");
+  NTRACE_ASSERT(tokens_.count(token) == 0, "its lease is over");
   e.at = phase::reviving;
   e.session = session;
   e.row.token = token;
   tokens_[token] = e.row.id;
   const auto id = e.row.id;
-  write(out, {journal::revive{id, token}, story(e, "lease", "revived")},
+  write(out, {journal::revive{id, token}, story(e, story::revived{})},
         [this, id, token](time_point now, const result<journal::committed>& done, effects& more) {
           const auto at = runs_.find(id);
           if (at == runs_.end()) return;
           auto& e2 = at->second;
+          NTRACE_ASSERT(e2.at == phase::reviving, "nothing is done with it meanwhile");
           if (done && !done->is_stale) {
             e2.at = phase::held;
             e2.begun = now;
@@ -48,58 +54,57 @@ void queue_fsm::revive(entry& e, std::uint64_t token, session_id session, effect
         });
 }
 
-queue_fsm::attempt_outcome queue_fsm::outcome_of(time_point now, const entry& e, verdict v,
-                                                 const std::string& reason, bool is_at_once,
-                                                 const std::optional<outage>& lost_to) {
-  attempt_outcome out{run_state::failed, milliseconds{0}, outage_over(e.row.outages), reason};
+queue_fsm::attempt_outcome queue_fsm::outcome_of(time_point now, const entry& e,
+                                                 const attempt_end& end) {
+  const auto v = end.how;
+  attempt_outcome out{run_state::failed, milliseconds{0}, outage_over(e.row.outages), end.reason};
   const bool retry = v == verdict::infrastructure ||
                      (mutated(mutation::script_failure_retried) && v == verdict::script_failed);
   if (e.is_cancelled) {
     out.next = run_state::cancelled;
   } else if (v == verdict::passed) {
     out.next = run_state::done;
-  } else if (retry && lost_to && !mutated(mutation::outage_counts_as_attempt)) {
+  } else if (retry && end.lost_to && !mutated(mutation::outage_counts_as_attempt)) {
     out.outages = outage_met(e.row.outages, std::chrono::duration_cast<milliseconds>(now - e.begun),
-                             *lost_to);
+                             *end.lost_to);
     const bool is_over = out.outages->waited >= options_.outage_patience;
     out.next = is_over ? run_state::quarantined : run_state::queued;
     out.wait = out.outages->wait;
     if (is_over) out.reason = outage_end_reason(*out.outages);
   } else if (retry) {
     const auto most = options_.attempts + (mutated(mutation::attempts_off_by_one) ? 1 : 0);
+    NTRACE_ASSERT(e.row.attempts > domain::outages_of(e.row.outages),
+                  "this attempt counts, and met no outage");
     const auto counted = e.row.attempts_counted();
     out.next = counted < most ? run_state::queued : run_state::quarantined;
     if (out.next == run_state::quarantined)
-      out.reason = std::to_string(counted) + " attempts failed, the last: " + reason;
-    else if (!is_at_once)
+      out.reason = std::to_string(counted) + " attempts failed, the last: " + end.reason;
+    else if (end.cause != domain::end_cause::peer_left)
       out.wait = backoff_wait(options_.backoff, static_cast<unsigned>(counted) - 1, random_);
   }
   return out;
 }
 
-void queue_fsm::end_attempt(time_point ended_at, entry& e, verdict v, const std::string& reason,
-                            nlohmann::json receipt, const char* actor, request_id request,
-                            effects& out, const std::optional<outage>& lost_to) {
-  const auto [next, wait, outages, final_reason] =
-      outcome_of(ended_at, e, v, reason, std::string_view{actor} == "consumer", lost_to);
+void queue_fsm::end_attempt(time_point ended_at, entry& e, attempt_end end, effects& out) {
+  NTRACE_ASSERT(e.at == phase::held, "only a lease that is held ends");
+  NTRACE_ASSERT(by_token(e.row.token) == &e, "a live token is its run's");
+  const auto [next, wait, outages, final_reason] = outcome_of(ended_at, e, end);
   e.at = phase::ending;
   const auto id = e.row.id;
   const auto token = e.row.token;
   const auto session = e.session;
-  const bool tell_runner = std::string_view{actor} != "attempt";  // Then it does not know yet.
-  const bool is_expired = std::string_view{actor} == "lease";
-  nlohmann::json detail{{"verdict", to_string(v)}, {"reason", reason}, {"state", to_string(next)}};
-  const bool again = !is_terminal(next);
-  if (again) detail["retry_in_ms"] = wait.count();
-  if (again) detail["attempts_max"] = options_.attempts;  // By which that was decided.
-  if (!tell_runner) detail["chunks"] = e.journalled_seq;
-  if (lost_to) detail["outage"] = outage_json(*lost_to);
+  const auto request = end.request;
+  const auto& reason = end.reason;
+  // Unless it said so itself.
+  const bool tell_runner = end.cause != domain::end_cause::verdict;
+  const bool is_expired = end.cause == domain::end_cause::lease_expired;
+  auto line = story(e, story::ended{end.cause, end.how, reason, next, e.journalled_seq, wait,
+                                    options_.attempts, end.lost_to});
   journal::batch ops{
-      journal::end_attempt{id, token, std::string{to_string(v)}, reason, std::move(receipt),
-                           is_expired},
+      journal::end_attempt{id, token, end.how, reason, std::move(end.receipt), is_expired},
       journal::set_run{id, next, e.row.attempts, 0,
-                       is_terminal(next) ? std::string{to_string(v)} : "", final_reason},
-      story(e, actor, is_terminal(next) ? "ended" : "attempt_ended", std::move(detail))};
+                       is_terminal(next) ? std::optional{end.how} : std::nullopt, final_reason},
+      std::move(line)};
   if (outages != e.row.outages) ops.push_back(journal::set_outages{id, outages});
   // The token is burnt in the same transaction: no later write of this attempt can count.
   write(out, std::move(ops),
@@ -108,6 +113,7 @@ void queue_fsm::end_attempt(time_point ended_at, entry& e, verdict v, const std:
          request](time_point now, const result<journal::committed>& done, effects& more) {
           const auto at = runs_.find(id);
           if (at == runs_.end() || at->second.row.token != token) return;
+          NTRACE_ASSERT(at->second.at == phase::ending, "nothing is done with it meanwhile");
           if (!done) {
             at->second.at =
                 phase::held;  // Still owed: the runner repeats it, or the lease runs out again.
@@ -118,8 +124,7 @@ void queue_fsm::end_attempt(time_point ended_at, entry& e, verdict v, const std:
             if (request != 0) more.push_back(answer{request, fail(done.error())});
             return;
           }
-          if (request != 0)
-            more.push_back(answer{request, nlohmann::json{{"state", to_string(next)}}});
+          if (request != 0) more.push_back(answer{request, rpc::state_answer{"", next}});
           const auto told = sessions_.find(session);
           if (tell_runner && told != sessions_.end() && !told->second.is_consumer)
             more.push_back(abort_attempt{session, token});
@@ -142,20 +147,22 @@ void queue_fsm::end_attempt(time_point ended_at, entry& e, verdict v, const std:
         });
 }
 
-void queue_fsm::end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out) {
+void queue_fsm::end_cancels(entry& e, const result<rpc::answer_value>& outcome, effects& out) {
   for (const auto waiting : std::exchange(e.cancels, {})) out.push_back(answer{waiting, outcome});
 }
 
 /// Ends a run that nobody works on. `request`, unless 0, and cancels that came meanwhile are
 /// answered with what became of it, or with why it could not be written.
-void queue_fsm::end_waiting(entry& e, run_state state, const char* verdict_word,
-                            const std::string& reason, journal::event told, request_id request,
+void queue_fsm::end_waiting(entry& e, run_state state, std::optional<verdict> how,
+                            const std::string& reason, const story::line& told, request_id request,
                             effects& out) {
+  NTRACE_ASSERT(e.at == phase::waiting || e.at == phase::committing || e.at == phase::offered,
+                "nobody works on it");
+  NTRACE_ASSERT(is_terminal(state), "it ends");
   e.is_cancelled = true;
   if (request != 0) e.cancels.push_back(request);
   const auto run = e.row.id;
-  write(out,
-        {journal::set_run{run, state, e.row.attempts, 0, verdict_word, reason}, std::move(told)},
+  write(out, {journal::set_run{run, state, e.row.attempts, 0, how, reason}, story(e, told)},
         [this, run, state](time_point now, const result<journal::committed>& done, effects& next) {
           const auto at = runs_.find(run);
           if (at == runs_.end()) return;
@@ -199,12 +206,14 @@ effects queue_fsm::on_cancel(time_point now, request_id request, const std::stri
   }
   if (e->at == phase::held) {
     e->is_cancelled = true;
-    end_attempt(now, *e, verdict::infrastructure, "cancelled by request", {}, "queue", request,
-                out);
+    end_attempt(
+        now, *e,
+        {domain::end_cause::cancelled, verdict::infrastructure, "cancelled by request", request},
+        out);
     return out;
   }
-  end_waiting(*e, run_state::cancelled, "", "cancelled by request", story(*e, "queue", "cancelled"),
-              request, out);
+  end_waiting(*e, run_state::cancelled, {}, "cancelled by request", story::cancelled{}, request,
+              out);
   return out;
 }
 
@@ -223,11 +232,14 @@ void queue_fsm::end_overdue(time_point now, const std::string& run, effects& out
   const auto reason =
       "its deadline of " + std::to_string(e->row.deadline_ms) + " ms passed, counted from the push";
   if (e->at == phase::held)
-    return end_attempt(now, *e, verdict::timed_out, reason, {}, "deadline", 0, out);
+    return end_attempt(now, *e, {domain::end_cause::deadline, verdict::timed_out, reason}, out);
   if (e->at != phase::waiting) return;
-  nlohmann::json detail{{"verdict", "timed_out"}, {"reason", reason}, {"state", "failed"}};
-  end_waiting(*e, run_state::failed, "timed_out", reason,
-              story(*e, "deadline", "ended", std::move(detail)), 0, out);
+  story::ended told;
+  told.cause = domain::end_cause::deadline;
+  told.how = verdict::timed_out;
+  told.reason = reason;
+  told.state = run_state::failed;
+  end_waiting(*e, run_state::failed, verdict::timed_out, reason, told, 0, out);
 }
 
 effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
@@ -242,12 +254,15 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
   row.attempts = 0;
   row.deadline_ms = 0;  // It was the push's; who asks for the run now wants its result.
   row.outages = nullptr;
-  journal::event told{row.id, 0, row.token, "queue", "requeued", {}};
+  auto told = journal::event_of(row.id, 0, 0, story::requeued{});
   write(
       out,
       {journal::set_outages{row.id, nullptr},
        journal::set_run{row.id, run_state::queued, 0, 0,
-                        mutated(mutation::requeue_keeps_epoch) ? "infrastructure" : "", "", true},
+                        mutated(mutation::requeue_keeps_epoch)
+                            ? std::optional{verdict::infrastructure}
+                            : std::nullopt,
+                        "", true},
        std::move(told)},
       [this, row, request](time_point now, const result<journal::committed>& done, effects& next) {
         if (!done) {
@@ -259,8 +274,9 @@ effects queue_fsm::on_requeue(time_point, request_id request, run_row row) {
               request, fail(ec::not_found, "run " + row.id + " is no longer kept; push again")});
           return;
         }
-        waiting_.add(row);
-        next.push_back(answer{request, nlohmann::json{{"run", row.id}, {"state", "queued"}}});
+        const bool is_new = waiting_.add(row);
+        NTRACE_ASSERT(is_new, "a run that had ended does not wait yet");
+        next.push_back(answer{request, rpc::state_answer{row.id, run_state::queued}});
         next.push_back(changed{row.id});
         schedule(now, next);
       });

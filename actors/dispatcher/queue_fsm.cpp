@@ -3,23 +3,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/limits.hpp"
 
 namespace ntrace::dispatcher {
-namespace {
 
-constexpr int protocol_version = 1;
-
-}  // namespace
+namespace story = domain::story;
 
 void queue_fsm::write(effects& out, journal::batch ops, continuation then) {
   pending_[next_tag_] = std::move(then);
   out.push_back(commit{next_tag_++, std::move(ops)});
 }
 
-journal::event queue_fsm::story(const entry& e, const char* actor, const char* what,
-                                nlohmann::json detail) const {
-  return {e.row.id, e.row.attempts, e.row.token, actor, what, std::move(detail)};
+journal::event queue_fsm::story(const entry& e, const domain::story::line& line) {
+  return journal::event_of(e.row.id, e.row.attempts, e.row.token, line);
 }
 
 effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
@@ -37,6 +34,7 @@ effects queue_fsm::on_committed(time_point now, std::uint64_t tag,
 effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vector<run_row> rows) {
   effects out;
   for (auto& row : rows) {
+    NTRACE_ASSERT(!is_terminal(row.state), "the journal gives open runs");
     // Pushed while the queue was being read.
     if (runs_.count(row.id) != 0 || waiting_.contains(row.id)) continue;
     if (row.deadline_ms != 0)
@@ -55,15 +53,17 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
       back_to_queue(now, e, wait, e.row.outages->last.message);
       continue;
     }
+    NTRACE_ASSERT(e.row.token != 0, "a run that is worked on has a token");
     e.at = phase::held;
     e.begun = now;
     e.deadline = mutated(mutation::no_lease_after_restart) ? now : now + options_.lease;
     tokens_[e.row.token] = e.row.id;
     out.push_back(wake{e.deadline});
     if (e.row.is_consumers)  // The lease was bound to a connection.
-      end_attempt(now, e, verdict::infrastructure,
-                  "the dispatcher restarted, and the consumer's connection with it", {}, "consumer",
-                  0, out);
+      end_attempt(now, e,
+                  {domain::end_cause::peer_left, verdict::infrastructure,
+                   "the dispatcher restarted, and the consumer's connection with it"},
+                  out);
   }
   gate_.set_open_runs(open_runs());
   schedule(now, out);
@@ -71,6 +71,7 @@ effects queue_fsm::on_recovered(time_point now, std::int64_t wall_ms, std::vecto
 }
 
 queue_fsm::entry& queue_fsm::activate(run_row row) {
+  NTRACE_ASSERT(!waiting_.contains(row.id), "a run waits or is worked on, not both");
   entry e;
   e.row = std::move(row);
   e.journalled_seq = e.sent_seq = e.row.last_seq;
@@ -85,15 +86,14 @@ queue_fsm::entry* queue_fsm::activate(const std::string& run) {
 }
 
 effects queue_fsm::on_hello(time_point now, session_id session, request_id request,
-                            const nlohmann::json& args) {
+                            const rpc::runner_report& said) {
   effects out;
-  const auto version = args.value("version", 0);
-  if (version < 1) {
+  if (said.version < 1) {
     out.push_back(answer{
-        request,
-        fail(ec::version_mismatch, "protocol version " + std::to_string(version) +
-                                       " is not known; this dispatcher speaks 1 to " +
-                                       std::to_string(protocol_version) + "; upgrade the runner")});
+        request, fail(ec::version_mismatch, "protocol version " + std::to_string(said.version) +
+                                                " is not known; this dispatcher speaks 1 to " +
+                                                std::to_string(rpc::protocol_version) +
+                                                "; upgrade the runner")});
     return out;
   }
   auto& s = sessions_[session];
@@ -103,14 +103,12 @@ effects queue_fsm::on_hello(time_point now, session_id session, request_id reque
                                        "on a connection of its own")});
     return out;
   }
-  s.name = args.value("name", "runner");
-  s.workers = args.value("workers", std::uint64_t{0});
-  s.free = args.value("free", std::uint64_t{0});
-  hear_attempts(now, session, args, out);
-  out.push_back(answer{request, nlohmann::json{{"version", std::min(version, protocol_version)},
-                                               {"lease_ms", options_.lease.count()},
-                                               {"heartbeat_ms", options_.lease.count() / 3},
-                                               {"session", session}}});
+  s.name = said.name.empty() ? "runner" : said.name;
+  s.workers = said.workers;
+  s.free = said.free;
+  hear_attempts(now, session, said.attempts, out);
+  out.push_back(answer{request, rpc::hello_answer{std::min(said.version, rpc::protocol_version),
+                                                  options_.lease, options_.lease / 3, session}});
   schedule(now, out);
   return out;
 }
@@ -123,7 +121,9 @@ void queue_fsm::release_due(time_point now) {
     if (at == runs_.end() || at->second.at != phase::waiting || at->second.is_cancelled ||
         at->second.not_before > now)
       continue;
-    waiting_.add(at->second.row);
+    NTRACE_ASSERT(at->second.row.state == run_state::queued, "who waits for a retry is queued");
+    const bool is_new = waiting_.add(at->second.row);
+    NTRACE_ASSERT(is_new, "a run waits once");
     runs_.erase(at);
   }
 }
@@ -145,12 +145,14 @@ void queue_fsm::schedule(time_point now, effects& out) {
 }
 
 std::uint64_t queue_fsm::give_token(time_point now, session_id session, entry& e) {
+  NTRACE_ASSERT(e.at == phase::waiting, "only who waits is offered");
   e.at = phase::committing;
   e.begun = now;
   e.session = session;
   e.row.token = ++last_token_;
   e.journalled_seq = e.sent_seq = 0;
-  tokens_[e.row.token] = e.row.id;
+  const bool is_new = tokens_.emplace(e.row.token, e.row.id).second;
+  NTRACE_ASSERT(is_new, "a token is given once");
   return e.row.token;
 }
 
@@ -160,8 +162,8 @@ void queue_fsm::offer_to(time_point offered_at, session_id session, entry& e, ef
   const auto& name = sessions_[session].name;
   write(out,
         {journal::put_attempt{id, e.row.attempts + 1, token, name},
-         journal::set_run{id, run_state::queued, e.row.attempts, token, "", ""},
-         story(e, "queue", "offered", {{"runner", name}})},
+         journal::set_run{id, run_state::queued, e.row.attempts, token, {}, ""},
+         story(e, story::offered{name})},
         [this, id, session, token](time_point now, const result<journal::committed>& done,
                                    effects& next) {
           const auto at = runs_.find(id);
@@ -174,22 +176,20 @@ void queue_fsm::offer_to(time_point offered_at, session_id session, entry& e, ef
             schedule(now, next);
             return;
           }
+          NTRACE_ASSERT(e2.at == phase::committing, "its offer was being written");
           e2.at = phase::offered;
           e2.deadline = now + options_.offer;
           next.push_back(wake{e2.deadline});
           next.push_back(offer{session,
-                               {{"run", id},
-                                {"attempt", e2.row.attempts + 1},
-                                {"token", token},
-                                {"owner", e2.row.owner},
-                                {"repo", e2.row.repo},
-                                {"sha", e2.row.sha},
-                                {"source", e2.row.source}}});
+                               {id, e2.row.attempts + 1, token, e2.row.owner, e2.row.repo,
+                                e2.row.sha, e2.row.source}});
         });
 }
 
 void queue_fsm::back_to_queue(time_point now, entry& e, milliseconds wait,
                               const std::string& reason) {
+  NTRACE_ASSERT(wait.count() >= 0, "a wait is not over before it begins");
+  NTRACE_ASSERT(!is_terminal(e.row.state), "what has ended is not queued again");
   e.at = phase::waiting;
   e.not_before = now + wait;
   e.row.state = run_state::queued;
@@ -203,6 +203,7 @@ void queue_fsm::drop(const std::string& run) {
   if (const auto due = deadline_of_.extract(run)) deadlines_.erase({due.mapped(), run});
   const auto at = runs_.find(run);
   if (at == runs_.end()) return;
+  NTRACE_ASSERT(at->second.cancels.empty(), "nobody waits for an answer about it");
   tokens_.erase(at->second.row.token);
   let_go(at->second);
   runs_.erase(at);
@@ -257,12 +258,12 @@ effects queue_fsm::on_tick(time_point now) {
         s->second.free = 0;
       back_to_queue(now, e, milliseconds{0}, "the offer was not answered");
     } else {
-      end_attempt(
-          now, e, verdict::infrastructure,
-          "the lease expired: the runner was silent for " +
-              std::to_string((e.consumer ? options_.consumer_silence : options_.lease).count()) +
-              " ms",
-          {}, "lease", 0, out);
+      const auto silence = e.consumer ? options_.consumer_silence : options_.lease;
+      end_attempt(now, e,
+                  {domain::end_cause::lease_expired, verdict::infrastructure,
+                   "the lease expired: the runner was silent for " +
+                       std::to_string(silence.count()) + " ms"},
+                  out);
     }
   }
   std::vector<std::string> overdue;
@@ -310,32 +311,24 @@ std::string queue_fsm::waits_for(time_point now, const std::string& run) const {
   return "a free worker (" + text + ")";
 }
 
-nlohmann::json queue_fsm::status(time_point now) const {
-  nlohmann::json runners = nlohmann::json::array(), leases = nlohmann::json::array();
-  for (const auto& [id, s] : sessions_)
-    runners.push_back(
-        {{"session", id}, {"name", s.name}, {"workers", s.workers}, {"free", s.free}});
-  std::size_t waiting = waiting_.size();
+queue_status queue_fsm::status(time_point now) const {
+  queue_status out;
+  out.is_draining = is_draining_;
+  out.open = open_runs();
+  out.pushes_refused = gate_.refused();
+  out.refusals_not_recorded = gate_.refused_unrecorded();
+  out.outages = outages(now);
+  for (const auto& [id, s] : sessions_) out.runners.push_back({id, s.name, s.workers, s.free});
+  out.waiting = waiting_.size();
   for (const auto& [id, e] : runs_) {
-    if (e.at == phase::waiting) ++waiting;
+    if (e.at == phase::waiting) ++out.waiting;
     if (e.at != phase::held) continue;
-    // Nobody while its runner is away.
     const auto held_by = sessions_.find(e.session);
-    leases.push_back(
-        {{"run", id},
-         {"runner", held_by == sessions_.end() ? "" : held_by->second.name},
-         {"token", e.row.token},
-         {"attempt", e.row.attempts},
-         {"expires_in_ms", std::chrono::duration_cast<milliseconds>(e.deadline - now).count()}});
+    out.leases.push_back({id, held_by == sessions_.end() ? "" : held_by->second.name, e.row.token,
+                          e.row.attempts,
+                          std::chrono::duration_cast<milliseconds>(e.deadline - now)});
   }
-  return {{"draining", is_draining_},
-          {"waiting", waiting},
-          {"open", open_runs()},
-          {"pushes_refused", gate_.refused()},
-          {"refusals_not_recorded", gate_.refused_unrecorded()},
-          {"runners", runners},
-          {"outages", outages(now)},
-          {"leases", leases}};
+  return out;
 }
 
 }  // namespace ntrace::dispatcher

@@ -11,12 +11,19 @@
 #include <vector>
 
 #include "actors/dispatcher/intake_fsm.hpp"
+#include "actors/dispatcher/queue_status.hpp"
 #include "actors/dispatcher/waiting_runs.hpp"
+#include "actors/domain/story.hpp"
 #include "actors/journal/journal_types.hpp"
+#include "actors/rpc/messages/answers.hpp"
 #include "config/backoff.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::dispatcher {
+
+using domain::outage_record;
+using domain::outage_record_ptr;
+using domain::verdict;
 
 struct queue_options {
   milliseconds lease{30'000};
@@ -28,8 +35,6 @@ struct queue_options {
   std::string source_template = "github:{owner}/{repo}@{sha}";
 };
 
-struct result_doc;
-
 using session_id = std::uint64_t;  ///< A connection of a runner or consumer; never reused.
 
 struct commit {
@@ -38,11 +43,11 @@ struct commit {
 };  ///< Answer by on_committed.
 struct answer {
   request_id request;
-  result<nlohmann::json> value;
+  result<rpc::answer_value> value;
 };
 struct offer {
   session_id session;
-  nlohmann::json run;
+  rpc::offer run;
 };  ///< Call the runner's `offer`.
 struct abort_attempt {
   session_id session;
@@ -75,19 +80,18 @@ public:
   effects on_committed(time_point now, std::uint64_t tag,
                        const result<journal::committed>& outcome);
 
-  // A runner's calls; `args` is the call's one object. docs/protocol.md, "Runner's calls".
+  // A runner's calls. docs/protocol.md, "Runner's calls".
   effects on_hello(time_point now, session_id session, request_id request,
-                   const nlohmann::json& args);
+                   const rpc::runner_report& said);
   effects on_accept(time_point now, session_id session, request_id request,
-                    const nlohmann::json& args);
+                    const rpc::about_token& said);
   effects on_refuse(time_point now, session_id session, request_id request,
-                    const nlohmann::json& args);
-  effects on_started(time_point now, request_id request, const nlohmann::json& args);
+                    const rpc::refuse& said);
+  effects on_started(time_point now, request_id request, const rpc::started& said);
   effects on_heartbeat(time_point now, session_id session, request_id request,
-                       const nlohmann::json& args);
-  effects on_append(time_point now, request_id request, const nlohmann::json& args,
-                    std::string data);
-  effects on_finish(time_point now, request_id request, const nlohmann::json& args);
+                       const rpc::runner_report& said);
+  effects on_append(time_point now, request_id request, rpc::append said);
+  effects on_finish(time_point now, request_id request, const rpc::finish& said);
   effects on_session_gone(time_point now, session_id session);
   /// The port was started (again): sessions below `first` are gone.
   effects on_port_opened(time_point now, session_id first);
@@ -96,9 +100,9 @@ public:
   /// Answered with a job when there is one for it.
   effects on_next(time_point now, session_id session, const std::string& address,
                   request_id request);
-  /// `args`: one document; answered when it is stored.
+  /// Answered when it is stored.
   effects on_result(time_point now, session_id session, const std::string& address,
-                    request_id request, const nlohmann::json& args);
+                    request_id request, const rpc::result_doc& doc);
 
   effects on_cancel(time_point now, request_id request, const std::string& run);
   /// `row`: the run as the journal has it; only a terminal one is brought back.
@@ -115,7 +119,7 @@ public:
 
   /// What a waiting run waits for, in a sentence; empty for one that is not open.
   std::string waits_for(time_point now, const std::string& run) const;
-  nlohmann::json status(time_point now) const;
+  queue_status status(time_point now) const;
   std::size_t open_runs() const { return runs_.size() + waiting_.size(); }
   /// Attempts that hold or are being given a lease.
   std::size_t held() const;
@@ -123,14 +127,13 @@ public:
 private:
   /// How long a run waits after the journal refused a write of our own about it.
   static constexpr milliseconds journal_retry{1000};
-  static constexpr const char* consumer_left = "the consumer's connection closed";
   enum class phase { waiting, committing, offered, held, ending, reviving };
   /// Of an attempt of a consumer of the old protocol.
   struct consumer_lease {
     std::string address;
-    std::string run_id;           ///< What the consumer calls its run; empty until it spoke of it.
-    std::set<std::string> ended;  ///< Streams.
-    std::string failure;          ///< The first error among its events.
+    std::string run_id;  ///< What the consumer calls its run; empty until it spoke of it.
+    std::set<domain::stream> ended;
+    std::string failure;  ///< The first error among its events.
   };
   struct entry {
     run_row row;
@@ -156,6 +159,15 @@ private:
     std::string address;
     std::deque<request_id> nexts;
   };
+  /// How an attempt ended, and who waits for an answer to that (0: nobody).
+  struct attempt_end {
+    domain::end_cause cause = domain::end_cause::verdict;
+    verdict how = verdict::infrastructure;
+    std::string reason;
+    request_id request = 0;
+    domain::document receipt{};
+    std::optional<outage> lost_to{};
+  };
   using continuation = std::function<void(time_point, const result<journal::committed>&, effects&)>;
 
   void write(effects& out, journal::batch ops, continuation then);
@@ -173,34 +185,37 @@ private:
   entry& activate(run_row row);
   void watch_deadline(time_point at, const std::string& run, effects& out);
   void end_overdue(time_point now, const std::string& run, effects& out);
-  void end_waiting(entry& e, run_state state, const char* verdict_word, const std::string& reason,
-                   journal::event told, request_id request, effects& out);
+  void end_waiting(entry& e, run_state state, std::optional<verdict> how, const std::string& reason,
+                   const domain::story::line& told, request_id request, effects& out);
   /// The first step of every offer: nobody else is given the run from now on.
   std::uint64_t give_token(time_point now, session_id session, entry& e);
   void offer_to(time_point now, session_id session, entry& e, effects& out);
   entry* by_token(std::uint64_t token);
   void hand_to(time_point now, session_id session, entry& e, effects& out);
-  entry* consumed_by(session_id session, const std::string& address, const result_doc& doc,
+  entry* consumed_by(session_id session, const std::string& address, const rpc::result_doc& doc,
                      std::size_t& candidates);
   void bind_consumer(entry& e, const std::string& run_id, std::size_t candidates,
                      journal::batch& ops);
   void unbind_consumer(time_point now, entry& e, effects& out);
-  void on_doc_stored(time_point now, entry* e, const result_doc& doc,
+  void on_doc_stored(time_point now, entry* e, const rpc::result_doc& doc,
                      const journal::committed& done, bool is_first, request_id request,
                      effects& out);
   void end_session(time_point now, session_id session, effects& out);
+  static attempt_end consumer_left() {
+    return {domain::end_cause::peer_left, verdict::infrastructure,
+            "the consumer's connection closed"};
+  }
   void end_session_of_consumer(time_point now, session_id session, session_state& s, effects& out);
   void let_go(entry& e);
   /// What a runner says of its attempts, in hello and heartbeats; gives the tokens that are stale.
-  nlohmann::json hear_attempts(time_point now, session_id session, const nlohmann::json& args,
-                               effects& out);
+  std::vector<std::uint64_t> hear_attempts(time_point now, session_id session,
+                                           const std::vector<rpc::known_attempt>& attempts,
+                                           effects& out);
   bool may_revive(const std::string& run, std::uint64_t token) const;
   void revive(entry& e, std::uint64_t token, session_id session, effects& out);
-  /// The entry whose live attempt has args' token, or an answer that says stale_lease.
-  entry* live(request_id request, const nlohmann::json& args, effects& out);
-  void end_attempt(time_point now, entry& e, verdict v, const std::string& reason,
-                   nlohmann::json receipt, const char* actor, request_id request, effects& out,
-                   const std::optional<outage>& lost_to = {});
+  /// The entry whose live attempt has that token, or an answer that says stale_lease.
+  entry* live(request_id request, std::uint64_t token, effects& out);
+  void end_attempt(time_point now, entry& e, attempt_end end, effects& out);
   /// What an attempt's end makes of its run.
   struct attempt_outcome {
     run_state next = run_state::queued;
@@ -208,8 +223,7 @@ private:
     outage_record_ptr outages;  ///< From now on.
     std::string reason;
   };
-  attempt_outcome outcome_of(time_point now, const entry& e, verdict v, const std::string& reason,
-                             bool is_at_once, const std::optional<outage>& lost_to);
+  attempt_outcome outcome_of(time_point now, const entry& e, const attempt_end& end);
   /// `tried_for`: how long the attempt took that met it.
   outage_record_ptr outage_met(const outage_record_ptr& before, milliseconds tried_for,
                                const outage& why);
@@ -218,12 +232,11 @@ private:
   static milliseconds left_to_wait(const outage_record_ptr& r, std::int64_t wall_ms);
   std::string outage_end_reason(const outage_record& r) const;
   std::string outage_text(time_point now, const entry& e) const;
-  nlohmann::json outages(time_point now) const;
+  std::vector<queue_status::host> outages(time_point now) const;
   void back_to_queue(time_point now, entry& e, milliseconds wait, const std::string& reason);
-  static void end_cancels(entry& e, const result<nlohmann::json>& outcome, effects& out);
+  static void end_cancels(entry& e, const result<rpc::answer_value>& outcome, effects& out);
   void drop(const std::string& run);
-  journal::event story(const entry& e, const char* actor, const char* what,
-                       nlohmann::json detail = {}) const;
+  static journal::event story(const entry& e, const domain::story::line& line);
 
   queue_options options_;
   push_gate& gate_;

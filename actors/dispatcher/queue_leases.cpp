@@ -2,25 +2,11 @@
 #include <algorithm>
 
 #include "actors/dispatcher/queue_fsm.hpp"
-#include "config/json_parse.hpp"
-#include "config/outage.hpp"
+#include "config/assert.hpp"
 
 namespace ntrace::dispatcher {
-namespace {
 
-std::uint64_t number(const nlohmann::json& args, const char* key) {
-  const auto at = args.find(key);
-  const bool counts = at != args.end() && at->is_number_integer() &&
-                      (at->is_number_unsigned() || at->get<std::int64_t>() >= 0);
-  return counts ? at->get<std::uint64_t>() : 0;
-}
-
-std::string text(const nlohmann::json& args, const char* key) {
-  const auto at = args.find(key);
-  return at != args.end() && at->is_string() ? at->get<std::string>() : "";
-}
-
-}  // namespace
+namespace story = domain::story;
 
 queue_fsm::entry* queue_fsm::by_token(std::uint64_t token) {
   const auto at = tokens_.find(token);
@@ -32,8 +18,7 @@ queue_fsm::entry* queue_fsm::by_token(std::uint64_t token) {
   return is_live ? &run->second : nullptr;
 }
 
-queue_fsm::entry* queue_fsm::live(request_id request, const nlohmann::json& args, effects& out) {
-  const auto token = number(args, "token");
+queue_fsm::entry* queue_fsm::live(request_id request, std::uint64_t token, effects& out) {
   auto* e = by_token(token);
   const bool is_held = e && e->at == phase::held && (!e->is_accepting || e->consumer);
   if (is_held || (e && mutated(mutation::chunk_without_token_check))) return e;
@@ -51,9 +36,9 @@ queue_fsm::entry* queue_fsm::live(request_id request, const nlohmann::json& args
 }
 
 effects queue_fsm::on_accept(time_point now, session_id session, request_id request,
-                             const nlohmann::json& args) {
+                             const rpc::about_token& said) {
   effects out;
-  auto* e = by_token(number(args, "token"));
+  auto* e = by_token(said.token);
   if (!e || e->at != phase::offered || e->session != session || e->is_cancelled) {
     out.push_back(answer{request, fail(ec::stale_lease, "that offer is not open any more")});
     return out;
@@ -66,20 +51,22 @@ effects queue_fsm::on_accept(time_point now, session_id session, request_id requ
   e->row.state = run_state::leased;
   const auto id = e->row.id;
   const auto token = e->row.token;
+  NTRACE_ASSERT(token == said.token, "a live token is its run's");
+  NTRACE_ASSERT(!e->consumer, "a consumer accepts nothing");
   out.push_back(wake{e->deadline});
   write(out,
-        {journal::set_run{id, run_state::leased, e->row.attempts, token, "", ""},
-         story(*e, "lease", "accepted",
-               {{"runner", sessions_[session].name}, {"attempts_max", options_.attempts}})},
+        {journal::set_run{id, run_state::leased, e->row.attempts, token, {}, ""},
+         story(*e, story::accepted{sessions_[session].name, options_.attempts, "", ""})},
         [this, id, token, request](time_point then, const result<journal::committed>& done,
                                    effects& next) {
           const auto cancels = settle_accept(id);
           if (done) {
-            next.push_back(answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}}});
+            next.push_back(answer{request, rpc::accepted{options_.lease}});
             next.push_back(changed{id});
           } else {
             next.push_back(answer{request, fail(done.error())});
             if (auto* again = by_token(token)) {
+              NTRACE_ASSERT(again->row.attempts > 0, "it counted as an attempt");
               tokens_.erase(token);
               --again->row.attempts;
               back_to_queue(then, *again, journal_retry, to_string(done.error()));
@@ -104,23 +91,23 @@ void queue_fsm::do_after_accept(time_point now, const std::string& run,
     auto& e = at->second;
     out.push_back(wake{e.deadline});  // It may have passed meanwhile.
     if (e.consumer && sessions_.count(e.session) == 0 && cancels.empty())
-      end_attempt(now, e, verdict::infrastructure, consumer_left, {}, "consumer", 0, out);
+      end_attempt(now, e, consumer_left(), out);
   }
   for (const auto waiting : cancels)
     for (auto& one : on_cancel(now, waiting, run)) out.push_back(std::move(one));
 }
 
 effects queue_fsm::on_refuse(time_point now, session_id session, request_id request,
-                             const nlohmann::json& args) {
+                             const rpc::refuse& said) {
   effects out;
-  out.push_back(answer{request, nlohmann::json{{"ok", true}}});
-  auto* e = by_token(number(args, "token"));
+  out.push_back(answer{request, rpc::ok_answer{}});
+  auto* e = by_token(said.token);
   if (!e || e->at != phase::offered || e->session != session) return out;
   tokens_.erase(e->row.token);
   if (const auto s = sessions_.find(session); s != sessions_.end())
     s->second.free = 0;  // Until its next heartbeat.
-  back_to_queue(now, *e, milliseconds{0}, "the runner refused: " + text(args, "reason"));
-  write(out, {story(*e, "queue", "refused", {{"reason", text(args, "reason")}})},
+  back_to_queue(now, *e, milliseconds{0}, "the runner refused: " + said.reason);
+  write(out, {story(*e, story::refused{said.reason})},
         [](time_point, const result<journal::committed>&, effects&) {
           // The story alone: losing the line loses no work.
         });
@@ -128,19 +115,19 @@ effects queue_fsm::on_refuse(time_point now, session_id session, request_id requ
   return out;
 }
 
-effects queue_fsm::on_started(time_point now, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_started(time_point now, request_id request, const rpc::started& said) {
   effects out;
-  auto* e = live(request, args, out);
+  auto* e = live(request, said.token, out);
   if (!e) return out;
   e->row.state = run_state::running;
   e->deadline = now + options_.lease;
   const auto id = e->row.id;
   write(out,
-        {journal::set_run{id, run_state::running, e->row.attempts, e->row.token, "", ""},
-         story(*e, "attempt", "started", {{"zone", text(args, "zone")}})},
+        {journal::set_run{id, run_state::running, e->row.attempts, e->row.token, {}, ""},
+         story(*e, story::started{said.zone})},
         [id, request](time_point, const result<journal::committed>& done, effects& next) {
-          next.push_back(answer{request, done ? result<nlohmann::json>{nlohmann::json{{"ok", true}}}
-                                              : fail(done.error())});
+          next.push_back(answer{
+              request, done ? result<rpc::answer_value>{rpc::ok_answer{}} : fail(done.error())});
           next.push_back(changed{id});
         });
   return out;
@@ -155,20 +142,19 @@ bool queue_fsm::may_revive(const std::string& run, std::uint64_t token) const {
   return row && row->expired_token == token;
 }
 
-nlohmann::json queue_fsm::hear_attempts(time_point now, session_id session,
-                                        const nlohmann::json& args, effects& out) {
-  nlohmann::json stale = nlohmann::json::array();
-  const auto attempts = args.value("attempts", nlohmann::json::array());
+std::vector<std::uint64_t> queue_fsm::hear_attempts(time_point now, session_id session,
+                                                    const std::vector<rpc::known_attempt>& attempts,
+                                                    effects& out) {
+  std::vector<std::uint64_t> stale;
   for (const auto& one : attempts) {
-    if (!one.is_object()) continue;
-    const auto token = number(one, "token");
+    const auto token = one.token;
     auto* e = by_token(token);
-    const auto v = verdict_from(text(one, "verdict"));
     if (e && e->at == phase::held && !e->is_cancelled) {
       e->deadline = now + options_.lease;
       e->session = session;
-    } else if (!e && v && *v != verdict::infrastructure && may_revive(text(one, "run"), token)) {
-      revive(*activate(text(one, "run")), token, session, out);
+    } else if (!e && one.ended && *one.ended != verdict::infrastructure &&
+               may_revive(one.run, token)) {
+      revive(*activate(one.run), token, session, out);
     } else if (!e || (e->at != phase::ending && e->at != phase::reviving)) {
       stale.push_back(token);
     }
@@ -177,37 +163,35 @@ nlohmann::json queue_fsm::hear_attempts(time_point now, session_id session,
 }
 
 effects queue_fsm::on_heartbeat(time_point now, session_id session, request_id request,
-                                const nlohmann::json& args) {
+                                const rpc::runner_report& said) {
   effects out;
-  const auto stale = hear_attempts(now, session, args, out);
+  auto stale = hear_attempts(now, session, said.attempts, out);
   if (const auto s = sessions_.find(session); s != sessions_.end()) {
     // Offers on their way count against what the runner believes to be free.
-    const auto offered = std::count_if(runs_.begin(), runs_.end(), [&](const auto& r) {
-      return r.second.session == session &&
-             (r.second.at == phase::offered || r.second.at == phase::committing);
-    });
-    const auto free = number(args, "free");
-    s->second.workers = number(args, "workers");
-    s->second.worker_text = text(args, "text");
-    s->second.free =
-        free > static_cast<std::uint64_t>(offered) ? free - static_cast<std::uint64_t>(offered) : 0;
+    const auto offered =
+        static_cast<std::uint64_t>(std::count_if(runs_.begin(), runs_.end(), [&](const auto& r) {
+          return r.second.session == session &&
+                 (r.second.at == phase::offered || r.second.at == phase::committing);
+        }));
+    s->second.workers = said.workers;
+    s->second.worker_text = said.text;
+    s->second.free = said.free > offered ? said.free - offered : 0;
   }
-  out.push_back(
-      answer{request, nlohmann::json{{"lease_ms", options_.lease.count()}, {"stale", stale}}});
+  out.push_back(answer{request, rpc::heartbeat_answer{options_.lease, std::move(stale)}});
   schedule(now, out);
   return out;
 }
 
-effects queue_fsm::on_append(time_point, request_id request, const nlohmann::json& args,
-                             std::string data) {
+effects queue_fsm::on_append(time_point, request_id request, rpc::append said) {
   effects out;
-  auto* e = live(request, args, out);
+  auto* e = live(request, said.token, out);
   if (!e) return out;
-  const auto seq = number(args, "seq");
+  const auto seq = said.seq;
   if (seq <= e->sent_seq) {  // Sent again: it is there, or on its way there.
-    out.push_back(answer{request, nlohmann::json{{"ack", e->journalled_seq}}});
+    out.push_back(answer{request, rpc::append_answer{e->journalled_seq}});
     return out;
   }
+  NTRACE_ASSERT(e->journalled_seq <= e->sent_seq, "what is stored was given to the journal");
   if (seq != e->sent_seq + 1) {
     error gap{ec::gap,
               "chunk " + std::to_string(seq) + " does not follow " + std::to_string(e->sent_seq),
@@ -218,13 +202,9 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
   e->sent_seq = seq;
   const auto token = e->row.token;
   const auto id = e->row.id;
-  journal::batch ops;
-  if (text(args, "stream") == "events") {
-    auto detail = parse_or_discard(data);
-    if (detail.is_object()) ops.push_back(story(*e, "attempt", "step", std::move(detail)));
-  }
-  ops.insert(ops.begin(), journal::append_chunk{id, e->row.attempts, token, seq,
-                                                text(args, "stream"), std::move(data)});
+  journal::batch ops{
+      journal::append_chunk{id, e->row.attempts, token, seq, said.stream, std::move(said.data)}};
+  if (said.event) ops.push_back(story(*e, story::step{said.event}));
   write(out, std::move(ops),
         [this, token, id, seq, request](time_point, const result<journal::committed>& done,
                                         effects& next) {
@@ -242,41 +222,31 @@ effects queue_fsm::on_append(time_point, request_id request, const nlohmann::jso
             again->journalled_seq = std::max(again->journalled_seq, seq);
             // A late answer of an earlier sending may have set it back below what is stored now.
             again->sent_seq = std::max(again->sent_seq, again->journalled_seq);
-            next.push_back(answer{request, nlohmann::json{{"ack", again->journalled_seq}}});
+            next.push_back(answer{request, rpc::append_answer{again->journalled_seq}});
             next.push_back(changed{id});
           }
         });
   return out;
 }
 
-effects queue_fsm::on_finish(time_point now, request_id request, const nlohmann::json& args) {
+effects queue_fsm::on_finish(time_point now, request_id request, const rpc::finish& said) {
   effects out;
-  auto* e = live(request, args, out);
+  auto* e = live(request, said.token, out);
   if (!e) return out;
-  const auto v = verdict_from(text(args, "verdict"));
-  // What was lost on the runner's side names no chunks: those that are stored stay as they are.
-  const bool names_chunks = v != verdict::infrastructure || args.contains("last_seq");
-  const auto last = number(args, "last_seq");
   // A verdict never overtakes the chunks that it names.
-  if (names_chunks && last != e->journalled_seq && !mutated(mutation::finish_before_last_chunk)) {
+  if (said.last_seq && *said.last_seq != e->journalled_seq &&
+      !mutated(mutation::finish_before_last_chunk)) {
     error gap{ec::gap,
-              "the verdict names " + std::to_string(last) + " chunks, " +
+              "the verdict names " + std::to_string(*said.last_seq) + " chunks, " +
                   std::to_string(e->journalled_seq) + " are stored",
               {{"expected", std::to_string(e->journalled_seq + 1)}}};
     out.push_back(answer{request, fail(gap)});
     return out;
   }
-  if (!v) {
-    out.push_back(answer{
-        request, fail(error{ec::bad_argument,
-                            "verdict must be passed, script_failed, source_failed, timed_out or "
-                            "infrastructure",
-                            {{"field", "verdict"}}})});
-    return out;
-  }
-  const auto lost_to = args.find("outage");
-  end_attempt(now, *e, *v, text(args, "reason"), args.value("receipt", nlohmann::json{}), "attempt",
-              request, out, lost_to == args.end() ? std::nullopt : outage_from(*lost_to));
+  end_attempt(
+      now, *e,
+      {domain::end_cause::verdict, said.how, said.reason, request, said.receipt, said.lost_to},
+      out);
   return out;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/dispatcher/queue_fsm.hpp"
+#include "config/assert.hpp"
 #include "config/outage.hpp"
 
 namespace ntrace::dispatcher {
@@ -43,6 +44,8 @@ outage_record_ptr queue_fsm::outage_met(const outage_record_ptr& before, millise
   r->last = why;
   const auto wait =
       outage_wait(options_.backoff, why.retry_after, static_cast<unsigned>(r->tries) - 1, random_);
+  NTRACE_ASSERT(r->tries <= r->total, "each try is counted");
+  NTRACE_ASSERT(wait.count() >= 0, "a wait is not over before it begins");
   r->wait = std::clamp(options_.outage_patience - r->waited, milliseconds{0}, wait);
   return r;
 }
@@ -82,31 +85,29 @@ std::string queue_fsm::outage_text(time_point now, const entry& e) const {
          ", next try in " + seconds_text(std::chrono::ceil<milliseconds>(e.not_before - now));
 }
 
-nlohmann::json queue_fsm::outages(time_point now) const {
-  struct host {
-    const outage_record* longest = nullptr;
-    std::uint64_t runs = 0;
-    time_point next = time_point::max();
-  };
-  std::map<std::string, host> hosts;
+std::vector<queue_status::host> queue_fsm::outages(time_point now) const {
+  std::map<std::string, queue_status::host> hosts;
+  std::map<std::string, time_point> next;
   for (const auto& [id, e] : runs_) {
     if (e.at != phase::waiting || !e.row.outages || !e.row.outages->is_on()) continue;
     const auto& r = *e.row.outages;
     if (hosts.size() >= hosts_listed_max && hosts.count(r.last.host) == 0) continue;
-    auto& h = hosts[r.last.host];
-    if (!h.longest || r.since_ms < h.longest->since_ms) h.longest = &r;
-    h.next = std::min(h.next, e.not_before);
+    const auto [at, is_new] = hosts.try_emplace(r.last.host);
+    auto& h = at->second;
+    if (is_new || r.since_ms < h.since_ms) {
+      h.cause = r.last.cause;
+      h.since_ms = r.since_ms;
+    }
+    const auto due = next.try_emplace(r.last.host, e.not_before).first;
+    due->second = std::min(due->second, e.not_before);
     ++h.runs;
   }
-  auto out = nlohmann::json::array();
-  for (const auto& [name, h] : hosts)
-    out.push_back(
-        {{"host", name},
-         {"cause", to_string(h.longest->last.cause)},
-         {"since_ms", h.longest->since_ms},
-         {"runs", h.runs},
-         {"next_try_in_ms",
-          std::max<std::int64_t>(0, std::chrono::ceil<milliseconds>(h.next - now).count())}});
+  std::vector<queue_status::host> out;
+  for (auto& [name, h] : hosts) {
+    h.name = name;
+    h.next_try_in = std::max(milliseconds{0}, std::chrono::ceil<milliseconds>(next.at(name) - now));
+    out.push_back(std::move(h));
+  }
   return out;
 }
 

@@ -41,7 +41,7 @@ effects queue_fsm::on_drain(time_point now, request_id request, bool draining) {
             next.push_back(answer{request, fail(done.error())});
           } else {
             set_draining(draining);
-            next.push_back(answer{request, nlohmann::json{{"draining", draining}}});
+            next.push_back(answer{request, rpc::drain_answer{draining}});
           }
           schedule(then, next);
         });

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/assert.hpp"
+
 namespace ntrace::dispatcher {
 namespace {
 
@@ -46,7 +48,10 @@ bool waiting_runs::add(const run_row& row) {
   const auto* kept = &*runs_.insert(next, std::move(r));
   auto& runs = repo.lanes.try_emplace(kept->priority, &memory_).first->second;
   const bool is_first = runs.empty() || by_age{}(kept, *runs.begin());
-  if (is_first && !runs.empty()) order_.erase(place_of(repo, kept->priority, runs));
+  if (is_first && !runs.empty()) {
+    const auto moved = order_.erase(place_of(repo, kept->priority, runs));
+    NTRACE_ASSERT(moved == 1, "each lane has one place");
+  }
   runs.insert(runs.end(), kept);
   if (is_first) order_.insert(place_of(repo, kept->priority, runs));
   most_ = std::max(most_, runs_.size());
@@ -77,8 +82,9 @@ run_row waiting_runs::remove(records::iterator at) {
   auto& repo = *r->repo;
   auto out = row_of(*r);
   auto& runs = repo.lanes.at(r->priority);
-  order_.erase(place_of(repo, r->priority, runs));
-  runs.erase(r);
+  const auto places = order_.erase(place_of(repo, r->priority, runs));
+  const auto gone = runs.erase(r);
+  NTRACE_ASSERT(places == 1 && gone == 1, "a run stands in its lane, and that in the order");
   if (runs.empty())
     repo.lanes.erase(r->priority);
   else
@@ -104,7 +110,9 @@ std::optional<run_row> waiting_runs::take_next() {
   if (order_.empty()) return {};
   const auto* oldest = order_.begin()->oldest;
   auto& repo = *oldest->repo;
-  auto out = remove(runs_.find(oldest->id()));
+  const auto at = runs_.find(oldest->id());
+  NTRACE_ASSERT(at != runs_.end(), "the order names runs that wait");
+  auto out = remove(at);
   for (const auto& [priority, runs] : repo.lanes) order_.erase(place_of(repo, priority, runs));
   repo.turn = next_turn_++;
   for (const auto& [priority, runs] : repo.lanes) order_.insert(place_of(repo, priority, runs));

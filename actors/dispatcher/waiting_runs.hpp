@@ -9,10 +9,13 @@
 #include <set>
 #include <string>
 
-#include "actors/dispatcher/run_types.hpp"
 #include "actors/dispatcher/source_template.hpp"
+#include "actors/domain/run.hpp"
 
 namespace ntrace::dispatcher {
+
+using domain::outage_record_ptr;
+using domain::run_row;
 
 /// Order: priority classes first; then the repo that waits longest for its turn; then age, then id.
 class waiting_runs {

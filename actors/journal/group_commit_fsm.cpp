@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::journal {
@@ -23,6 +24,8 @@ group_effects group_commit_fsm::on_write(std::uint64_t tag, batch ops) {
 }
 
 void group_commit_fsm::flush(group_effects& out) {
+  NTRACE_ASSERT(writing_.empty(), "one write at a time");
+  NTRACE_ASSERT(batches_.size() == tags_.size(), "each batch has its writer");
   writing_ = std::exchange(tags_, {});
   out.push_back(write_batches{std::exchange(batches_, {})});
 }
@@ -37,6 +40,7 @@ group_effects group_commit_fsm::on_flush() {
 group_effects group_commit_fsm::on_written(result<std::vector<committed>> done) {
   group_effects out;
   const auto tags = std::exchange(writing_, {});
+  NTRACE_ASSERT(!done || done->size() == tags.size(), "each batch has its outcome");
   for (std::size_t i = 0; i < tags.size(); ++i) {
     if (done)
       out.push_back(tell_writer{tags[i], std::move((*done)[i])});
@@ -51,8 +55,10 @@ group_effects group_commit_fsm::on_written(result<std::vector<committed>> done) 
 
 std::vector<run_row> take_new_runs(std::vector<batch>& batches,
                                    const std::vector<committed>& done) {
+  NTRACE_ASSERT(batches.size() == done.size(), "each batch has its outcome");
   std::vector<run_row> out;
   for (std::size_t i = 0; i < batches.size(); ++i) {
+    NTRACE_ASSERT(!batches[i].empty(), "a batch writes something");
     auto* in = std::get_if<insert_run>(&batches[i].front());
     if (in && !done[i].is_void()) out.push_back(std::move(in->run));
   }

@@ -41,7 +41,7 @@ struct writer_state {
   std::map<std::uint64_t, open_request> open;  ///< By the tag of its first batch.
   std::uint64_t next_tag = 1;
   std::string path;
-  std::shared_ptr<dispatcher::push_gate> gate;
+  std::shared_ptr<run_sink> new_runs;
   bool is_lost = false;  ///< A write or fsync failed: nothing is written before it is read anew.
   unsigned reopens = 0;
   retention keep;
@@ -166,7 +166,7 @@ void perform(writer_self self, group_effects todo) {
                           if (!done && done.error().code == ec::journal_lost && !state.is_lost)
                             lose(self, done.error());
                           // To the dispatcher before anybody is told of them.
-                          if (done) state.gate->add(take_new_runs(e.batches, *done));
+                          if (done) state.new_runs->add(take_new_runs(e.batches, *done));
                           ++commits;
                           perform(self, state.fsm.on_written(std::move(done)));
                         },
@@ -201,12 +201,12 @@ void flush(writer_self self) {
 
 journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<journal_sqlite>& db,
                                     const std::string& path, const retention& keep,
-                                    const std::shared_ptr<dispatcher::push_gate>& gate) {
+                                    const std::shared_ptr<run_sink>& new_runs) {
   supervision::guard(self, "journal");
   self->state.db = db;
   self->state.path = path;
   self->state.keep = keep;
-  self->state.gate = gate;
+  self->state.new_runs = new_runs;
   self->delayed_send(self, retain_every, retain_atom::value);
   return {[self](write_request& w) -> caf::result<written> {
             if (w.batches.empty()) return written{};
@@ -220,7 +220,7 @@ journal_actor::behavior_type writer(writer_self self, const std::shared_ptr<jour
           [self](recover_atom) -> caf::result<recovery> {
             // What an earlier dispatcher asked for is decided first, or this one would not know it.
             perform(self, self->state.fsm.on_flush());
-            self->state.gate->begin_recovery();
+            self->state.new_runs->begin_recovery();
             auto runs = self->state.db->leased_runs();
             if (!runs) return to_caf(runs.error());
             const auto token = self->state.db->highest_token();
@@ -250,42 +250,41 @@ using reader_self = journal_reader::stateful_pointer<reader_state>;
 
 constexpr std::size_t logs_bytes_max = 1u << 20;  // of one answer, well below a line
 
-result<nlohmann::json> read(journal_sqlite& db, const read_request& r) try {
-  const auto run = r.args.value("run", "");
-  if (r.what == "runs") return db.runs(r.args);
-  if (r.what == "show") return db.show(run);
-  if (r.what == "why") return db.why(run);
-  if (r.what == "counts") return db.counts();
-  if (r.what == "logs")
-    return db.logs(run, r.args.value("after", std::uint64_t{0}), r.args.value("stream", ""),
-                   logs_bytes_max);
-  return fail(ec::defect, "the journal cannot read " + r.what);
-} catch (const nlohmann::json::exception& e) {
-  // An ill-typed filter is the asker's mistake.
-  return fail(ec::bad_argument, r.what + ": " + e.what());
+result<nlohmann::json> read(journal_sqlite& db, const read_request& r) {
+  return std::visit(
+      overload{[&](const domain::runs_query& q) { return db.runs(q); },
+               [&](const show_query& q) { return db.show(q.run); },
+               [&](const why_query& q) { return db.why(q.run); },
+               [&](const domain::logs_query& q) { return db.logs(q, logs_bytes_max); },
+               [&](const counts_query&) { return db.counts(); }},
+      r.what);
 }
 
 journal_reader::behavior_type reader(reader_self self, const std::shared_ptr<journal_sqlite>& db) {
   supervision::guard(self, "journal_reader");
   self->state.db = db;
   return {[self](const read_request& r) -> caf::result<read_answer> {
-    auto value = read(*self->state.db, r);
-    if (!value) return to_caf(value.error());
-    return read_answer{std::move(*value)};
-  }};
+            auto value = read(*self->state.db, r);
+            if (!value) return to_caf(value.error());
+            return read_answer{std::move(*value)};
+          },
+          [self](const find_request& r) -> caf::result<found_run> {
+            auto row = self->state.db->find(r.run);
+            if (!row) return to_caf(row.error());
+            return found_run{std::move(*row)};
+          }};
 }
 
 }  // namespace
 
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
-                                 const retention& keep,
-                                 const std::shared_ptr<dispatcher::push_gate>& gate) {
+                                 const retention& keep, const std::shared_ptr<run_sink>& new_runs) {
   auto db = journal_sqlite::open(path, sqlite::role::writer);
   if (!db) return fail(db.error());
   if (keep.bytes != 0)
     if (auto bounded = (*db)->bound(keep.bytes); !bounded) return fail(bounded.error());
   return caf::actor_cast<caf::actor>(system.spawn<caf::detached>(
-      writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path, keep, gate));
+      writer, std::shared_ptr<journal_sqlite>{std::move(*db)}, path, keep, new_runs));
 }
 
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path) {

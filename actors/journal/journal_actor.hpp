@@ -4,8 +4,8 @@
 #include <caf/actor_system.hpp>
 #include <caf/typed_actor.hpp>
 
-#include "actors/dispatcher/push_gate.hpp"
 #include "actors/journal/journal_sqlite.hpp"
+#include "actors/journal/run_sink.hpp"
 #include "supervision/held_bytes.hpp"
 
 namespace ntrace::journal {
@@ -32,13 +32,27 @@ struct direct_write {
   std::vector<batch> batches;
   std::shared_ptr<write_sink> sink;
 };
-/// A question for the reader: runs, show, logs, why, counts, or open_runs (for recovery).
+/// One run with its attempts; and with its story.
+struct show_query {
+  std::string run;
+};
+struct why_query {
+  std::string run;
+};
+/// How many runs there are, by state.
+struct counts_query {};
+/// A question for the reader.
 struct read_request {
-  std::string what;
-  nlohmann::json args;
+  std::variant<domain::runs_query, show_query, why_query, domain::logs_query, counts_query> what;
 };
 struct read_answer {
   nlohmann::json value;
+};
+struct find_request {
+  std::string run;
+};
+struct found_run {
+  run_row row;
 };
 /// What the dispatcher starts from: the runs with a lease. Those that only wait are many, and are
 /// given by pages.
@@ -77,13 +91,13 @@ using journal_actor = caf::typed_actor<
 
 using journal_reader = caf::typed_actor<
     /// The rows asked for, as JSON; not_found and bad_argument as they are.
-    caf::replies_to<read_request>::with<read_answer>>;
+    caf::replies_to<read_request>::with<read_answer>,
+    /// One run as it is kept.
+    caf::replies_to<find_request>::with<found_run>>;
 
-/// Spawned detached; the error of a journal that cannot be opened. New runs are given to `gate`
-/// before who pushed them is answered.
+/// Spawned detached; the error of a journal that cannot be opened.
 result<caf::actor> spawn_journal(caf::actor_system& system, const std::string& path,
-                                 const retention& keep,
-                                 const std::shared_ptr<dispatcher::push_gate>& gate);
+                                 const retention& keep, const std::shared_ptr<run_sink>& new_runs);
 result<caf::actor> spawn_journal_reader(caf::actor_system& system, const std::string& path);
 
 }  // namespace ntrace::journal
@@ -92,6 +106,8 @@ NTRACE_LOCAL_MESSAGE(ntrace::journal::write_request)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::direct_write)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::read_request)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::read_answer)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::find_request)
+NTRACE_LOCAL_MESSAGE(ntrace::journal::found_run)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::recovery)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::page_request)
 NTRACE_LOCAL_MESSAGE(ntrace::journal::page)

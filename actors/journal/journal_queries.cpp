@@ -16,8 +16,7 @@ void add_outages(nlohmann::json& out, std::uint64_t attempts, const statement& s
   if (out.find("attempts") == out.end()) out["attempts"] = attempts - outages_of(r);
   if (!r) return;
   out["outages"] = r->total;
-  if (!r->is_on() || dispatcher::is_terminal(dispatcher::run_state_from(out.value("state", ""))))
-    return;
+  if (!r->is_on() || domain::is_terminal(domain::run_state_from(out.value("state", "")))) return;
   out["outage"] = outage_json(r->last);
   out["outage"].update({{"since_ms", r->since_ms},
                         {"tries", r->tries},
@@ -107,8 +106,8 @@ result<std::uint64_t> journal_sqlite::highest_token() {
   " where (?='' or owner||'/'||repo=?) "                                               \
   "and (?='' or state=?) and id>=? and id>? and id<? order by id "
 
-result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
-  const auto before = filter.value("before", ""), after = filter.value("after", "");
+result<nlohmann::json> journal_sqlite::runs(const domain::runs_query& what) {
+  const auto& [repo, state, since_ms, before, after, limit] = what;
   for (const auto& cursor : {before, after})
     if (auto checked = check_run_id(cursor); !cursor.empty() && !checked)
       return fail(checked.error());
@@ -117,13 +116,11 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
   const bool is_upward = !after.empty() && before.empty();
   statement s{*db_,
               is_upward ? NTRACE_PAGE_OF_RUNS "asc limit ?" : NTRACE_PAGE_OF_RUNS "desc limit ?"};
-  const auto repo = filter.value("repo", "");
-  const auto state = filter.value("state", "");
   s.bind(repo).bind(repo).bind(state).bind(state);
-  s.bind(first_ulid(filter.value("since_ms", std::int64_t{0})));
+  s.bind(first_ulid(since_ms));
   s.bind(after).bind(before.empty() ? std::string_view{"~"}
                                     : std::string_view{before});  // "~" is behind each id.
-  s.bind(std::clamp<std::int64_t>(filter.value("limit", std::int64_t{20}), 1, 1000));
+  s.bind(limit);
   auto out = nlohmann::json::array();
   auto read = s.each([&](const statement& row) {
     out.push_back(run_json(row));
@@ -132,6 +129,24 @@ result<nlohmann::json> journal_sqlite::runs(const nlohmann::json& filter) {
   if (!read) return fail(read.error());
   if (is_upward) std::reverse(out.begin(), out.end());
   return out;
+}
+
+namespace {
+
+tl::unexpected<error> no_run(const std::string& run) {
+  return fail(ec::not_found,
+              "no run " + run + "; `ntrace runs` lists them. Ended runs are kept for retain_days");
+}
+
+}  // namespace
+
+result<run_row> journal_sqlite::find(const std::string& run) {
+  if (auto checked = check_run_id(run); !checked) return fail(checked.error());
+  statement s{*db_, "select " NTRACE_RUN_COLUMNS " from run where id=?"};
+  auto row = s.bind(run).step();
+  if (!row) return fail(row.error());
+  if (!*row) return no_run(run);
+  return read_run(s);
 }
 
 result<nlohmann::json> journal_sqlite::show(const std::string& run) {
@@ -143,10 +158,7 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
                       " from " NTRACE_RUN_WITH_OUTAGE " where id=?"};
     auto row = s.bind(run).step();
     if (!row) return fail(row.error());
-    if (!*row)
-      return fail(ec::not_found, "no run " + run +
-                                     "; `ntrace runs` lists them. Ended runs are kept for "
-                                     "retain_days");
+    if (!*row) return no_run(run);
     out = run_json(s);
     out["key"] = s.text(14);
     out["attempts"] = nlohmann::json::array();
@@ -170,8 +182,8 @@ result<nlohmann::json> journal_sqlite::show(const std::string& run) {
   return out;
 }
 
-result<nlohmann::json> journal_sqlite::logs(const std::string& run, std::uint64_t after,
-                                            const std::string& stream, std::size_t bytes_max) {
+result<nlohmann::json> journal_sqlite::logs(const domain::logs_query& what, std::size_t bytes_max) {
+  const auto& [run, after, stream] = what;
   auto shown = show(run);
   if (!shown) return fail(shown.error());
   statement s{*db_,

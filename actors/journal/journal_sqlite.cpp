@@ -138,12 +138,18 @@ result<std::optional<std::uint64_t>> journal_sqlite::stored_chunks(const std::st
 
 result<void> journal_sqlite::insert_chunk(const std::string& run, std::uint64_t attempt,
                                           std::uint64_t token, std::uint64_t seq,
-                                          const std::string& stream, const std::string& data,
+                                          domain::stream stream, const std::string& data,
                                           std::int64_t now_ms) {
   statement s{*db_,
               "insert into chunk(run, attempt, token, seq, stream, at_ms, data) "
               "values(?,?,?,?,?,?,?)"};
-  s.bind(run).bind(attempt).bind(token).bind(seq).bind(stream).bind(now_ms).bind_blob(data);
+  s.bind(run)
+      .bind(attempt)
+      .bind(token)
+      .bind(seq)
+      .bind(to_string(stream))
+      .bind(now_ms)
+      .bind_blob(data);
   return s.done();
 }
 
@@ -159,7 +165,8 @@ result<void> journal_sqlite::write_doc(const append_doc& o, std::int64_t now_ms,
   if (out.is_stale) return {};
   out.last_seq = **stored;
   for (const auto& piece : o.pieces)
-    if (auto put = insert_chunk(o.run, o.attempt, o.token, ++out.last_seq, o.stream, piece, now_ms);
+    if (auto put = insert_chunk(o.run, o.attempt, o.token, ++out.last_seq,
+                                o.stream.value_or(domain::stream::out), piece, now_ms);
         !put)
       return put;
   return statement{*db_, "insert into doc(id, token) values(?,?)"}.bind(o.doc).bind(o.token).done();
@@ -214,7 +221,7 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
             s.bind(to_string(o.state))
                 .bind(o.attempts)
                 .bind(o.token)
-                .bind(o.verdict)
+                .bind(word_of(o.verdict))
                 .bind(o.reason)
                 .bind(o.drops_deadline);
             auto done = s.bind(now_ms).bind(o.run).done();
@@ -241,9 +248,9 @@ result<void> journal_sqlite::write(const operation& op, std::int64_t now_ms, com
                 "update attempt set ended_ms=?, verdict=?, reason=?, receipt=?, is_expired=? "
                 "where token=?"};
             return s.bind(now_ms)
-                .bind(o.verdict)
+                .bind(to_string(o.verdict))
                 .bind(o.reason)
-                .bind(o.receipt.is_null() ? "" : o.receipt.dump())
+                .bind(o.receipt ? (*o.receipt).dump() : "")
                 .bind(o.is_expired)
                 .bind(o.token)
                 .done();

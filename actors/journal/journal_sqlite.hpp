@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 
+#include "actors/domain/queries.hpp"
 #include "actors/journal/journal_types.hpp"
 #include "config/clock.hpp"
 #include "config/sqlite.hpp"
@@ -77,14 +78,13 @@ public:
   /// The highest token ever given.
   result<std::uint64_t> highest_token();
 
-  /// Filters: repo "OWNER/REPO", state, since_ms, limit. Newest first.
-  result<nlohmann::json> runs(const nlohmann::json& filter);
+  result<nlohmann::json> runs(const domain::runs_query& what);
+  /// ec::not_found.
+  result<run_row> find(const std::string& run);
   /// One run with its attempts. ec::not_found.
   result<nlohmann::json> show(const std::string& run);
-  /// Chunks of the run after `after` (journal order), at most `bytes_max` of data; see
-  /// docs/protocol.md.
-  result<nlohmann::json> logs(const std::string& run, std::uint64_t after,
-                              const std::string& stream, std::size_t bytes_max);
+  /// At most `bytes_max` of data; see docs/protocol.md.
+  result<nlohmann::json> logs(const domain::logs_query& what, std::size_t bytes_max);
   /// The run's push and its events.
   result<nlohmann::json> why(const std::string& run);
   /// The number of the last event ever written of any run.
@@ -118,7 +118,7 @@ private:
   result<void> find_earlier(const insert_run& o, committed& out);
   result<std::optional<std::uint64_t>> stored_chunks(const std::string& run, std::uint64_t token);
   result<void> insert_chunk(const std::string& run, std::uint64_t attempt, std::uint64_t token,
-                            std::uint64_t seq, const std::string& stream, const std::string& data,
+                            std::uint64_t seq, domain::stream stream, const std::string& data,
                             std::int64_t now_ms);
   result<void> write_doc(const append_doc& o, std::int64_t now_ms, committed& out);
   result<void> write_outages(const set_outages& o, std::int64_t now_ms, committed& out);

@@ -25,7 +25,7 @@ result<news> journal_sqlite::news_after(std::int64_t event, std::size_t lines_ma
             const auto what = s.text(3);
             out.highest_token = std::max(out.highest_token, s.count(2));
             if (is_offer(what)) out.offers.push_back({out.last_event, s.text(1), s.count(2)});
-            if (what != push_refused) out.runs.insert(s.text(1));
+            if (what != "push_refused") out.runs.insert(s.text(1));
           });
   if (!read) return fail(read.error());
   return out;
@@ -53,7 +53,7 @@ result<void> journal_sqlite::read_rows(story& out) {
   if (!found) return fail(found.error());
   out.has_row = *found;
   if (*found) {
-    out.state = dispatcher::run_state_from(row.text(0));
+    out.state = domain::run_state_from(row.text(0));
     out.token = row.count(1);
     out.verdict = row.text(2);
     out.reason = row.text(3);

@@ -1,16 +1,22 @@
 #pragma once
 // What the journal can be asked to write. A batch is written whole or not at all.
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
-#include "actors/dispatcher/run_types.hpp"
+#include "actors/domain/document.hpp"
+#include "actors/domain/run.hpp"
+#include "actors/domain/story.hpp"
+#include "config/result.hpp"
 
 namespace ntrace::journal {
 
-using dispatcher::push_request;
-using dispatcher::run_row;
-using dispatcher::run_state;
-using dispatcher::verdict;
+using domain::push_request;
+using domain::run_row;
+using domain::run_state;
+using domain::verdict;
 
 /// A new run, unless its key is known: then nothing is written and the answer names the old one.
 struct insert_run {
@@ -25,7 +31,8 @@ struct set_run {
   run_state state = run_state::queued;
   std::uint64_t attempts = 0;
   std::uint64_t token = 0;
-  std::string verdict, reason;
+  std::optional<domain::verdict> verdict;  ///< Of a run that has ended by one.
+  std::string reason;
   bool drops_deadline = false;
 };
 struct put_attempt {
@@ -37,15 +44,16 @@ struct put_attempt {
 struct end_attempt {
   std::string run;
   std::uint64_t token = 0;
-  std::string verdict, reason;
-  nlohmann::json receipt;
+  domain::verdict verdict = domain::verdict::infrastructure;
+  std::string reason;
+  domain::document receipt;
   bool is_expired = false;  ///< Its lease ran out: it may have ended well, unheard.
 };
 /// Keeps the run's record of outages; null deletes it. The journal sets the times of the wall
 /// clock.
 struct set_outages {
   std::string run;
-  dispatcher::outage_record_ptr record;
+  domain::outage_record_ptr record;
 };
 /// Gives the lease back to an attempt that expired, unless the run has gone on since.
 struct revive {
@@ -58,7 +66,7 @@ struct revive {
 struct append_chunk {
   std::string run;
   std::uint64_t attempt = 0, token = 0, seq = 0;
-  std::string stream;
+  domain::stream stream = domain::stream::out;
   std::string data;
 };
 /// The attempt's run_id of a consumer of the old protocol. Stale where another attempt has it.
@@ -71,10 +79,11 @@ struct bind_run_id {
 struct append_doc {
   std::string run;
   std::uint64_t attempt = 0, token = 0;
-  std::string doc, stream;
+  std::string doc;
+  std::optional<domain::stream> stream;  ///< Nothing: it has no pieces.
   std::vector<std::string> pieces;
 };
-/// A line of the run's story, which `why` tells.
+/// A line of the run's story, which `why` tells, as it is stored: domain::story.
 struct event {
   std::string run;
   std::uint64_t attempt = 0, token = 0;
@@ -82,8 +91,13 @@ struct event {
   nlohmann::json detail;
 };
 
-/// The event of a push that was refused: it has a run's id, but there is no such run.
-inline constexpr const char* push_refused = "push_refused";
+inline event event_of(std::string run, std::uint64_t attempt, std::uint64_t token,
+                      const domain::story::line& line) {
+  auto stored = to_stored(line);
+  return {
+      std::move(run),          attempt, token, std::string{stored.actor}, std::string{stored.what},
+      std::move(stored.detail)};
+}
 
 /// Something that outlives a restart.
 struct set_flag {

@@ -19,9 +19,9 @@ namespace ntrace::journal {
 using sqlite::statement;
 
 /// Selected as NTRACE_OUTAGE_COLUMNS from column `at` on; null when the run met none.
-inline dispatcher::outage_record_ptr read_outages(const auto& s, int at) {
+inline domain::outage_record_ptr read_outages(const auto& s, int at) {
   if (s.count(at) == 0) return nullptr;
-  auto r = std::make_shared<dispatcher::outage_record>();
+  auto r = std::make_shared<domain::outage_record>();
   r->total = s.count(at);
   r->tries = s.count(at + 1);
   r->last.host = s.text(at + 2);
@@ -43,7 +43,7 @@ inline run_row read_run(const auto& s) {
   r.sha = s.text(3);
   r.source = s.text(4);
   r.priority = s.number(5);
-  r.state = dispatcher::run_state_from(s.text(6));
+  r.state = domain::run_state_from(s.text(6));
   r.attempts = s.count(7);
   r.token = s.count(8);
   r.created_ms = s.number(9);

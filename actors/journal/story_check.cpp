@@ -91,7 +91,7 @@ void story_checker::on_story_lost(const event& e) {
   out_.broken.clear();
   out_.count = 0;
   if (const auto word = text_in(e.detail, "state"); !word.empty())
-    state_ = dispatcher::run_state_from(word);
+    state_ = domain::run_state_from(word);
 }
 
 void story_checker::on_offered(std::uint64_t token) {
@@ -156,7 +156,7 @@ void story_checker::on_ended(const numbered_event& e) {
     state_ = run_state::queued;
     return;
   }
-  const auto next = dispatcher::run_state_from(text_in(detail, "state"));
+  const auto next = domain::run_state_from(text_in(detail, "state"));
   hold("S13", next != run_state::quarantined || !text_in(detail, "reason").empty(),
        "it was quarantined without a reason");
   end(next);
@@ -176,9 +176,9 @@ void story_checker::hold_chunks(const numbered_event& e) {
 }
 
 void story_checker::end(run_state next) {
-  hold("S7", is_open(),
-       "it got a second end, " + std::string{dispatcher::to_string(next)} + ", after it was " +
-           state());
+  hold(
+      "S7", is_open(),
+      "it got a second end, " + std::string{domain::to_string(next)} + ", after it was " + state());
   state_ = next;
   verdict_.reset();
 }
@@ -198,7 +198,7 @@ void story_checker::at_the_end() {
   if (!story_.has_row && lines_ == 0) return;
   hold("S1", story_.has_row, "its story is told, the run is not there");
   if (!story_.has_row) return;
-  const std::string row{dispatcher::to_string(story_.state)};
+  const std::string row{domain::to_string(story_.state)};
   hold("S18", lines_ != 0 || (story_.state == run_state::queued && story_.token == 0),
        "it is " + row + " and nothing says how it came to be");
   hold("S2", story_.state == state_ || lines_ == 0,

@@ -71,8 +71,8 @@ public:
 
 private:
   void hold(const char* invariant, bool holds, std::string what);
-  bool is_open() const { return !dispatcher::is_terminal(state_); }
-  std::string state() const { return std::string{dispatcher::to_string(state_)}; }
+  bool is_open() const { return !domain::is_terminal(state_); }
+  std::string state() const { return std::string{domain::to_string(state_)}; }
   void on_story_lost(const event& e);
   void on_offered(std::uint64_t token);
   void on_accepted(const numbered_event& e);

@@ -97,16 +97,18 @@ void begin(link_self self) {
 void on_answer(link_self self, net::rpc_answer answer) {
   auto& state = self->state;
   if (answer.call == state.hello_call) {
-    if (!answer.value) {
-      log::error("link.refused",
-                 {{"to", state.to.text()}, {"reason", answer.value.error().message}});
+    // An answer that is none is as a refusal: with wrong terms no lease would hold.
+    const auto hello =
+        answer.value ? parse_hello_answer(*answer.value) : fail(answer.value.error());
+    if (!hello) {
+      log::error("link.refused", {{"to", state.to.text()}, {"reason", hello.error().message}});
       self->close(state.handle);
-      return lost(self, answer.value.error().message);
+      return lost(self, hello.error().message);
     }
     state.is_up = true;
     state.failures = 0;
     log::info("link.up", {{"to", state.to.text()}});
-    self->send(state.owner, link_up{*answer.value});
+    self->send(state.owner, link_up{*hello});
     return;
   }
   const auto at = state.calls.find(answer.call);

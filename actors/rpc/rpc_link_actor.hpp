@@ -4,11 +4,20 @@
 #include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
 
+#include "actors/rpc/messages/runner_messages.hpp"
 #include "actors/rpc/rpc_types.hpp"
 #include "config/settings.hpp"
 #include "supervision/held_bytes.hpp"
 
 namespace ntrace::rpc {
+
+/// A link to a server came up (after its hello was answered) or was lost.
+struct link_up {
+  hello_answer hello;
+};
+struct link_lost {
+  std::string reason;
+};
 
 /// Asks `owner` for the arguments of its hello, dials `to` and says it; again and again until it is
 /// answered. Then the owner hears `link_up` with the answer, each call of the server as a `call`,
@@ -26,3 +35,5 @@ struct hello_args {
 }  // namespace ntrace::rpc
 
 NTRACE_LOCAL_MESSAGE(ntrace::rpc::hello_args)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_up)
+NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_lost)

@@ -37,14 +37,6 @@ struct notify {
   std::string method;
   nlohmann::json args;
 };
-/// A link to a server came up (after its hello was answered) or was lost.
-struct link_up {
-  nlohmann::json hello;
-};
-struct link_lost {
-  std::string reason;
-};
-
 }  // namespace ntrace::rpc
 
 NTRACE_LOCAL_MESSAGE(ntrace::rpc::call)
@@ -52,8 +44,6 @@ NTRACE_LOCAL_MESSAGE(ntrace::rpc::served)
 NTRACE_LOCAL_MESSAGE(ntrace::rpc::peer_gone)
 NTRACE_LOCAL_MESSAGE(ntrace::rpc::port_opened)
 NTRACE_LOCAL_MESSAGE(ntrace::rpc::notify)
-NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_up)
-NTRACE_LOCAL_MESSAGE(ntrace::rpc::link_lost)
 
 namespace ntrace::rpc {
 // Lambdas hold promises as constants; delivering goes through a copy.

@@ -66,18 +66,22 @@ void ask(attempt_self self, step what, const To& to, Message message, Good good)
       .then([self, what, good](const Answer& a) { done(self, what, good(a)); }, bad);
 }
 
-void send_chunk(attempt_self self, const char* stream, std::string data) {
+void send_chunk(attempt_self self, domain::stream stream, std::string data) {
   self->send(self->state.spec.sink, attempt_chunk{self->state.spec.token, stream, std::move(data)});
 }
 
 std::string work_folder(const attempt_state& s) { return "/job/" + s.source.name; }
+
+domain::stream stream_of(std::string_view name) {
+  return domain::stream_from(name).value_or(domain::stream::out);
+}
 
 /// Output goes to the sink from the zone's thread, without passing through this actor.
 zone::output_sink forward_output(attempt_self self) {
   const auto sink = self->state.spec.sink;
   const auto token = self->state.spec.token;
   return [sink, token](std::string_view stream, std::string_view data) {
-    caf::anon_send(sink, attempt_chunk{token, std::string{stream}, std::string{data}});
+    caf::anon_send(sink, attempt_chunk{token, stream_of(stream), std::string{data}});
   };
 }
 
@@ -92,7 +96,8 @@ void boot(attempt_self self) {
                          [self](const zone::boot_answer& a) {
                            self->state.up = a;
                            step_outcome out;
-                           out.receipt = to_json(a.receipt);
+                           out.is_clean = a.receipt.ok();
+                           out.receipt = domain::document{to_json(a.receipt)};
                            return out;
                          });
 }
@@ -142,7 +147,7 @@ void finish_install(attempt_self self, const zone::exec_end& e,
         return result<step_outcome>{look_for_outage(out, *reached, hosts, ca_file, stop.get())};
       },
       [self](const result<step_outcome>& out) {
-        done(self, step::install, out ? *out : step_outcome{out.error(), {}, {}, {}});
+        done(self, step::install, out ? *out : step_outcome{out.error()});
       });
 }
 
@@ -164,10 +169,7 @@ void install(attempt_self self) {
   r.egress = zone::egress_spec{
       s.options.egress, [sink = s.spec.sink, token = s.spec.token](const net::egress_report& e) {
         if (e.reason.empty()) return;
-        caf::anon_send(
-            sink, attempt_chunk{
-                      token, "events",
-                      event_of(e).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)});
+        caf::anon_send(sink, attempt_chunk{token, domain::stream::events, event_text(event_of(e))});
       }};
   const auto reached = std::make_shared<reach_log>();
   r.egress->options.on_reach = [reached](const host_port& at, const error* failed) {
@@ -214,12 +216,14 @@ void finish_fold(attempt_self self, const std::shared_ptr<fold_work>& work) {
       [self, work](const result<std::shared_ptr<packed_stacks>>& got) {
         step_outcome out;
         if (got) {
-          out.facts = (*got)->facts;
-          out.facts.update(work->facts);
-          out.facts["event"] = self->state.capture->event;
-          out.facts["frequency"] = self->state.options.frequency;
-          if (out.facts["samples"] != 0)  // Without one there is nothing to draw.
-            send_chunk(self, "result", std::move((*got)->zstd));
+          auto facts = std::move((*got)->facts);
+          facts.update(work->facts);
+          facts["event"] = self->state.capture->event;
+          facts["frequency"] = self->state.options.frequency;
+          out.facts = domain::document{std::move(facts)};
+          out.samples = (*got)->samples;
+          if (out.samples != 0u)  // Without one there is nothing to draw.
+            send_chunk(self, domain::stream::result, std::move((*got)->zstd));
         } else {
           out.failed = got.error();
         }
@@ -240,7 +244,7 @@ void print_capture(attempt_self self, const std::shared_ptr<fold_work>& work) {
                         true},
                        {capture_text_max, capture_text_max},
                        [work](std::string_view stream, std::string_view data) {
-                         if (stream == "stdout") {
+                         if (stream_of(stream) == domain::stream::out) {
                            if (work->fed) work->fed = work->feed->on_bytes(data);
                          } else if (work->words.size() < 4096) {
                            work->words.append(data);
@@ -326,21 +330,21 @@ void advance(attempt_self self, attempt_effects todo) {
     std::visit(
         overload{
             [&](const perform& e) { start_step(self, e); },
-            [&](const report& e) {
-              send_chunk(self, "events",
-                         e.event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-            },
+            [&](const report& e) { send_chunk(self, domain::stream::events, event_text(e.event)); },
+            [&](const notice& e) { send_chunk(self, domain::stream::events, event_text(e.event)); },
             [&](const started& e) {
               crash_point("attempt.zone_is_up");
-              self->send(s.spec.sink, attempt_started{s.spec.token, e.zone, to_json(s.up.receipt)});
+              self->send(s.spec.sink, attempt_started{s.spec.token, e.zone,
+                                                      domain::document{to_json(s.up.receipt)}});
             },
             [&](const finish& e) {
               crash_point("attempt.before_verdict");
               log::info("attempt.finished", {{"run", s.spec.run},
                                              {"token", s.spec.token},
-                                             {"verdict", e.verdict},
+                                             {"verdict", to_string(e.how)},
                                              {"reason", e.reason}});
-              self->send(s.spec.sink, attempt_finished{s.spec.token, e.verdict, e.reason, e.receipt,
+              self->send(s.spec.sink, attempt_finished{s.spec.token, e.how, e.reason,
+                                                       domain::document{to_json(e.receipt)},
                                                        e.zone_is_broken, e.lost_to});
               self->quit();
             }},
@@ -366,12 +370,9 @@ caf::behavior attempt(attempt_self self, const attempt_options& options, const a
     s.source = std::move(*source);
     advance(self, s.fsm->on_start(now_of(self)));
   } else {
-    self->send(spec.sink, attempt_finished{spec.token,
-                                           "source_failed",
-                                           to_string(source.error()),
-                                           nlohmann::json::object(),
-                                           false,
-                                           {}});
+    attempt_finished refused{spec.token, domain::verdict::source_failed};
+    refused.reason = to_string(source.error());
+    self->send(spec.sink, std::move(refused));
     self->quit();
   }
   return {[self](cancel_atom, const std::string& reason) {

@@ -38,19 +38,21 @@ struct attempt_spec {
 struct attempt_started {
   std::uint64_t token = 0;
   std::string zone;
-  nlohmann::json clean;  ///< The proof.
+  domain::document clean;  ///< The proof.
 };
-/// Streams: stdout, stderr, events (one JSON object), result (zstd of the folded stacks).
+/// Of `events`: one JSON object; of `result`: zstd of the folded stacks.
 struct attempt_chunk {
   std::uint64_t token = 0;
-  std::string stream, data;
+  domain::stream stream = domain::stream::out;
+  std::string data;
 };
 struct attempt_finished {
   std::uint64_t token = 0;
-  std::string verdict, reason;
-  nlohmann::json receipt;
+  domain::verdict how = domain::verdict::infrastructure;
+  std::string reason{};
+  domain::document receipt = domain::empty_object();
   bool zone_is_broken = false;
-  std::optional<outage> lost_to;
+  std::optional<outage> lost_to{};
 };
 
 /// What attempts have in common under their supervisor: temporary, and 30 s to end in.

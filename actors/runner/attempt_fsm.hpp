@@ -2,29 +2,29 @@
 // One attempt at a run, step by step: rollback, fetch, unpack, install, run under the profiler,
 // fold; and the verdict, whatever happens on the way. Pure.
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "actors/domain/states.hpp"
+#include "actors/runner/attempt_report.hpp"
 #include "config/clock.hpp"
 #include "config/outage.hpp"
 #include "config/result.hpp"
 
 namespace ntrace::runner {
 
-enum class step { rollback, profiler, fetch, unpack, install, run, capture, fold };
-std::string_view to_string(step s);
-
 /// How a step went; the members beside `failed` belong to the steps named.
 struct step_outcome {
-  error failed;                              ///< code none: it went well.
-  nlohmann::json receipt;                    ///< rollback: the proof of clean.
-  std::string package_json;                  ///< fetch.
-  nlohmann::json facts;                      ///< Anything for the run's receipt: digests, counts.
-  bool has_binding_gyp = false;              ///< fetch.
-  std::vector<nlohmann::json> notices = {};  ///< fetch: further events.
+  error failed{};                           ///< code none: it went well.
+  bool is_clean = false;                    ///< rollback: the zone was proved clean.
+  domain::document receipt{};               ///< rollback: that proof.
+  std::string package_json{};               ///< fetch.
+  domain::document facts{};                 ///< Anything for the run's receipt: digests, counts.
+  std::optional<std::uint64_t> samples{};   ///< fold: how many were taken.
+  bool has_binding_gyp = false;             ///< fetch.
+  std::vector<domain::document> notices{};  ///< fetch: further events.
 };
 
 struct perform {
@@ -32,18 +32,22 @@ struct perform {
   std::string script;
 };  ///< Do it; answer by on_done. `script`: of run.
 struct report {
-  nlohmann::json event;
+  attempt_event event;
 };  ///< One line of the stream `events`.
+struct notice {
+  domain::document event;
+};  ///< The same, of what a step has noticed.
 struct started {
   std::string zone;
 };  ///< The zone is up: the run counts as running.
 struct finish {
-  std::string verdict, reason;
-  nlohmann::json receipt;
-  bool zone_is_broken;
+  domain::verdict how = domain::verdict::infrastructure;
+  std::string reason;
+  attempt_receipt receipt;
+  bool zone_is_broken = false;
   std::optional<outage> lost_to = {};  ///< What could not be reached: to be tried again later.
 };
-using attempt_effects = std::vector<std::variant<perform, report, started, finish>>;
+using attempt_effects = std::vector<std::variant<perform, report, notice, started, finish>>;
 
 class attempt_fsm {
 public:
@@ -58,13 +62,15 @@ public:
 
 private:
   void begin(time_point now, step what, attempt_effects& out, std::string script = {});
+  void tell(step what, milliseconds lasted, const step_outcome& outcome, attempt_effects& out);
   void after_preparation(time_point now, attempt_effects& out);
-  void end(std::string verdict, const error& why, bool zone_is_broken, attempt_effects& out);
+  void end(domain::verdict how, const error& why, bool zone_is_broken, attempt_effects& out);
 
   std::string zone_;
   std::map<step, time_point> began_;
-  nlohmann::json receipt_ = nlohmann::json::object();
-  std::string package_json_, script_, cancel_reason_;
+  attempt_receipt receipt_;
+  std::string package_json_, script_;
+  std::optional<std::string> cancel_reason_;
   error script_error_;
   bool with_profiler_ = false, profiler_done_ = false, fetched_ = false, finished_ = false;
   bool has_binding_gyp_ = false;

@@ -1,10 +1,12 @@
 #include "actors/runner/exec_outcome.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace ntrace::runner {
 
 step_outcome exec_outcome(const zone::exec_end& e, ec on_failure, const std::string& what) {
   step_outcome out;
-  out.facts = {{"exit_code", e.exit_code}, {"signal", e.signal}};
+  out.facts = domain::document{{{"exit_code", e.exit_code}, {"signal", e.signal}}};
   const auto failed = [&](ec code, std::string message) {
     out.failed = {code, std::move(message), {}};
   };

@@ -16,11 +16,11 @@ result<std::shared_ptr<fetched_source>> fetch_work(const source_spec& source,
   const auto out = std::make_shared<fetched_source>();
   out->outcome.package_json = got->package_json;
   out->outcome.has_binding_gyp = got->tree.has_file("binding.gyp");
-  out->outcome.notices = got->tree.notices();
-  for (auto& one : unheeded(got->tree)) out->outcome.notices.push_back(std::move(one));
-  out->outcome.facts = {{"source", without_passwords(source.text)},
-                        {"source_digest", got->digest},
-                        {"source_entries", got->entries}};
+  for (auto& one : got->tree.notices()) out->outcome.notices.emplace_back(std::move(one));
+  for (auto& one : unheeded(got->tree)) out->outcome.notices.emplace_back(std::move(one));
+  out->outcome.facts = domain::document{{{"source", without_passwords(source.text)},
+                                         {"source_digest", got->digest},
+                                         {"source_entries", got->entries}}};
   out->file = std::move(got->file);
   out->hosts = expect_hosts(got->tree, npm_registry, allow);
   out->lines_for_npm = registry_settings{got->tree}.lines_for_npm();

@@ -16,6 +16,7 @@ result<packed_stacks> pack_stacks(fold_work& work) {
   sha256 digest;
   digest.add(text);
   const auto& r = folded->report;
+  out.samples = r.samples;
   out.facts = {{"samples", r.samples},
                {"unresolved_jit", r.unresolved_jit},
                {"ambiguous_jit", r.ambiguous_jit},

@@ -19,6 +19,7 @@ struct fold_work {
 
 struct packed_stacks {
   nlohmann::json facts;  ///< For the run's receipt.
+  std::uint64_t samples = 0;
   std::string zstd;
 };
 

@@ -35,9 +35,14 @@ std::optional<error> reach_log::last(const host_port& at) const {
   return found == noted_.end() ? std::nullopt : std::optional{found->second};
 }
 
-nlohmann::json event_of(const net::egress_report& e) {
-  return {{"level", "error"}, {"step", "install"},    {"host", e.host},     {"port", e.port},
-          {"bytes", e.bytes}, {"allowed", e.allowed}, {"message", e.reason}};
+domain::document event_of(const net::egress_report& e) {
+  return domain::document{{{"level", "error"},
+                           {"step", "install"},
+                           {"host", e.host},
+                           {"port", e.port},
+                           {"bytes", e.bytes},
+                           {"allowed", e.allowed},
+                           {"message", e.reason}}};
 }
 
 step_outcome look_for_outage(step_outcome install, const reach_log& reached,

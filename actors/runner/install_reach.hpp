@@ -27,7 +27,7 @@ private:
 };
 
 /// A connection that was refused, or that broke, as a line of the stream `events`.
-nlohmann::json event_of(const net::egress_report& e);
+domain::document event_of(const net::egress_report& e);
 
 /// The hosts that the install needs. ec::forbidden, with what to add to network_allow, when one is
 /// not in `allow`: npm would only say that it cannot connect.

@@ -3,13 +3,11 @@
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
-#include "actors/dispatcher/stream_data.hpp"
-#include "actors/rpc/rpc_types.hpp"
+#include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/runner/outbox_sqlite.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
 #include "config/log.hpp"
-#include "config/outage.hpp"
 #include "config/overload.hpp"
 #include "supervision/caf_types.hpp"
 
@@ -31,22 +29,26 @@ using outbox_self = caf::stateful_actor<outbox_state>*;
 
 void perform(outbox_self self, outbox_effects todo);
 
-void tell_dispatcher(outbox_self self, say& e) {
-  static constexpr std::array methods{"started", "append", "finish"};
-  auto args = std::move(e.args);
-  if (e.what == outbox_word::chunk) {
-    args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
-    dispatcher::put_chunk_data(args, e.piece.data);
-  }
-  say said{e.token, e.what, nullptr, {e.piece.seq, "", ""}};  // An answer needs no more of it.
-  self->request(
-          self->state.link, caf::infinite,
-          rpc::call{0, methods[static_cast<std::size_t>(e.what)], json::array({std::move(args)})})
+void on_answer(outbox_self self, const said_word& said, const json& value) {
+  auto& fsm = self->state.fsm;
+  if (said.what != outbox_word::append) return perform(self, fsm.on_stored(now_of(self), said, 0));
+  const auto answer = rpc::parse_append_answer(value);
+  if (!answer)
+    log::error("outbox.strange_answer",
+               {{"token", said.token}, {"reason", to_string(answer.error())}});
+  perform(self, answer ? fsm.on_stored(now_of(self), said, answer->ack)
+                       : fsm.on_refused(now_of(self), said.token, answer.error()));
+}
+
+void tell_dispatcher(outbox_self self, const say& e) {
+  const auto said = e.about();  // An answer needs no more of it.
+  auto args = json::array({std::visit([](const auto& m) { return to_json(m); }, e.message)});
+  self->request(self->state.link, caf::infinite,
+                rpc::call{0, std::string{to_string(said.what)}, std::move(args)})
       .then(
           [self, said](const rpc::served& s) {
             crash_point("outbox.acknowledged");
-            perform(self, self->state.fsm.on_stored(now_of(self), said,
-                                                    s.value.value("ack", std::uint64_t{0})));
+            on_answer(self, said, s.value);
           },
           [self, token = said.token](const caf::error& why) {
             perform(self,
@@ -58,7 +60,7 @@ void perform(outbox_self self, outbox_effects todo) {
   auto& s = self->state;
   for (auto& one : todo) {
     std::visit(
-        overload{[&](say& e) { tell_dispatcher(self, e); },
+        overload{[&](const say& e) { tell_dispatcher(self, e); },
                  // What is in the mailbox before this message shares the write.
                  [&](const flush_soon&) { self->send(self, flush_atom::value); },
                  [&](const keep& e) {
@@ -129,16 +131,14 @@ caf::behavior outbox(outbox_self self, const std::shared_ptr<outbox_sqlite>& dis
   return {
       [self](const attempt_begun& m) { perform(self, self->state.fsm.on_begun(m.token, m.run)); },
       [self](const attempt_started& m) {
-        perform(self, self->state.fsm.on_started(m.token, {{"token", m.token}, {"zone", m.zone}},
-                                                 m.clean));
+        perform(self, self->state.fsm.on_started({m.token, m.zone}, m.clean));
       },
       [self](const attempt_chunk& m) {
         perform(self, self->state.fsm.on_chunk(m.token, m.stream, m.data));
       },
       [self](const attempt_finished& m) {
-        json args{{"verdict", m.verdict}, {"reason", m.reason}, {"receipt", m.receipt}};
-        if (m.lost_to) args["outage"] = outage_json(*m.lost_to);
-        perform(self, self->state.fsm.on_finished(m.token, std::move(args), m.zone_is_broken));
+        perform(self, self->state.fsm.on_finished(
+                          {m.token, m.how, m.reason, m.receipt, m.lost_to, {}}, m.zone_is_broken));
       },
       [self](const attempts_lost& m) { perform(self, self->state.fsm.on_attempts_lost(m.reason)); },
       [self](const rpc::link_up&) { perform(self, self->state.fsm.on_link_up()); },

@@ -1,8 +1,10 @@
 #include "actors/runner/outbox_fsm.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::runner {
@@ -10,11 +12,28 @@ namespace {
 
 constexpr std::uint64_t window = 32;  // chunks in flight; one fsync of the dispatcher serves many
 
-nlohmann::json infrastructure(const std::string& reason) {
-  return {{"verdict", "infrastructure"}, {"reason", reason}, {"receipt", nlohmann::json::object()}};
+rpc::finish infrastructure(std::uint64_t token, const std::string& reason) {
+  rpc::finish out;
+  out.token = token;
+  out.reason = reason;
+  out.receipt = domain::empty_object();
+  return out;
 }
 
 }  // namespace
+
+std::string_view to_string(outbox_word w) {
+  static constexpr std::array<std::string_view, 3> methods{"started", "append", "finish"};
+  return methods[static_cast<std::size_t>(w)];
+}
+
+said_word say::about() const {
+  said_word out;
+  out.what = static_cast<outbox_word>(message.index());
+  out.token = std::visit([](const auto& m) { return m.token; }, message);
+  if (const auto* piece = std::get_if<rpc::append>(&message)) out.seq = piece->seq;
+  return out;
+}
 
 outbox_fsm::entry* outbox_fsm::find(std::uint64_t token) {
   const auto at = entries_.find(token);
@@ -34,17 +53,18 @@ void outbox_fsm::pump(std::uint64_t token, outbox_effects& out) {
   auto* e = find(token);
   if (!e || !is_up_ || e->retry_at) return;
   if (mutated(mutation::runs_share_one_queue) && token != entries_.begin()->first) return;
-  if (!e->started.is_null() && !std::exchange(e->is_started_sent, true))
-    out.push_back(say{token, outbox_word::started, e->started, {}});
+  if (e->started && !std::exchange(e->is_started_sent, true)) out.push_back(say{*e->started});
+  NTRACE_ASSERT(e->acked <= e->sent && e->sent <= e->kept && e->kept <= e->last,
+                "a chunk is kept before it is sent, and sent before it is acknowledged");
+  NTRACE_ASSERT(e->sizes.size() == e->last - e->acked, "each chunk that waits has its size");
   const auto to = std::min(e->kept, e->acked + window);
   if (e->sent < to && !std::exchange(e->is_loading, true))
     out.push_back(load{token, e->sent + 1, to});
   const bool is_all_stored = e->acked == e->last || mutated(mutation::finish_before_last_chunk);
   if (e->finish && e->may_finish && is_all_stored && !std::exchange(e->is_finish_sent, true)) {
-    auto args = *e->finish;
-    args["token"] = token;
-    if (e->counts_chunks) args["last_seq"] = e->last;
-    out.push_back(say{token, outbox_word::finish, std::move(args), {}});
+    auto verdict = *e->finish;
+    verdict.last_seq = e->counts_chunks ? std::optional{e->last} : std::nullopt;
+    out.push_back(say{std::move(verdict)});
   }
 }
 
@@ -56,7 +76,7 @@ outbox_effects outbox_fsm::on_loaded(std::uint64_t token, const result<std::vect
   if (!found) {
     lose(token, *e, to_string(found.error()), out);
     // What is stored stays; how much that is, is not ours to say any more.
-    e->finish = infrastructure(e->lost);
+    e->finish = infrastructure(token, *e->lost);
     e->may_finish = true;
     e->counts_chunks = false;
     e->kept = e->writing = e->sent = e->acked;
@@ -69,7 +89,7 @@ outbox_effects outbox_fsm::on_loaded(std::uint64_t token, const result<std::vect
     if (!is_up_ || piece.seq != e->sent + 1) continue;
     e->sent = piece.seq;
     if (mutated(mutation::outbox_deletes_on_send)) ack(token, *e, piece.seq);
-    out.push_back(say{token, outbox_word::chunk, nullptr, piece});
+    out.push_back(say{rpc::append{token, piece.seq, piece.stream, piece.data, {}}});
   }
   return out;
 }
@@ -106,23 +126,23 @@ outbox_effects outbox_fsm::on_begun(std::uint64_t token, const std::string& run)
   return out;
 }
 
-outbox_effects outbox_fsm::on_started(std::uint64_t token, nlohmann::json args,
-                                      nlohmann::json clean) {
+outbox_effects outbox_fsm::on_started(rpc::started said, domain::document clean) {
   outbox_effects out;
+  const auto token = said.token;
   auto* e = find(token);
   if (!e || e->finish) return {word_dropped{token}};
   e->clean = std::move(clean);
-  e->started = args;
-  if (e->lost.empty()) write(started_record{token, std::move(args)}, out);
+  e->started = said;
+  if (!e->lost) write(started_record{token, std::move(said)}, out);
   pump(token, out);
   return out;
 }
 
-outbox_effects outbox_fsm::on_chunk(std::uint64_t token, const std::string& stream,
+outbox_effects outbox_fsm::on_chunk(std::uint64_t token, domain::stream stream,
                                     std::string_view data) {
   outbox_effects out;
   auto* e = find(token);
-  if (!e || e->finish || !e->lost.empty()) return {word_dropped{token}};
+  if (!e || e->finish || e->lost) return {word_dropped{token}};
   const auto pieces = std::max<std::size_t>(
       1, (data.size() + limits::chunk_bytes_max - 1) / limits::chunk_bytes_max);
   const auto cost = data.size() + pieces * chunk_overhead_bytes;
@@ -146,12 +166,13 @@ outbox_effects outbox_fsm::on_chunk(std::uint64_t token, const std::string& stre
 }
 
 void outbox_fsm::tell_done(std::uint64_t token, const entry& e, outbox_effects& out) const {
-  out.push_back(attempt_done{token, e.run, e.finish->value("verdict", ""), e.is_broken, e.clean});
+  NTRACE_ASSERT(e.finish, "it has its verdict");
+  out.push_back(attempt_done{token, e.run, e.finish->how, e.is_broken, e.clean});
 }
 
-outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
-                                       bool zone_is_broken) {
+outbox_effects outbox_fsm::on_finished(rpc::finish said, bool zone_is_broken) {
   outbox_effects out;
+  const auto token = said.token;
   const bool is_known = find(token) != nullptr;
   auto& e = entries_[token];
   if (e.finish) {
@@ -163,11 +184,11 @@ outbox_effects outbox_fsm::on_finished(std::uint64_t token, nlohmann::json args,
     e.lost = "the runner's outbox was restarted and what the attempt said is lost";
     e.counts_chunks = false;
   }
-  if (e.lost.empty()) {
-    e.finish = args;
-    write(finish_record{token, std::move(args)}, out);
+  if (!e.lost) {
+    e.finish = said;
+    write(finish_record{token, std::move(said)}, out);
   } else {
-    e.finish = infrastructure(e.lost);
+    e.finish = infrastructure(token, *e.lost);
     e.may_finish = true;  // Without being kept: a lost one gets such a verdict after a restart too.
   }
   tell_done(token, e, out);
@@ -186,7 +207,7 @@ outbox_effects outbox_fsm::on_attempts_lost(const std::string& reason) {
       lost.push_back(token);
   }
   for (const auto token : lost)
-    for (auto& one : on_finished(token, infrastructure(reason), false))
+    for (auto& one : on_finished(infrastructure(token, reason), false))
       out.push_back(std::move(one));
   return out;
 }
@@ -203,8 +224,9 @@ outbox_effects outbox_fsm::on_flush() {
   for (auto& [token, e] : entries_) {
     e.writing = e.last;
     e.is_begun_writing = true;
-    e.is_finish_writing = e.finish && e.lost.empty();
+    e.is_finish_writing = e.finish && !e.lost;
   }
+  NTRACE_ASSERT(!todo.records.empty(), "a write writes something");
   is_writing_ = true;
   out.push_back(std::move(todo));
   return out;
@@ -212,6 +234,7 @@ outbox_effects outbox_fsm::on_flush() {
 
 outbox_effects outbox_fsm::on_kept(time_point now, const result<void>& done) {
   outbox_effects out;
+  NTRACE_ASSERT(is_writing_, "only what was being written is kept");
   is_writing_ = false;
   if (done) {
     for (auto& [token, e] : entries_) {
@@ -227,7 +250,7 @@ outbox_effects outbox_fsm::on_kept(time_point now, const result<void>& done) {
     overs_.merge(overs_writing_);
     for (auto& [token, e] : entries_) {
       e.writing = e.kept;
-      if (!e.lost.empty())
+      if (e.lost)
         trim(e);
       else if (e.is_begun_kept && e.kept == e.last)
         e.may_finish = e.may_finish || e.finish;  // It is said from memory.
@@ -246,18 +269,23 @@ outbox_effects outbox_fsm::on_kept(time_point now, const result<void>& done) {
   return out;
 }
 
+void outbox_fsm::uncount(entry& e, std::size_t size) {
+  NTRACE_ASSERT(e.bytes >= size && bytes_ >= size, "its bytes are counted");
+  bytes_ -= size;
+  e.bytes -= size;
+}
+
 void outbox_fsm::trim(entry& e) {
   const auto end = std::max(e.kept, e.writing);
   for (; e.last > end; --e.last) {
-    bytes_ -= e.sizes.back();
-    e.bytes -= e.sizes.back();
+    uncount(e, e.sizes.back());
     e.sizes.pop_back();
   }
 }
 
 void outbox_fsm::lose(std::uint64_t token, entry& e, const std::string& reason,
                       outbox_effects& out) {
-  if (!e.lost.empty()) return;
+  if (e.lost) return;
   e.lost = reason;
   trim(e);
   std::erase_if(pending_, [&](const outbox_record& r) {
@@ -265,115 +293,12 @@ void outbox_fsm::lose(std::uint64_t token, entry& e, const std::string& reason,
     return c && c->token == token;
   });
   if (e.finish) {
-    e.finish = infrastructure(reason);
+    e.finish = infrastructure(token, reason);
     e.may_finish = true;
   } else {
     out.push_back(give_up{token, reason});
   }
   look_for_room(out);
-}
-
-outbox_effects outbox_fsm::on_link_up() {
-  outbox_effects out;
-  is_up_ = true;
-  for (auto& [token, e] : entries_) {
-    e.retry_at.reset();
-    pump(token, out);
-  }
-  return out;
-}
-
-void outbox_fsm::rewind(entry& e) {
-  e.sent = e.acked;
-  e.is_started_sent = e.is_finish_sent = false;
-}
-
-void outbox_fsm::on_link_lost() {
-  is_up_ = false;
-  for (auto& [token, e] : entries_) rewind(e);
-}
-
-void outbox_fsm::ack(std::uint64_t token, entry& e, std::uint64_t seq) {
-  for (; e.acked < std::min(seq, e.kept); ++e.acked) {
-    bytes_ -= e.sizes.front();
-    e.bytes -= e.sizes.front();
-    e.sizes.pop_front();
-    acks_[token] = e.acked + 1;  // It is written with what comes next: it saves time, no more.
-  }
-  e.sent = std::max(e.sent, e.acked);
-}
-
-outbox_effects outbox_fsm::on_stored(time_point now, const say& said, std::uint64_t up_to) {
-  outbox_effects out;
-  auto* e = find(said.token);
-  if (!e) return out;
-  switch (said.what) {
-    case outbox_word::started:
-      e->started = nullptr;
-      break;
-    case outbox_word::chunk:
-      ack(said.token, *e, up_to);
-      if (up_to < said.piece.seq) retry_later(now, *e, out);
-      break;
-    case outbox_word::finish:
-      out.push_back(delivered{said.token});
-      forget(said.token, out);
-      return out;
-  }
-  look_for_room(out);
-  pump(said.token, out);
-  return out;
-}
-
-void outbox_fsm::forget(std::uint64_t token, outbox_effects& out) {
-  bytes_ -= entries_.at(token).bytes;
-  entries_.erase(token);
-  acks_.erase(token);
-  std::erase_if(pending_, [&](const outbox_record& r) {
-    return std::visit([&](const auto& one) { return one.token == token; }, r);
-  });
-  overs_.insert(token);
-  want_flush(out);
-  look_for_room(out);
-}
-
-void outbox_fsm::look_for_room(outbox_effects& out) {
-  const bool has_room = bytes_ + bounds_.attempt_bytes_max <= bounds_.bytes_max;
-  if (std::exchange(has_room_, has_room) != has_room) out.push_back(room_changed{has_room});
-}
-
-void outbox_fsm::retry_later(time_point now, entry& e, outbox_effects& out) {
-  rewind(e);
-  if (!is_up_ || e.retry_at) return;  // The next link sends it all again; or it is under way.
-  e.retry_at = now + retry_wait;
-  out.push_back(say_again{*e.retry_at});
-}
-
-outbox_effects outbox_fsm::on_refused(time_point now, std::uint64_t token, const error& why) {
-  outbox_effects out;
-  auto* e = find(token);
-  if (!e) return out;
-  if (why.code != ec::stale_lease) {
-    retry_later(now, *e, out);
-    return out;
-  }
-  out.push_back(drop_stale{token, why.message});
-  forget(token, out);
-  return out;
-}
-
-outbox_effects outbox_fsm::on_tick(time_point now) {
-  outbox_effects out;
-  if (clean_again_at_ && now >= *clean_again_at_) {
-    clean_again_at_.reset();
-    want_flush(out);
-  }
-  for (auto& [token, e] : entries_) {
-    if (!e.retry_at || now < *e.retry_at) continue;
-    e.retry_at.reset();
-    pump(token, out);
-  }
-  return out;
 }
 
 }  // namespace ntrace::runner

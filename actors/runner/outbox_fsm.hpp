@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "actors/runner/outbox_types.hpp"
 #include "config/clock.hpp"
@@ -15,14 +16,22 @@
 
 namespace ntrace::runner {
 
-enum class outbox_word { started, chunk, finish };
+/// In the order of outbox_message.
+enum class outbox_word { started, append, finish };
+/// The dispatcher's method of that name.
+std::string_view to_string(outbox_word w);
+using outbox_message = std::variant<rpc::started, rpc::append, rpc::finish>;
 
-/// Say it to the dispatcher; answer by on_stored or on_refused.
-struct say {
+/// All that is needed of a message when it is answered.
+struct said_word {
   std::uint64_t token = 0;
-  outbox_word what = outbox_word::chunk;
-  nlohmann::json args;  ///< Of `started` and `finish`.
-  chunk piece;          ///< Of `chunk`.
+  outbox_word what = outbox_word::append;
+  std::uint64_t seq = 0;  ///< Of `append`.
+};
+/// Say it to the dispatcher; answer by on_stored, with what about() gives, or on_refused.
+struct say {
+  outbox_message message;
+  said_word about() const;
 };
 /// Call on_flush() once what has come meanwhile was heard: it shares the write.
 struct flush_soon {};
@@ -42,9 +51,10 @@ struct drop_stale {
 /// The attempt has its verdict: its zone can be ended; the verdict waits here for the dispatcher.
 struct attempt_done {
   std::uint64_t token;
-  std::string run, verdict;
+  std::string run;
+  domain::verdict verdict;
   bool zone_is_broken;
-  nlohmann::json clean;  ///< Its proof; null without one.
+  domain::document clean;  ///< Its proof; empty without one.
 };
 /// The dispatcher has all of it.
 struct delivered {
@@ -94,11 +104,11 @@ public:
   // From the runner and its attempts. Words of an attempt whose beginning was not heard are
   // dropped: they are the rest of what an earlier outbox has numbered.
   outbox_effects on_begun(std::uint64_t token, const std::string& run);
-  outbox_effects on_started(std::uint64_t token, nlohmann::json args, nlohmann::json clean);
-  outbox_effects on_chunk(std::uint64_t token, const std::string& stream, std::string_view data);
-  /// `args`: {"verdict", "reason", "receipt"}; the token and the number of chunks are added. Of an
-  /// attempt whose beginning was not heard: a verdict of infrastructure that names no chunks.
-  outbox_effects on_finished(std::uint64_t token, nlohmann::json args, bool zone_is_broken);
+  outbox_effects on_started(rpc::started said, domain::document clean);
+  outbox_effects on_chunk(std::uint64_t token, domain::stream stream, std::string_view data);
+  /// The number of chunks is added. Of an attempt whose beginning was not heard: a verdict of
+  /// infrastructure that names no chunks.
+  outbox_effects on_finished(rpc::finish said, bool zone_is_broken);
   /// The runner is a new one. Nobody works on the attempts any more that have no verdict yet: they
   /// get one of infrastructure. Of all that wait it is told anew.
   outbox_effects on_attempts_lost(const std::string& reason);
@@ -113,7 +123,7 @@ public:
   void on_link_lost();
   /// `said`: what was answered. `ack`: of a chunk, the highest number up to which everything is
   /// stored; below the chunk's own number when its write is still under way, and may fail yet.
-  outbox_effects on_stored(time_point now, const say& said, std::uint64_t ack);
+  outbox_effects on_stored(time_point now, const said_word& said, std::uint64_t ack);
   outbox_effects on_refused(time_point now, std::uint64_t token, const error& why);
   outbox_effects on_tick(time_point now);
 
@@ -133,14 +143,15 @@ private:
     std::uint64_t last = 0;
     std::deque<std::size_t> sizes;  ///< Of those after `acked`.
     std::size_t bytes = 0;
-    nlohmann::json started, clean;  ///< `started` is null once acknowledged, or before.
-    std::optional<nlohmann::json> finish;
+    std::optional<rpc::started> started;  ///< Nothing once acknowledged, or before.
+    domain::document clean;
+    std::optional<rpc::finish> finish;
     bool is_begun_kept = false, is_begun_writing = false;
     bool may_finish = false;  ///< The verdict is on disk, or needs not to be.
     bool is_finish_writing = false;
     bool counts_chunks = true;  ///< Its verdict names how many there are.
     bool is_started_sent = false, is_finish_sent = false, is_loading = false, is_broken = false;
-    std::string lost;  ///< Why its words cannot be kept; empty while they can.
+    std::optional<std::string> lost;  ///< Why its words cannot be kept; nothing while they can.
     std::optional<time_point> retry_at;
   };
   entry* find(std::uint64_t token);
@@ -150,6 +161,8 @@ private:
   void rewind(entry& e);
   void ack(std::uint64_t token, entry& e, std::uint64_t seq);
   void lose(std::uint64_t token, entry& e, const std::string& reason, outbox_effects& out);
+  /// `size` bytes of it wait no more.
+  void uncount(entry& e, std::size_t size);
   void trim(entry& e);
   void tell_done(std::uint64_t token, const entry& e, outbox_effects& out) const;
   void forget(std::uint64_t token, outbox_effects& out);

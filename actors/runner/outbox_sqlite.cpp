@@ -25,6 +25,17 @@ std::string text_of(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+/// Nothing for what is not there, or is none. The token is the row's: texts of older versions name
+/// none.
+template <class Message>
+std::optional<Message> message_of(std::uint64_t token, const std::string& text,
+                                  result<Message> (*parse)(const json&)) {
+  auto said = parse(parse_or_discard(text));
+  if (!said) return {};
+  said->token = token;
+  return std::move(*said);
+}
+
 }  // namespace
 
 result<std::unique_ptr<outbox_sqlite>> outbox_sqlite::open(const std::string& path) {
@@ -61,7 +72,7 @@ result<void> outbox_sqlite::write_one(const outbox_record& record) {
           },
           [&](const started_record& r) {
             return statement{*db_, "update attempt set started=? where token=?"}
-                .bind(text_of(r.args))
+                .bind(text_of(to_json(r.said)))
                 .bind(r.token)
                 .done();
           },
@@ -69,13 +80,13 @@ result<void> outbox_sqlite::write_one(const outbox_record& record) {
             return statement{*db_, "insert into chunk(token, seq, stream, data) values(?,?,?,?)"}
                 .bind(r.token)
                 .bind(r.piece.seq)
-                .bind(r.piece.stream)
+                .bind(domain::to_string(r.piece.stream))
                 .bind_blob(r.piece.data)
                 .done();
           },
           [&](const finish_record& r) {
             return statement{*db_, "update attempt set finish=? where token=?"}
-                .bind(text_of(r.args))
+                .bind(text_of(to_json(r.said)))
                 .bind(r.token)
                 .done();
           },
@@ -109,9 +120,9 @@ result<std::vector<kept_attempt>> outbox_sqlite::attempts() {
             kept_attempt a;
             a.token = s.count(0);
             a.run = s.text(1);
-            a.started = parse_or_discard(s.text(2));
-            if (a.started.is_discarded()) a.started = nullptr;
-            if (auto f = parse_or_discard(s.text(3)); f.is_object()) a.finish = std::move(f);
+            a.started = message_of<rpc::started>(a.token, s.text(2), rpc::parse_started);
+            a.finish = message_of<rpc::finish>(a.token, s.text(3), rpc::parse_finish);
+            if (a.finish) a.finish->last_seq.reset();
             a.acked = s.count(4);
             out.push_back(std::move(a));
           });
@@ -142,7 +153,9 @@ result<std::vector<chunk>> outbox_sqlite::chunks(std::uint64_t token, std::uint6
           .bind(from)
           .bind(to)
           .each([&](const statement& s) {
-            out.push_back({s.count(0), s.text(1), s.text(2)});
+            // One of a stream that we do not know is as one that is missing.
+            if (const auto stream = domain::stream_from(s.text(1)))
+              out.push_back({s.count(0), *stream, s.text(2)});
           });
   if (!read) return fail(read.error());
   if (out.size() != to - from + 1)

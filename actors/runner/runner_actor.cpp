@@ -3,9 +3,11 @@
 #include <caf/send.hpp>
 #include <functional>
 
+#include "actors/rpc/messages/answers.hpp"
 #include "actors/rpc/rpc_link_actor.hpp"
 #include "actors/rpc/serve_tree.hpp"
 #include "actors/runner/outbox_actor.hpp"
+#include "actors/runner/runner_answers.hpp"
 #include "actors/runner/runner_state.hpp"
 #include "config/crash_point.hpp"
 #include "config/gauges.hpp"
@@ -28,11 +30,11 @@ using born_atom = caf::atom_constant<caf::atom("born")>;
 constexpr backoff_policy repair{milliseconds{1000},
                                 milliseconds{300'000}};  // docs/zones.md, "Repair"
 
-/// Calls a method of the dispatcher with one object.
-template <class Good, class Bad>
-void ask_dispatcher(runner_self self, const char* method, json args, Good good, Bad bad) {
+/// Calls a method of the dispatcher with one message.
+template <class Message, class Good, class Bad>
+void ask_dispatcher(runner_self self, const char* method, const Message& m, Good good, Bad bad) {
   self->request(self->state.parts.link, caf::infinite,
-                call{0, method, json::array({std::move(args)})})
+                call{0, method, json::array({rpc::to_json(m)})})
       .then([good](const served& a) { good(a.value); }, [bad](const caf::error&) { bad(); });
 }
 
@@ -40,7 +42,7 @@ void accept(runner_self self, const accept_offer& e) {
   crash_point("runner.before_accept");
   const auto lead = zone::boot_clock_lead();
   ask_dispatcher(
-      self, "accept", {{"token", e.token}},
+      self, "accept", rpc::about_token{e.token},
       [self, e, lead](const json&) {
         carry_out(self, self->state.fsm->on_accepted(now_of(self), e), lead);
       },
@@ -50,7 +52,7 @@ void accept(runner_self self, const accept_offer& e) {
 void refuse(runner_self self, const refuse_offer& e) {
   ++gauges::value("runner_offers_refused");
   ask_dispatcher(
-      self, "refuse", {{"token", e.token}, {"reason", e.reason}}, [](const json&) {},
+      self, "refuse", rpc::refuse{e.token, e.reason}, [](const json&) {},
       [] {});  // An offer unanswered runs out by itself.
 }
 
@@ -59,11 +61,14 @@ void beat(runner_self self, const send_heartbeat& e) {
   const auto lead = zone::boot_clock_lead();
   ask_dispatcher(
       self, "heartbeat", e.state,
-      [self, e, lead](const json& answer) {
-        std::vector<std::uint64_t> stale;
-        for (const auto& token : answer.value("stale", json::array()))
-          if (token.is_number_unsigned()) stale.push_back(token.get<std::uint64_t>());
-        carry_out(self, self->state.fsm->on_heartbeat(now_of(self), e, stale), lead);
+      [self, e, lead](const json& value) {
+        const auto answer = rpc::parse_heartbeat_answer(value);
+        if (answer)
+          return carry_out(self, self->state.fsm->on_heartbeat(now_of(self), e, answer->stale),
+                           lead);
+        ++gauges::value("runner_heartbeats_failed");  // It renews nothing.
+        log::error("runner.strange_answer",
+                   {{"method", "heartbeat"}, {"reason", to_string(answer.error())}});
       },
       [] { ++gauges::value("runner_heartbeats_failed"); });  // The link says why.
 }
@@ -71,19 +76,13 @@ void beat(runner_self self, const send_heartbeat& e) {
 void begin(runner_self self, const begin_attempt& e, zone::boot_clock::duration lead) {
   auto& s = self->state;
   crash_point("runner.accepted");
-  const auto token = e.offer.value("token", std::uint64_t{0});
-  self->send(s.parts.outbox, attempt_begun{token, e.offer.value("run", "")});
+  const auto token = e.offer.token;
+  self->send(s.parts.outbox, attempt_begun{token, e.offer.run});
   auto lease = zone::zone_lease::make(zone::on_boot_clock(e.lease_ends, lead));
   if (!lease) return carry_out(self, s.fsm->on_attempt_died(token, to_string(lease.error())));
   s.leases[token] = *lease;
-  attempt_spec spec{e.offer.value("run", ""),
-                    e.offer.value("attempt", std::uint64_t{1}),
-                    token,
-                    e.offer.value("source", ""),
-                    e.worker,
-                    s.zones.at(e.worker),
-                    s.parts.outbox,
-                    std::move(*lease)};
+  attempt_spec spec{e.offer.run, e.offer.attempt,      token,          e.offer.source,
+                    e.worker,    s.zones.at(e.worker), s.parts.outbox, std::move(*lease)};
   const auto options = s.parts.options;
   const auto me = s.parts.self;
   supervision::child child;
@@ -174,9 +173,9 @@ void carry_out(runner_self self, const runner_effects& todo, zone::boot_clock::d
                      s.early_cancels.try_emplace(e.token, e.reason);
                  },
                  [&](const lose_attempt& e) {
-                   self->send(s.parts.outbox,
-                              attempt_finished{
-                                  e.token, "infrastructure", e.reason, json::object(), false, {}});
+                   attempt_finished lost{e.token};
+                   lost.reason = e.reason;
+                   self->send(s.parts.outbox, std::move(lost));
                  },
                  [&](const end_zone& e) { empty_zone(self, e.worker); },
                  [&](const prove_zone& e) { prove(self, e.worker); },
@@ -202,28 +201,24 @@ namespace {
 
 caf::result<served> serve(runner_self self, const call& c) {
   auto& s = self->state;
-  const auto first = c.args.empty() ? json() : c.args[0];
+  const auto first = c.args.is_array() && !c.args.empty() ? c.args[0] : json();
   if (c.method == "offer" && first.is_object()) {
-    carry_out(self, s.fsm->on_offer(now_of(self), first));
-    return served{json{{"received", true}}};
+    const auto offer = rpc::parse_offer(first);
+    if (!offer) return to_caf(offer.error());
+    carry_out(self, s.fsm->on_offer(now_of(self), *offer));
+    return served{to_json(received_answer{})};
   }
   if (c.method == "abort" && first.is_object()) {
-    carry_out(self, s.fsm->on_stale(first.value("token", std::uint64_t{0}),
+    const auto aborted = rpc::parse_about_token(first);
+    if (!aborted) return to_caf(aborted.error());
+    carry_out(self, s.fsm->on_stale(aborted->token, cancel_cause::lease_lost,
                                     "the dispatcher took the lease back"));
-    return served{json{{"received", true}}};
+    return served{to_json(received_answer{})};
   }
-  if (c.method == "workers") {
-    auto list = json::array();
-    for (const auto& w : s.fsm->pool().list()) list.push_back(to_json(w));
-    return served{std::move(list)};
-  }
-  if (c.method == "status") {
-    auto out = s.fsm->state(now_of(self));
-    out["draining"] = s.fsm->is_draining();
-    out["linked"] = s.fsm->is_up();
-    out["gauges"] = gauges::snapshot();
-    return served{std::move(out)};
-  }
+  if (c.method == "workers") return served{to_json(s.fsm->pool().list())};
+  if (c.method == "status")
+    return served{to_json(runner_status{s.fsm->state(now_of(self)), s.fsm->is_draining(),
+                                        s.fsm->is_up(), gauges::snapshot()})};
   if (c.method == "tree") {
     auto promise = self->make_response_promise();
     rpc::serve_tree(self, s.parts.root, promise);
@@ -242,17 +237,19 @@ caf::result<served> serve(runner_self self, const call& c) {
   }
   if (c.method == "drain" || c.method == "resume") {
     carry_out(self, s.fsm->on_drain(now_of(self), c.method == "drain"));
-    return served{json{{"draining", s.fsm->is_draining()}}};
+    return served{rpc::to_json(rpc::drain_answer{s.fsm->is_draining()})};
   }
   if (c.method == "enroll" || c.method == "expel") {
     if (!first.is_string())
       return to_caf({ec::bad_argument, c.method + " takes a zone's uuid", {{"field", "uuid"}}});
+    const bool has_options = c.args.size() > 1 && c.args[1].is_object();
+    const auto options = has_options ? parse_expel_options(c.args[1]) : expel_options{};
+    if (!options) return to_caf(options.error());
     auto promise = self->make_response_promise();
     if (c.method == "enroll")
       enroll(self, first.get<std::string>(), promise);
     else
-      expel(self, first.get<std::string>(),
-            c.args.size() > 1 && c.args[1].is_object() && c.args[1].value("abort", false), promise);
+      expel(self, first.get<std::string>(), options->is_abort, promise);
     return caf::delegated<served>{};
   }
   return to_caf({ec::no_such_method,
@@ -284,66 +281,59 @@ caf::behavior runner(runner_self self, const runner_parts& parts) {
     if (!reason.is_normal()) carry_out(self, s.fsm->on_attempt_died(token, to_string(reason)));
   });
   start(self);
-  return {
-      [self](const call& c) -> caf::result<served> {
-        try {
-          return serve(self, c);
-        } catch (const json::exception& e) {
-          return to_caf({ec::bad_argument, c.method + ": " + e.what(), {}});
-        }
-      },
-      [](const rpc::peer_gone&) {},
-      [](const rpc::port_opened&) {},
-      [self](const rpc::link_up& up) {
-        auto& s = self->state;
-        self->send(s.parts.outbox, up);
-        const auto said = [&](const char* name, std::int64_t otherwise) {
-          return milliseconds{std::max<std::int64_t>(up.hello.value(name, otherwise), 20)};
-        };
-        carry_out(self, s.fsm->on_link_up(now_of(self), said("heartbeat_ms", 10'000),
-                                          said("lease_ms", 30'000)));
-      },
-      [self](const rpc::link_lost& lost) { lose_link(self, lost); },
-      [self](born_atom, std::uint64_t token, const caf::actor& who) {
-        self->state.attempts[token] = who;
-        self->state.tokens[who->id()] = token;
-        self->monitor(who);
-        if (const auto early = self->state.early_cancels.extract(token))
-          self->send(who, cancel_atom::value, early.mapped());
-      },
-      [self](const attempt_done& m) {
-        self->state.early_cancels.erase(m.token);
-        self->state.leases.erase(m.token);
-        carry_out(self, self->state.fsm->on_attempt_done(m));
-      },
-      [self](const delivered& m) { self->state.fsm->on_delivered(m.token); },
-      [self](const drop_stale& m) {
-        self->state.fsm->on_delivered(m.token);
-        carry_out(self, self->state.fsm->on_stale(m.token, "the lease is stale"));
-      },
-      [self](const give_up& m) { carry_out(self, self->state.fsm->on_stale(m.token, m.reason)); },
-      [self](const room_changed& m) {
-        carry_out(self, self->state.fsm->on_room_changed(now_of(self), m.has_room));
-      },
-      [self](tick_atom) {
-        if (self->state.timer.ring(now_of(self)))
-          carry_out(self, self->state.fsm->on_tick(now_of(self)));
-      },
-      [self](ready_atom) -> caf::result<caf::unit_t> {
-        if (self->state.is_ready) return caf::unit;
-        self->state.waiting.push_back(self->make_response_promise());
-        return caf::delegated<caf::unit_t>{};
-      },
-      [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
-        lose_link(self, {"the link dials"});  // One that died has not said so itself.
-        if (self->state.is_ready) return rpc::hello_args{self->state.fsm->state(now_of(self))};
-        self->state.asked_for_hello.push_back(self->make_response_promise());
-        return caf::delegated<rpc::hello_args>{};
-      },
-      [self](drain_atom, bool draining) {
-        carry_out(self, self->state.fsm->on_drain(now_of(self), draining));
-      },
-      [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
+  return {[self](const call& c) -> caf::result<served> { return serve(self, c); },
+          [](const rpc::peer_gone&) {},
+          [](const rpc::port_opened&) {},
+          [self](const rpc::link_up& up) {
+            auto& s = self->state;
+            self->send(s.parts.outbox, up);
+            carry_out(self, s.fsm->on_link_up(now_of(self), up.hello.heartbeat, up.hello.lease));
+          },
+          [self](const rpc::link_lost& lost) { lose_link(self, lost); },
+          [self](born_atom, std::uint64_t token, const caf::actor& who) {
+            self->state.attempts[token] = who;
+            self->state.tokens[who->id()] = token;
+            self->monitor(who);
+            if (const auto early = self->state.early_cancels.extract(token))
+              self->send(who, cancel_atom::value, early.mapped());
+          },
+          [self](const attempt_done& m) {
+            self->state.early_cancels.erase(m.token);
+            self->state.leases.erase(m.token);
+            carry_out(self, self->state.fsm->on_attempt_done(m));
+          },
+          [self](const delivered& m) { self->state.fsm->on_delivered(m.token); },
+          [self](const drop_stale& m) {
+            self->state.fsm->on_delivered(m.token);
+            carry_out(self, self->state.fsm->on_stale(m.token, cancel_cause::lease_lost,
+                                                      "the lease is stale"));
+          },
+          [self](const give_up& m) {
+            carry_out(self, self->state.fsm->on_stale(m.token, cancel_cause::words_lost, m.reason));
+          },
+          [self](const room_changed& m) {
+            carry_out(self, self->state.fsm->on_room_changed(now_of(self), m.has_room));
+          },
+          [self](tick_atom) {
+            if (self->state.timer.ring(now_of(self)))
+              carry_out(self, self->state.fsm->on_tick(now_of(self)));
+          },
+          [self](ready_atom) -> caf::result<caf::unit_t> {
+            if (self->state.is_ready) return caf::unit;
+            self->state.waiting.push_back(self->make_response_promise());
+            return caf::delegated<caf::unit_t>{};
+          },
+          [self](rpc::hello_atom) -> caf::result<rpc::hello_args> {
+            lose_link(self, {"the link dials"});  // One that died has not said so itself.
+            if (self->state.is_ready)
+              return rpc::hello_args{rpc::to_json(self->state.fsm->state(now_of(self)))};
+            self->state.asked_for_hello.push_back(self->make_response_promise());
+            return caf::delegated<rpc::hello_args>{};
+          },
+          [self](drain_atom, bool draining) {
+            carry_out(self, self->state.fsm->on_drain(now_of(self), draining));
+          },
+          [self](idle_atom) -> std::uint64_t { return self->state.fsm->attempts(); }};
 }
 
 }  // namespace

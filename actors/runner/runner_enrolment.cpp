@@ -1,5 +1,6 @@
 // Who works for this runner: zones made and enrolled at its start and by request, and expelled.
 #include "actors/rpc/rpc_link_actor.hpp"
+#include "actors/runner/runner_answers.hpp"
 #include "actors/runner/runner_state.hpp"
 #include "actors/runner/worker_store.hpp"
 #include "actors/zone/zone_linux.hpp"
@@ -11,7 +12,6 @@
 namespace ntrace::runner {
 namespace {
 
-using nlohmann::json;
 using rpc::deny;
 using rpc::give;
 using supervision::now_of;
@@ -54,7 +54,7 @@ void serve_from_now(runner_self self) {
   for (auto& promise : s.waiting) promise.deliver(caf::unit);
   s.waiting.clear();
   for (auto& promise : s.asked_for_hello)
-    promise.deliver(rpc::hello_args{s.fsm->state(now_of(self))});
+    promise.deliver(rpc::hello_args{rpc::to_json(s.fsm->state(now_of(self)))});
   s.asked_for_hello.clear();
 }
 
@@ -114,7 +114,7 @@ void expel(runner_self self, const std::string& uuid, bool abort,
       [uuid, promise](const result<caf::unit_t>& done) {
         if (!done) return deny(promise, to_caf(done.error()));
         log::info("worker.expelled", {{"worker", uuid}});
-        give(promise, json{{"uuid", uuid}, {"expelled", true}});
+        give(promise, to_json(expelled_answer{uuid}));
       });
 }
 

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/assert.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::runner {
 namespace {
 
-constexpr int protocol_version = 1;
 /// An attempt ends this part of its lease early, so that it is over when the dispatcher gives the
 /// run to another: room for two clocks that drift apart and for the kill. docs/protocol.md,
 /// "Leases"
@@ -16,18 +16,13 @@ constexpr int margin_divisor = 6;
 
 }  // namespace
 
-nlohmann::json runner_fsm::state(time_point now) const {
-  nlohmann::json attempts = nlohmann::json::array();
+rpc::runner_report runner_fsm::state(time_point now) const {
+  rpc::runner_report out{rpc::protocol_version, name_, pool_.size(), free(), pool_.text(now), {}};
   for (const auto& [token, a] : attempts_)
-    if (a.is_accepted)
-      attempts.push_back(
-          {{"token", token}, {"run", a.offer.value("run", "")}, {"worker", a.worker}});
+    if (a.is_accepted) out.attempts.push_back({token, a.offer.run, a.worker, {}});
   // Their leases go on until the dispatcher has what the outbox holds of them.
-  for (const auto& [token, w] : waiting_)
-    attempts.push_back({{"token", token}, {"run", w.run}, {"verdict", w.verdict}});
-  return {{"version", protocol_version}, {"name", name_},
-          {"workers", pool_.size()},     {"free", free()},
-          {"text", pool_.text(now)},     {"attempts", attempts}};
+  for (const auto& [token, w] : waiting_) out.attempts.push_back({token, w.run, "", w.verdict});
+  return out;
 }
 
 /// A hello is given the state of its own moment; so nothing is told while the link is down.
@@ -58,8 +53,9 @@ time_point runner_fsm::zone_ends(const held_attempt& a) {
 void runner_fsm::end_without_lease(time_point now, runner_effects& out) {
   for (auto& [token, a] : attempts_) {
     if (!a.is_accepted || now < a.lease_ends || std::exchange(a.is_ending, true)) continue;
-    out.push_back(cancel_attempt{token, "its lease runs out: the dispatcher has not answered for " +
-                                            std::to_string(lease_.count()) + " ms"});
+    out.push_back(cancel_attempt{token, cancel_cause::lease_runs_out,
+                                 "its lease runs out: the dispatcher has not answered for " +
+                                     std::to_string(lease_.count()) + " ms"});
   }
 }
 
@@ -85,26 +81,26 @@ runner_effects runner_fsm::on_link_up(time_point now, milliseconds heartbeat, mi
 
 std::optional<std::uint64_t> runner_fsm::holds(const std::string& run) const {
   for (const auto& [token, a] : attempts_)
-    if (a.offer.value("run", "") == run) return token;
+    if (a.offer.run == run) return token;
   for (const auto& [worker, e] : ending_)
     if (e.run == run) return 0;
   return {};
 }
 
-runner_effects runner_fsm::on_offer(time_point now, const nlohmann::json& offer) {
+runner_effects runner_fsm::on_offer(time_point now, const rpc::offer& offer) {
   runner_effects out;
-  const auto token = offer.value("token", std::uint64_t{0});
+  const auto token = offer.token;
   if (attempts_.count(token) != 0) return out;  // Heard twice.
   if (is_draining_) return {refuse_offer{token, "draining"}};
   if (!has_room_) return {refuse_offer{token, "the outbox is full"}};
-  const auto run = offer.value("run", "");
-  if (const auto older = holds(run)) {
+  if (const auto older = holds(offer.run)) {
     // Its zone is destroyed before another attempt of the run starts, wherever that is offered.
-    out = on_stale(*older, "token " + std::to_string(token) + " was offered for its run");
-    out.push_back(refuse_offer{token, "an older attempt of run " + run + " still ends here"});
+    out = on_stale(*older, cancel_cause::offered_again,
+                   "token " + std::to_string(token) + " was offered for its run");
+    out.push_back(refuse_offer{token, "an older attempt of run " + offer.run + " still ends here"});
     return out;
   }
-  const auto worker = pool_.on_acquire(run);
+  const auto worker = pool_.on_acquire(offer.run);
   if (!worker) return {refuse_offer{token, "no worker is free: " + pool_.text(now)}};
   attempts_[token] = {offer, *worker, false, false, now};
   out.push_back(accept_offer{token, now});
@@ -122,6 +118,7 @@ runner_effects runner_fsm::on_accepted(time_point now, const accept_offer& said)
     ++late_accepts_;
     return on_not_accepted(now, said.token);
   }
+  NTRACE_ASSERT(pool_.find(at->second.worker), "its worker is kept for it");
   at->second.is_accepted = true;
   extend(at->second, said.sent_at, out);
   out.push_back(begin_attempt{at->second.offer, at->second.worker, zone_ends(at->second)});
@@ -152,15 +149,17 @@ runner_effects runner_fsm::on_heartbeat(time_point now, const send_heartbeat& sa
       out.push_back(renew_lease{token, zone_ends(at->second)});
   }
   for (const auto token : stale)
-    for (auto& one : on_stale(token, "the dispatcher gave the lease away"))
+    for (auto& one :
+         on_stale(token, cancel_cause::lease_lost, "the dispatcher gave the lease away"))
       out.push_back(std::move(one));
   return out;
 }
 
-runner_effects runner_fsm::on_stale(std::uint64_t token, const std::string& reason) {
+runner_effects runner_fsm::on_stale(std::uint64_t token, cancel_cause cause,
+                                    const std::string& reason) {
   runner_effects out;
   if (const auto at = attempts_.find(token); at != attempts_.end() && at->second.is_accepted)
-    out.push_back(cancel_attempt{token, reason});
+    out.push_back(cancel_attempt{token, cause, reason});
   return out;
 }
 
@@ -170,10 +169,13 @@ runner_effects runner_fsm::on_attempt_done(const attempt_done& done) {
   const auto at = attempts_.find(done.token);
   if (at == attempts_.end()) return out;
   const auto worker = at->second.worker;
-  if (mutated(mutation::failed_run_keeps_its_worker) && done.verdict == "script_failed") return out;
-  ending_[worker] = {done.zone_is_broken, at->second.offer.value("run", "")};
+  if (mutated(mutation::failed_run_keeps_its_worker) &&
+      done.verdict == domain::verdict::script_failed)
+    return out;
+  ending_[worker] = {done.zone_is_broken, at->second.offer.run};
+  NTRACE_ASSERT(ending_.size() <= pool_.size(), "each zone that ends is a worker's");
   attempts_.erase(at);
-  if (!done.clean.is_null()) pool_.on_receipt(worker, done.clean);
+  if (done.clean) pool_.on_receipt(worker, done.clean);
   // The zone is emptied first; only then is its worker free.
   out.push_back(end_zone{worker});
   return out;
@@ -223,7 +225,7 @@ result<runner_effects> runner_fsm::on_expel(time_point now, const std::string& w
   if (abort)
     for (const auto& [token, a] : attempts_)
       if (a.worker == worker && a.is_accepted)
-        out.push_back(cancel_attempt{token, "the worker was expelled"});
+        out.push_back(cancel_attempt{token, cancel_cause::expelled, "the worker was expelled"});
   forget_if_left(worker, out);
   tell(now, out);
   return out;

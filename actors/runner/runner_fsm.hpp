@@ -2,11 +2,11 @@
 // The runner's decisions: which offer is accepted on which worker, what is told to the dispatcher,
 // when a zone is emptied and its worker free again. Pure.
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "actors/rpc/messages/runner_messages.hpp"
 #include "actors/runner/outbox_fsm.hpp"
 #include "actors/runner/zone_pool_fsm.hpp"
 
@@ -24,7 +24,7 @@ struct refuse_offer {
 /// Start the attempt's actor on that worker; the lease is held, and its zone must be dead at the
 /// end of that unless renew_lease puts it off: by itself, for we may be stopped.
 struct begin_attempt {
-  nlohmann::json offer;
+  rpc::offer offer;
   std::string worker;
   time_point lease_ends{};
 };
@@ -33,10 +33,18 @@ struct renew_lease {
   std::uint64_t token;
   time_point lease_ends;
 };
+enum class cancel_cause {
+  lease_runs_out,  ///< The dispatcher has not answered for so long.
+  lease_lost,      ///< The dispatcher says that it holds no lease of that token.
+  offered_again,   ///< Its run was offered under another token.
+  words_lost,      ///< What it says cannot be kept.
+  expelled         ///< Its worker was.
+};
 /// End the attempt as soon as may be; its end follows.
 struct cancel_attempt {
   std::uint64_t token;
-  std::string reason;
+  cancel_cause cause;
+  std::string reason;  ///< For people.
 };
 /// It ended without a verdict: give the outbox one of infrastructure.
 struct lose_attempt {
@@ -57,7 +65,7 @@ struct forget_zone {
 };
 /// Call the dispatcher's `heartbeat` with `state`; answer by on_heartbeat, with this effect.
 struct send_heartbeat {
-  nlohmann::json state;
+  rpc::runner_report state;
   std::vector<std::uint64_t> tokens;  ///< The attempts that it names.
   time_point sent_at;
 };
@@ -78,8 +86,7 @@ public:
   /// `heartbeat` and `lease`: what the dispatcher's hello said.
   runner_effects on_link_up(time_point now, milliseconds heartbeat, milliseconds lease);
   void on_link_lost() { is_up_ = false; }
-  /// {"token", "run", "source", …}; docs/protocol.md, "Runner's calls".
-  runner_effects on_offer(time_point now, const nlohmann::json& offer);
+  runner_effects on_offer(time_point now, const rpc::offer& offer);
   /// An answer that took the whole lease is as none: the run is somebody else's by now.
   runner_effects on_accepted(time_point now, const accept_offer& said);
   runner_effects on_not_accepted(time_point now, std::uint64_t token);
@@ -87,8 +94,8 @@ public:
   /// others run a whole term from when the heartbeat was sent. A lease that is over stays over.
   runner_effects on_heartbeat(time_point now, const send_heartbeat& said,
                               const std::vector<std::uint64_t>& stale);
-  /// The dispatcher, or the outbox, says that the lease is gone.
-  runner_effects on_stale(std::uint64_t token, const std::string& reason);
+  /// The dispatcher, or the outbox, says that the attempt is to end.
+  runner_effects on_stale(std::uint64_t token, cancel_cause cause, const std::string& reason);
   /// The attempt has its verdict, which waits in the outbox; its zone can be ended. Also of one
   /// that an earlier runner worked on.
   runner_effects on_attempt_done(const attempt_done& done);
@@ -110,7 +117,7 @@ public:
   runner_effects on_tick(time_point now);
 
   /// What hello, heartbeat and status say.
-  nlohmann::json state(time_point now) const;
+  rpc::runner_report state(time_point now) const;
   const zone_pool_fsm& pool() const { return pool_; }
   std::size_t attempts() const { return attempts_.size(); }
   /// Attempts whose verdict waits in the outbox.
@@ -123,7 +130,7 @@ public:
 
 private:
   struct held_attempt {
-    nlohmann::json offer;
+    rpc::offer offer;
     std::string worker;
     bool is_accepted = false, is_ending = false;
     time_point lease_ends{};  ///< By our own clock: never later than the dispatcher's.
@@ -143,7 +150,8 @@ private:
   std::string name_;
   zone_pool_fsm pool_;
   struct waiting_attempt {
-    std::string run, verdict;
+    std::string run;
+    domain::verdict verdict = domain::verdict::infrastructure;
   };
   std::map<std::uint64_t, held_attempt> attempts_;    ///< By token.
   std::map<std::uint64_t, waiting_attempt> waiting_;  ///< By token.

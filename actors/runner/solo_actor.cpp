@@ -44,7 +44,7 @@ void start(solo_self self) {
 /// A path that somebody has just typed, and that is not there, is a mistake.
 attempt_finished told_at_once(attempt_finished m) {
   if (!m.lost_to || m.lost_to->cause != outage_cause::absent) return m;
-  m.verdict = "source_failed";
+  m.how = domain::verdict::source_failed;
   m.reason = to_string(error{ec::not_found, m.lost_to->message, {}});
   return m;
 }
@@ -57,8 +57,8 @@ void on_finished(solo_self self, const attempt_finished& m) {
   const auto next = [self, m] {
     auto& state = self->state;
     // Somebody sits before it: an outage is told at once, and they decide when to try again.
-    const bool again = m.verdict == "infrastructure" && !m.lost_to && !state.is_cancelled &&
-                       state.token < state.spec.attempts;
+    const bool again = m.how == domain::verdict::infrastructure && !m.lost_to &&
+                       !state.is_cancelled && state.token < state.spec.attempts;
     if (!again) return state.promise.deliver(solo_end{told_at_once(m), state.token});
     const auto wait =
         backoff_wait(state.spec.backoff, static_cast<unsigned>(state.token) - 1, state.random);
@@ -76,13 +76,10 @@ caf::behavior solo(solo_self self, const solo_spec& spec) {
   self->set_down_handler([self](const caf::down_msg& down) {
     auto& s = self->state;
     const auto reason = supervision::exit_reason_of(down.reason);
-    if (s.attempt && s.attempt->address() == down.source && !reason.is_normal())
-      on_finished(self, {s.token,
-                         "infrastructure",
-                         "the attempt's actor ended: " + reason.text,
-                         nlohmann::json::object(),
-                         false,
-                         {}});
+    if (!s.attempt || s.attempt->address() != down.source || reason.is_normal()) return;
+    attempt_finished lost{s.token};
+    lost.reason = "the attempt's actor ended: " + reason.text;
+    on_finished(self, lost);
   });
   return {[self](run_atom) -> caf::result<solo_end> {
             self->state.promise = self->make_response_promise();

@@ -19,7 +19,7 @@ struct solo_spec {
   unsigned attempts = 5;
   backoff_policy backoff;
   /// Called on an actor's thread with each chunk, in order.
-  std::function<void(std::uint64_t attempt, const std::string& stream, const std::string& data)>
+  std::function<void(std::uint64_t attempt, domain::stream stream, const std::string& data)>
       on_chunk;
 };
 

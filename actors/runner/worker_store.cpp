@@ -3,15 +3,26 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "config/file.hpp"
 #include "config/ids.hpp"
+#include "config/json_fields.hpp"
 #include "config/json_parse.hpp"
 
 namespace ntrace::runner {
 namespace {
 using nlohmann::json;
+constexpr std::size_t uuid_bytes = 36;         // in its text
+constexpr std::size_t snapshots_max = 10'000;  // of one zone
 std::string path_in(const std::string& data) { return data + "/workers.json"; }
+
+/// Of the helper's facts of a zone.
+bool has_snapshot(const json& facts, std::string_view name) {
+  json_fields in{facts};
+  const auto* names = in.list("snapshots", snapshots_max);
+  return names && std::find(names->begin(), names->end(), name) != names->end();
+}
 }  // namespace
 
 result<std::vector<worker>> load_workers(const std::string& data) {
@@ -25,14 +36,14 @@ result<std::vector<worker>> load_workers(const std::string& data) {
     return fail(ec::io, path + " is not a list of workers; repair it or remove it and enrol again");
   for (const auto& one : list) {
     worker w;
-    const auto uuid = one.is_object() ? one.find("uuid") : one.end();
-    if (uuid != one.end() && uuid->is_string()) w.uuid = *uuid;
-    if (!is_uuid(w.uuid))
+    json_fields in{one};
+    w.uuid = in.text("uuid", uuid_bytes);
+    if (!in.is_sound() || !is_uuid(w.uuid))
       return fail(ec::io,
                   path + " names no uuid in " +
                       one.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 80));
-    const auto since = one.find("enrolled_ms");
-    if (since != one.end() && since->is_number_integer()) w.enrolled_ms = *since;
+    // For people: one that is no number is as none.
+    w.enrolled_ms = in.number("enrolled_ms", 0, std::numeric_limits<std::int64_t>::max());
     out.push_back(std::move(w));
   }
   return out;
@@ -49,8 +60,7 @@ result<void> enroll_on_disk(zone::privileged_helper& helper, const std::string& 
                             std::vector<worker> enrolled) {
   const auto facts = helper.call({{"op", "facts"}, {"uuid", uuid}});
   if (!facts) return fail(facts.error());
-  const auto names = facts->value.value("snapshots", std::vector<std::string>{});
-  if (std::find(names.begin(), names.end(), "clean") == names.end())
+  if (!has_snapshot(facts->value, "clean"))
     return fail(ec::no_clean, "zone " + uuid + " has no snapshot clean; `ntrace zone snapshot " +
                                   uuid + " clean` makes it");
   worker added;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/assert.hpp"
 #include "config/mutation.hpp"
 
 namespace ntrace::runner {
@@ -33,6 +34,7 @@ result<void> zone_pool_fsm::on_expel(const std::string& uuid) {
 std::optional<std::string> zone_pool_fsm::on_acquire(const std::string& run) {
   for (auto& [uuid, w] : workers_) {
     if (!w.zone.on_acquire()) continue;
+    NTRACE_ASSERT(w.run.empty(), "a worker has one run");
     w.run = run;
     return uuid;
   }
@@ -50,7 +52,7 @@ void zone_pool_fsm::on_release(time_point now, const std::string& uuid, bool bro
     for (auto& [other, w] : workers_) w.zone.on_suspicion(now);
 }
 
-void zone_pool_fsm::on_receipt(const std::string& uuid, nlohmann::json receipt) {
+void zone_pool_fsm::on_receipt(const std::string& uuid, domain::document receipt) {
   if (const auto at = workers_.find(uuid); at != workers_.end())
     at->second.last_clean = std::move(receipt);
 }
@@ -108,16 +110,6 @@ std::string zone_pool_fsm::text(time_point now) const {
            " s: " + longest->zone.problem().substr(0, problem_bytes_max);
   }
   return out;
-}
-
-nlohmann::json to_json(const worker& w) {
-  return {{"uuid", w.uuid},
-          {"state", zone::to_string(w.zone.state())},
-          {"run", w.run},
-          {"restarts", w.zone.breaks()},
-          {"problem", w.zone.problem()},
-          {"last_clean", w.last_clean},
-          {"enrolled_ms", w.enrolled_ms}};
 }
 
 }  // namespace ntrace::runner

@@ -1,11 +1,11 @@
 #pragma once
 // The enrolled workers of a runner and what each is doing. Pure.
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "actors/domain/document.hpp"
 #include "actors/zone/zone_fsm.hpp"
 #include "config/result.hpp"
 
@@ -18,8 +18,8 @@ struct worker {
   zone::zone_fsm zone{backoff_policy{}};
   std::string run{};  ///< While busy.
   std::int64_t enrolled_ms = 0;
-  nlohmann::json last_clean{};  ///< The last proof of clean; null before the first.
-  bool is_leaving = false;      ///< Expelled while busy.
+  domain::document last_clean{};  ///< The last proof of clean; empty before the first.
+  bool is_leaving = false;        ///< Expelled while busy.
 };
 
 class zone_pool_fsm {
@@ -37,7 +37,7 @@ public:
   /// are used again: what broke it may be the machine's.
   void on_release(time_point now, const std::string& uuid, bool broken);
   /// An attempt's proof of clean.
-  void on_receipt(const std::string& uuid, nlohmann::json receipt);
+  void on_receipt(const std::string& uuid, domain::document receipt);
   /// The workers whose zones are to be booted and proved now, each answered by on_proved().
   std::vector<std::string> on_tick(time_point now);
   /// `problem` is empty when the zone was proved clean.
@@ -57,7 +57,5 @@ private:
   random_source random_;
   std::map<std::string, worker> workers_;
 };
-
-nlohmann::json to_json(const worker& w);
 
 }  // namespace ntrace::runner

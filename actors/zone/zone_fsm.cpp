@@ -1,5 +1,7 @@
 #include "actors/zone/zone_fsm.hpp"
 
+#include "config/assert.hpp"
+
 namespace ntrace::zone {
 
 std::string_view to_string(zone_state s) {
@@ -25,6 +27,8 @@ bool zone_fsm::on_acquire() {
 }
 
 void zone_fsm::on_failure(time_point now, random_source& random) {
+  NTRACE_ASSERT(phase_ == phase::busy || phase_ == phase::trying, "only who works breaks");
+  NTRACE_ASSERT(!problem_.empty(), "people are told what broke it");
   if (failures_ == 0) broken_at_ = now;
   phase_ = phase::waiting;
   retry_at_ = now + backoff_wait(repair_, failures_++, random);

@@ -3,11 +3,11 @@
 #include <sys/socket.h>
 
 #include "actors/dashboard/webhook.hpp"
-#include "actors/dispatcher/push_args.hpp"
 #include "actors/dispatcher/source_template.hpp"
-#include "actors/dispatcher/stream_data.hpp"
 #include "actors/profiler/flame_graph.hpp"
 #include "actors/profiler/fold.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
+#include "actors/rpc/messages/stream_data.hpp"
 #include "actors/runner/bundle.hpp"
 #include "actors/runner/git_remote.hpp"
 #include "actors/runner/install_sources.hpp"
@@ -69,7 +69,7 @@ TEST(fuzz, pushes) {
        [](const std::string& input) {
          const auto args = nlohmann::json::parse(input, nullptr, false);
          if (!args.is_array()) return;
-         const auto push = dispatcher::parse_push(args);
+         const auto push = rpc::parse_push(args);
          ASSERT_TRUE(!push || (push->owner.find_first_of("/\n\0") == std::string::npos &&
                                push->sha.size() >= 40));
        });
@@ -87,7 +87,7 @@ TEST(fuzz, webhooks) {
       EXPECT_FALSE(args.error().body.empty());
       return;
     }
-    const auto push = dispatcher::parse_push(*args);
+    const auto push = rpc::parse_push(*args);
     EXPECT_TRUE(!push || push->key == "github:d");
   });
 }

@@ -37,14 +37,14 @@ std::pair<std::string, std::string> make_journal(const test::scratch& dir, bool 
       std::vector<batch> all{{insert_run{r, "key" + std::to_string(n), ""}}};
       if (n < 3)
         all.push_back({put_attempt{r.id, 1, n, "runner"},
-                       set_run{r.id, run_state::running, 1, n, "", ""},
+                       set_run{r.id, run_state::running, 1, n, {}, ""},
                        event{r.id, 0, n, "queue", "offered", {}},
                        event{r.id, 1, n, "lease", "accepted", {{"attempts_max", 5}}},
                        event{r.id, 1, n, "attempt", "started", {}},
-                       append_chunk{r.id, 1, n, 1, "stdout", std::string(300, 'x')}});
+                       append_chunk{r.id, 1, n, 1, domain::stream::out, std::string(300, 'x')}});
       if (n == 1)
-        all.push_back({end_attempt{r.id, n, "passed", "", {}},
-                       set_run{r.id, run_state::done, 1, 0, "passed", ""},
+        all.push_back({end_attempt{r.id, n, verdict::passed, "", {}},
+                       set_run{r.id, run_state::done, 1, 0, verdict::passed, ""},
                        event{r.id,
                              1,
                              n,
@@ -97,12 +97,12 @@ void use(const test::scratch& dir, const std::string& file, const std::string& l
   (void)(*db)->queued_runs(place, 10);
   (void)(*db)->highest_token();
   (void)(*db)->counts();
-  (void)(*db)->runs({{"limit", 10}});
+  (void)(*db)->runs({});
   if (const auto ids = (*db)->run_ids("", 10))
     for (const auto& id : *ids) {
       (void)(*db)->show(id);
       (void)(*db)->why(id);
-      (void)(*db)->logs(id, 0, "", 1u << 20);
+      (void)(*db)->logs({id}, 1u << 20);
     }
 }
 

@@ -21,6 +21,12 @@ using test::ok;
 
 namespace {
 
+/// Nobody waits for new runs.
+struct no_sink final : run_sink {
+  void add(std::vector<domain::run_row>) override {}
+  void begin_recovery() override {}
+};
+
 struct journal_world {
   test::scratch dir;
   test::faulty_disk disk;
@@ -32,9 +38,7 @@ struct journal_world {
   journal_world() { start(); }
   ~journal_world() { self->send_exit(uut, caf::exit_reason::kill); }
   std::string path() const { return dir / "journal.sqlite"; }
-  void start() {
-    uut = ok(spawn_journal(system, path(), {}, std::make_shared<dispatcher::push_gate>()));
-  }
+  void start() { uut = ok(spawn_journal(system, path(), {}, std::make_shared<no_sink>())); }
   /// Writes a run whose id and key are `id`; ec::none when it was confirmed.
   error push(const std::string& id) {
     run_row row;

@@ -53,8 +53,8 @@ TEST(journal_file, is_told_of_what_its_rules_forbid) {
   fill(dir / "j", 3);
   {
     auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
-    ok(db->commit({{set_run{id_of(3), run_state::running, 1, 77, "", ""}}}));
-    ok(db->commit({{set_run{id_of(2), run_state::done, 1, 0, "", ""}}}));
+    ok(db->commit({{set_run{id_of(3), run_state::running, 1, 77, {}, ""}}}));
+    ok(db->commit({{set_run{id_of(2), run_state::done, 1, 0, {}, ""}}}));
   }
   const auto found = findings_in(dir / "j");
   const auto is_told = [&](const char* words) {
@@ -179,14 +179,14 @@ TEST(journal_file, is_whole_while_a_run_is_being_deleted) {
   auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
   const auto id = id_of(1);
   std::vector<batch> more{
-      {set_run{id, run_state::queued, 0, 0, "", "", true},
+      {set_run{id, run_state::queued, 0, 0, {}, "", true},
        event{id, 0, 0, "queue", "requeued", {}}},
-      {put_attempt{id, 1, 7, "runner"}, set_run{id, run_state::running, 1, 7, "", ""},
+      {put_attempt{id, 1, 7, "runner"}, set_run{id, run_state::running, 1, 7, {}, ""},
        event{id, 0, 7, "queue", "offered", {}}, event{id, 1, 7, "lease", "accepted", {}}}};
   for (std::uint64_t seq = 1; seq <= 100; ++seq)
-    more.push_back({append_chunk{id, 1, 7, seq, "stdout", "x"}});
-  more.push_back({end_attempt{id, 7, "passed", "", {}},
-                  set_run{id, run_state::done, 1, 0, "passed", ""},
+    more.push_back({append_chunk{id, 1, 7, seq, domain::stream::out, "x"}});
+  more.push_back({end_attempt{id, 7, verdict::passed, "", {}},
+                  set_run{id, run_state::done, 1, 0, verdict::passed, ""},
                   event{id,
                         1,
                         7,
@@ -220,7 +220,7 @@ TEST(journal_file, is_checked_while_it_is_written) {
       const auto token = static_cast<std::uint64_t>(n);
       ok(db->commit({push_of(n)}));
       ok(db->commit({{put_attempt{id_of(n), 1, token, "runner"},
-                      set_run{id_of(n), run_state::queued, 0, token, "", ""},
+                      set_run{id_of(n), run_state::queued, 0, token, {}, ""},
                       event{id_of(n), 0, token, "queue", "offered", {}}}}));
     }
   }};

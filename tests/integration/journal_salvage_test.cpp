@@ -97,10 +97,11 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
     auto db = ok(journal_sqlite::open(dir / "j", sqlite::role::writer));
     auto queued = push_of(99);
     std::get<insert_run>(queued[0]).run.deadline_ms = 12'345;
-    ok(db->commit({std::move(queued),
-                   {set_flag{draining_flag, true}},
-                   {bind_run_id{1, "mine"}},
-                   {append_doc{id_of(50), 1, 50, "of the running one", "stdout", {"x"}}}}));
+    ok(db->commit(
+        {std::move(queued),
+         {set_flag{draining_flag, true}},
+         {bind_run_id{1, "mine"}},
+         {append_doc{id_of(50), 1, 50, "of the running one", domain::stream::out, {"x"}}}}));
   }
   test::change_by_hand(dir / "j", "insert into doc(id, token) values('of one that ended', 1)");
   const auto got = ok(salvage_file(dir / "j", dir / "new"));
@@ -120,9 +121,10 @@ TEST(journal_file, is_salvaged_whole_when_nothing_is_damaged) {
   EXPECT_EQ(ok(db->show(id_of(1)))["attempts"][0]["run_id"], "mine");
   // A restarted run forgets its documents: they come again, with another attempt.
   ok(db->commit({{put_attempt{id_of(50), 1, 51, "runner"},
-                  set_run{id_of(50), run_state::running, 1, 51, "", ""}}}));
+                  set_run{id_of(50), run_state::running, 1, 51, {}, ""}}}));
   const auto doc = [&](const char* id) {
-    return ok(db->commit({{append_doc{id_of(50), 1, 51, id, "stdout", {"x"}}}}))[0].is_known;
+    return ok(db->commit({{append_doc{id_of(50), 1, 51, id, domain::stream::out, {"x"}}}}))[0]
+        .is_known;
   };
   EXPECT_TRUE(doc("of one that ended"));
   EXPECT_FALSE(doc("of the running one"));

@@ -64,7 +64,7 @@ TEST(journal_sqlite, tells_another_push_with_a_known_key_from_the_same_push) {
     EXPECT_EQ(done[1].duplicate_of->id, R1);
     ASSERT_EQ(done[1].differences.size(), 1u);
     EXPECT_EQ(done[1].differences[0].member, "repo");
-    put(*db, {set_run{R1, run_state::queued, 0, 0, "", "", true}});  // A requeue.
+    put(*db, {set_run{R1, run_state::queued, 0, 0, {}, "", true}});  // A requeue.
   }
   auto db = open_in(dir);
   EXPECT_TRUE(put(*db, {push(R2, "r", 500)}).differences.empty()) << "a requeue changes no push";
@@ -91,26 +91,26 @@ TEST(journal_sqlite, keeps_in_a_salvage_which_attempts_do_not_count) {
   const test::scratch dir;
   {
     auto db = open_in(dir);
-    auto record = std::make_shared<dispatcher::outage_record>();
+    auto record = std::make_shared<domain::outage_record>();
     record->total = record->tries = 1;
     record->last.host = "forge";
     for (const auto& [id, token] : {std::pair{R1, 1u}, std::pair{R2, 2u}}) {
       put(*db, {insert_run{row(id), "", ""}});
       put(*db, {put_attempt{id, 1, token, "r"}, event{id, 1, token, "queue", "offered", {}},
-                set_run{id, run_state::leased, 1, token, "", ""},
+                set_run{id, run_state::leased, 1, token, {}, ""},
                 event{id, 1, token, "lease", "accepted", {}}, set_outages{id, record}});
     }
     const nlohmann::json detail{
         {"verdict", "infrastructure"}, {"state", "queued"}, {"outage", {{"host", "forge"}}}};
-    put(*db,
-        {end_attempt{R1, 1, "infrastructure", "", {}}, set_run{R1, run_state::queued, 1, 0, "", ""},
-         event{R1, 1, 1, "attempt", "attempt_ended", detail}});
+    put(*db, {end_attempt{R1, 1, verdict::infrastructure, "", {}},
+              set_run{R1, run_state::queued, 1, 0, {}, ""},
+              event{R1, 1, 1, "attempt", "attempt_ended", detail}});
   }
   ok(salvage_file(dir / "journal.sqlite", dir / "new"));
   EXPECT_EQ(ok(check_file(dir / "new")).findings, std::vector<std::string>{});
   const auto open = test::open_runs(*ok(journal_sqlite::open(dir / "new", sqlite::role::reader)));
   ASSERT_EQ(open.size(), 2u);
-  EXPECT_EQ(dispatcher::outages_of(open[0].outages), 1u);
+  EXPECT_EQ(domain::outages_of(open[0].outages), 1u);
   EXPECT_EQ(open[0].attempts_counted(), 0u);
   EXPECT_EQ(open[1].attempts_counted(), 0u) << "an attempt under way starts again";
 }
@@ -120,9 +120,10 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   {
     auto db = open_in(dir);
     put(*db, {insert_run{row(R1), "k", ""}});
-    put(*db, {put_attempt{R1, 1, 5, "runner"}, set_run{R1, run_state::running, 1, 5, "", ""}});
+    put(*db, {put_attempt{R1, 1, 5, "runner"}, set_run{R1, run_state::running, 1, 5, {}, ""}});
     EXPECT_FALSE(
-        put(*db, {append_chunk{R1, 1, 5, 1, "stdout", std::string("a\0b\xff", 4)}}).is_stale);
+        put(*db, {append_chunk{R1, 1, 5, 1, domain::stream::out, std::string("a\0b\xff", 4)}})
+            .is_stale);
   }
   auto db = open_in(dir);
   const auto open = test::open_runs(*db);
@@ -131,7 +132,7 @@ TEST(journal_sqlite, gives_back_after_reopening_what_it_committed) {
   EXPECT_EQ(open[0].token, 5u);
   EXPECT_EQ(open[0].last_seq, 1u);
   EXPECT_EQ(ok(db->highest_token()), 5u);
-  EXPECT_EQ(ok(db->logs(R1, 0, "", 1000))["chunks"][0]["data"], std::string("a\0b\xff", 4));
+  EXPECT_EQ(ok(db->logs({R1}, 1000))["chunks"][0]["data"], std::string("a\0b\xff", 4));
 }
 
 TEST(journal_sqlite, keeps_one_run_for_one_key_over_restarts) {
@@ -148,12 +149,13 @@ TEST(journal_sqlite, keeps_one_run_for_one_key_over_restarts) {
 TEST(journal_sqlite, stores_no_chunk_of_a_token_that_is_not_live) {
   const test::scratch dir;
   auto db = open_in(dir);
-  put(*db, {insert_run{row(R1), "k", {}}, set_run{R1, run_state::running, 1, 5, "", ""}});
+  put(*db, {insert_run{row(R1), "k", {}}, set_run{R1, run_state::running, 1, 5, {}, ""}});
   EXPECT_TRUE(
-      put(*db, {append_chunk{R1, 1, 4, 1, "stdout", "x"}, event{R1, 1, 4, "a", "b", {}}}).is_stale);
-  put(*db, {set_run{R1, run_state::done, 1, 0, "passed", ""}});
-  EXPECT_TRUE(put(*db, {append_chunk{R1, 1, 5, 1, "stdout", "x"}}).is_stale);
-  EXPECT_TRUE(ok(db->logs(R1, 0, "", 1000))["chunks"].empty());
+      put(*db, {append_chunk{R1, 1, 4, 1, domain::stream::out, "x"}, event{R1, 1, 4, "a", "b", {}}})
+          .is_stale);
+  put(*db, {set_run{R1, run_state::done, 1, 0, verdict::passed, ""}});
+  EXPECT_TRUE(put(*db, {append_chunk{R1, 1, 5, 1, domain::stream::out, "x"}}).is_stale);
+  EXPECT_TRUE(ok(db->logs({R1}, 1000))["chunks"].empty());
   EXPECT_EQ(story_of(*db, R1), "queued ");
 }
 
@@ -297,26 +299,28 @@ TEST(journal_sqlite, filters_and_bounds_its_lists) {
   random_source random{1};
   for (int i = 0; i < 30; ++i)
     put(*db, {insert_run{row(make_ulid(i + 1, random)), "k" + std::to_string(i), {}}});
-  EXPECT_EQ(ok(db->runs({{"limit", 5}})).size(), 5u);
-  EXPECT_EQ(ok(db->runs({{"repo", "o/r"}})).size(), 20u);
-  EXPECT_EQ(ok(db->runs({{"repo", "o/x"}})).size(), 0u);
-  EXPECT_EQ(ok(db->runs({{"state", "done"}})).size(), 0u);
+  domain::runs_query five;
+  five.limit = 5;
+  EXPECT_EQ(ok(db->runs(five)).size(), 5u);
+  EXPECT_EQ(ok(db->runs({"o/r"})).size(), 20u);
+  EXPECT_EQ(ok(db->runs({"o/x"})).size(), 0u);
+  EXPECT_EQ(ok(db->runs({"", "done"})).size(), 0u);
   EXPECT_EQ(code_of(db->show("'; drop table run; --")), ec::bad_argument);
 }
 
 TEST(journal_sqlite, revives_only_the_last_attempt_and_only_when_it_expired) {
   const test::scratch dir;
   const auto db = open_in(dir);
-  put(*db,
-      {insert_run{row(R1), R1, {}}, put_attempt{R1, 1, 1, "n"},
-       set_run{R1, run_state::running, 1, 1, "", ""}, append_chunk{R1, 1, 1, 1, "stdout", "x"}});
-  put(*db, {end_attempt{R1, 1, "infrastructure", "other", {}, false},
-            set_run{R1, run_state::queued, 1, 0, "", ""}});
+  put(*db, {insert_run{row(R1), R1, {}}, put_attempt{R1, 1, 1, "n"},
+            set_run{R1, run_state::running, 1, 1, {}, ""},
+            append_chunk{R1, 1, 1, 1, domain::stream::out, "x"}});
+  put(*db, {end_attempt{R1, 1, verdict::infrastructure, "other", {}, false},
+            set_run{R1, run_state::queued, 1, 0, {}, ""}});
   EXPECT_TRUE(put(*db, {revive{R1, 1}}).is_stale) << "it did not expire";
-  put(*db, {put_attempt{R1, 2, 2, "n"}, set_run{R1, run_state::running, 2, 2, "", ""},
-            append_chunk{R1, 2, 2, 1, "stdout", "y"}});
-  put(*db, {end_attempt{R1, 2, "infrastructure", "silent", {}, true},
-            set_run{R1, run_state::queued, 2, 0, "", ""}});
+  put(*db, {put_attempt{R1, 2, 2, "n"}, set_run{R1, run_state::running, 2, 2, {}, ""},
+            append_chunk{R1, 2, 2, 1, domain::stream::out, "y"}});
+  put(*db, {end_attempt{R1, 2, verdict::infrastructure, "silent", {}, true},
+            set_run{R1, run_state::queued, 2, 0, {}, ""}});
   EXPECT_EQ(test::open_runs(*db)[0].expired_token, 2u);
   EXPECT_TRUE(put(*db, {revive{R1, 1}}).is_stale);
   const auto done = put(*db, {revive{R1, 2}});

@@ -92,7 +92,7 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
     spec.zone = front();
     spec.attempt_sup = front();
     spec.self = front();
-    spec.on_chunk = [](std::uint64_t, const std::string&, const std::string&) {};
+    spec.on_chunk = [](std::uint64_t, domain::stream, const std::string&) {};
     const auto root = spawn_supervisor(
         system, "root", {strategy::one_for_one, 20, 60s},
         {{{"zone", restart_type::permanent, {}, child_kind::worker},
@@ -127,7 +127,7 @@ TEST(restart, finishes_a_run_whose_zone_actor_threw) {
     self->wait_for(root);
     for (const auto& f : fronts) end_facade(f);
   }
-  EXPECT_EQ(end.last.verdict, "passed") << why << end.last.reason;
+  EXPECT_EQ(end.last.how, domain::verdict::passed) << why << end.last.reason;
   EXPECT_EQ(end.attempts, 3u);
   helper.reset();
   EXPECT_EQ(test::leftovers(dir / "data"), "");

@@ -42,15 +42,16 @@ struct journal_world {
               event{r.id, 1, n, "lease", "accepted", {}},
               event{r.id, 1, n, "attempt", "started", {}},
               put_attempt{r.id, 1, n, "runner"},
-              set_run{r.id, run_state::running, 1, n, "", ""}};
+              set_run{r.id, run_state::running, 1, n, {}, ""}};
     for (std::uint64_t seq = 1; seq <= chunks; ++seq)
-      ops.push_back(append_chunk{r.id, 1, n, seq, "stdout", std::string(chunk_bytes, 'x')});
+      ops.push_back(
+          append_chunk{r.id, 1, n, seq, domain::stream::out, std::string(chunk_bytes, 'x')});
     return write(std::move(ops));
   }
   result<void> end(std::uint64_t n) {
     return write(
-        {end_attempt{id(n), n, "passed", "", {}},
-         set_run{id(n), run_state::done, 1, 0, "passed", ""},
+        {end_attempt{id(n), n, verdict::passed, "", {}},
+         set_run{id(n), run_state::done, 1, 0, verdict::passed, ""},
          event{id(n), 1, n, "attempt", "ended", {{"state", "done"}, {"verdict", "passed"}}}});
   }
   /// `n` runs that ended in the order of their numbers, a millisecond apart.
@@ -181,7 +182,7 @@ TEST(retention, bounds_the_record_of_refused_pushes) {
   journal_world uut;
   std::vector<batch> all;
   for (std::uint64_t i = 1; i <= 10'100; ++i)
-    all.push_back({event{uut.id(i), 0, 0, "intake", push_refused, {{"code", "draining"}}}});
+    all.push_back({event{uut.id(i), 0, 0, "intake", "push_refused", {{"code", "draining"}}}});
   ok(uut.db->commit(all));
   EXPECT_EQ(uut.retain_all({}, 1).refusals, 100u);
 }
@@ -189,7 +190,7 @@ TEST(retention, bounds_the_record_of_refused_pushes) {
 TEST(retention, leaves_nothing_that_a_requeue_could_half_bring_back) {
   journal_world uut;
   ok(uut.begin(1));
-  const auto done = ok(uut.db->commit({{set_run{uut.id(5), run_state::queued, 0, 0, "", "", true},
+  const auto done = ok(uut.db->commit({{set_run{uut.id(5), run_state::queued, 0, 0, {}, "", true},
                                         event{uut.id(5), 0, 0, "queue", "requeued", {}}}}));
   EXPECT_TRUE(done[0].is_stale);
   EXPECT_TRUE(ok(uut.db->news_after(4, 10)).runs.empty()) << "nor its story";

@@ -127,9 +127,7 @@ public:
     self_->request(runner, 30s, runner::ready_atom::value).receive([] {}, failed());
     EXPECT_TRUE(eventually(30s, [&] { return has_free_worker(); }));
   }
-  void link_up() {
-    self_->send(runner, rpc::link_up{json{{"lease_ms", 30'000}, {"heartbeat_ms", 10'000}}});
-  }
+  void link_up() { self_->send(runner, rpc::link_up{{1, 30s, 10s, 1}}); }
   void offer(std::uint64_t token, const std::string& source) {
     const json run{{"run", "R"}, {"attempt", token}, {"token", token}, {"source", source}};
     self_->request(runner, 30s, rpc::call{0, "offer", json::array({run})})

@@ -27,8 +27,7 @@ void sim_runner::bring_up_attempt(std::uint64_t token) {
   const auto spec = specs_.extract(token);
   if (!spec) return;  // The runner that asked for it is gone.
   const auto& e = spec.mapped();
-  attempts_.insert_or_assign(
-      token, attempt{attempt_fsm{e.worker}, e.offer.value("run", ""), e.worker, 0, {}});
+  attempts_.insert_or_assign(token, attempt{attempt_fsm{e.worker}, e.offer.run, e.worker, 0, {}});
   to_runner_.tell([this, token] {
     born_.insert(token);
     if (const auto early = early_cancels_.extract(token)) cancel(token, early.mapped());
@@ -51,40 +50,38 @@ void sim_runner::perform(std::uint64_t token, const attempt_effects& todo) {
     const auto at = attempts_.find(token);
     if (at == attempts_.end()) return;
     auto& a = at->second;
-    std::visit(overload{[&](const runner::perform& e) { do_step(token, e.what); },
-                        [&](const report&) {
-                          const auto data =
-                              std::to_string(token) + ":" + std::to_string(++a.chunks);
-                          to_outbox_.tell([this, token, data] {
-                            perform(outbox_->on_chunk(token, "stdout", data));
-                          });
-                        },
-                        [&](const started& e) {
-                          to_outbox_.tell([this, token, zone = e.zone] {
-                            perform(outbox_->on_started(token, {{"token", token}, {"zone", zone}},
-                                                        {{"ok", true}}));
-                          });
-                        },
-                        [&](const finish& e) {
-                          world_.met("attempt." + e.verdict);
-                          json args{{"verdict", e.verdict},
-                                    {"reason", e.reason},
-                                    {"receipt", {{"chunks", a.chunks}}}};
-                          if (e.lost_to) {
-                            world_.met("attempt.outage");
-                            auto met = about(fact_kind::outage_met, token, "");
-                            met.text = e.reason;
-                            world_.note(std::move(met));
-                            args["outage"] = outage_json(*e.lost_to);
-                          }
-                          to_outbox_.tell([this, token, args, is_broken = e.zone_is_broken] {
-                            perform(outbox_->on_finished(token, args, is_broken));
-                          });
-                          attempt_sup_.die("attempt_" + std::to_string(token),
-                                           {supervision::exit_kind::normal, ""});
-                        }},
-               one);
+    const auto say_chunk = [&] {
+      const auto data = std::to_string(token) + ":" + std::to_string(++a.chunks);
+      to_outbox_.tell(
+          [this, token, data] { perform(outbox_->on_chunk(token, domain::stream::out, data)); });
+    };
+    std::visit(
+        overload{[&](const runner::perform& e) { do_step(token, e.what); },
+                 [&](const report&) { say_chunk(); }, [&](const notice&) { say_chunk(); },
+                 [&](const started& e) {
+                   to_outbox_.tell([this, token, zone = e.zone] {
+                     perform(outbox_->on_started({token, zone}, domain::document{{{"ok", true}}}));
+                   });
+                 },
+                 [&](const finish& e) { finish_attempt(token, a, e); }},
+        one);
   }
+}
+
+void sim_runner::finish_attempt(std::uint64_t token, const attempt& a, const finish& e) {
+  world_.met("attempt." + std::string{to_string(e.how)});
+  if (e.lost_to) {
+    world_.met("attempt.outage");
+    auto met = about(fact_kind::outage_met, token, "");
+    met.text = e.reason;
+    world_.note(std::move(met));
+  }
+  const rpc::finish said{token,     e.how, e.reason, domain::document{{{"chunks", a.chunks}}},
+                         e.lost_to, {}};
+  to_outbox_.tell([this, said, is_broken = e.zone_is_broken] {
+    perform(outbox_->on_finished(said, is_broken));
+  });
+  attempt_sup_.die("attempt_" + std::to_string(token), {supervision::exit_kind::normal, ""});
 }
 
 step_outcome sim_runner::outcome_of(const attempt& a, step what) {
@@ -93,7 +90,7 @@ step_outcome sim_runner::outcome_of(const attempt& a, step what) {
   const auto chance = random_.below(100);
   switch (what) {
     case step::rollback:
-      out.receipt = {{"ok", chance >= 3}};
+      out.is_clean = chance >= 3;
       if (chance >= 97) out.failed = {ec::zone_failed, "rollback failed", {}};
       break;
     case step::fetch:
@@ -138,7 +135,7 @@ void sim_runner::do_step(std::uint64_t token, step what) {
   const auto shared = std::make_shared<step_outcome>(outcome);
   ask_zone(a.worker, {token, what, shared, {}},
            [this, token, what, number, shared](const result<json>& done) {
-             if (!done) *shared = {{ec::zone_failed, done.error().message, {}}, {}, {}, {}};
+             if (!done) *shared = {{ec::zone_failed, done.error().message, {}}};
              end_step(token, what, number, *shared);
            });
 }
@@ -248,7 +245,7 @@ void sim_runner::end_job(const std::string& worker, std::uint64_t number) {
     z.token = 0;
     if (random_.below(50) == 0) answer = fail(ec::zone_failed, "its cgroup is not empty");
   } else if (z.token != 0 && *job.what == step::rollback && job.outcome->failed.code == ec::none &&
-             job.outcome->receipt.value("ok", false)) {
+             job.outcome->is_clean) {
     world_.note(about(fact_kind::zone_proved, job.token, worker));
   }
   if (!z.jobs.empty()) begin_job(worker);

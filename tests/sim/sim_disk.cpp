@@ -73,7 +73,7 @@ void sim_disk::set_outages(image& to, const journal::set_outages& o, std::int64_
     at->second.row.outages = nullptr;
     return;
   }
-  auto r = std::make_shared<dispatcher::outage_record>(*o.record);
+  auto r = std::make_shared<domain::outage_record>(*o.record);
   if (r->since_ms == 0) r->since_ms = wall_ms;
   r->at_ms = wall_ms;
   at->second.row.outages = std::move(r);
@@ -94,7 +94,7 @@ committed sim_disk::apply(image& to, const batch& b, std::int64_t wall_ms) {
               }
               if (!o.key.empty()) to.run_of_key[o.key] = o.run.id;
               ++to.seq;
-              to.runs[o.run.id] = {o.run, o.key, "", "", {}, o.has_source, o.run.deadline_ms};
+              to.runs[o.run.id] = {o.run, o.key, "", {}, {}, o.has_source, o.run.deadline_ms};
             },
             [&](const set_run& o) {
               out.is_stale = to.runs.count(o.run) == 0;
@@ -130,7 +130,7 @@ committed sim_disk::apply(image& to, const batch& b, std::int64_t wall_ms) {
               a.is_expired = false;
               r.row.state = run_state::leased;
               r.row.token = o.token;
-              r.verdict.clear();
+              r.verdict.reset();
               r.reason.clear();
               out.last_seq = to.chunks[o.token];
             },

@@ -12,7 +12,8 @@ class sim_disk {
 public:
   struct run_record {
     journal::run_row row;
-    std::string key, verdict, reason;
+    std::string key, reason;
+    std::optional<domain::verdict> verdict;
     std::vector<std::uint64_t> tokens;
     bool has_source = false;
     std::int64_t asked_deadline_ms = 0;

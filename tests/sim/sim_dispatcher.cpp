@@ -1,6 +1,6 @@
 #include "tests/sim/sim_dispatcher.hpp"
 
-#include "actors/dispatcher/stream_data.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
 #include "config/overload.hpp"
 
 namespace ntrace::sim {
@@ -20,6 +20,8 @@ std::vector<supervision::child_spec> children() {
   for (auto& c : out) c.backoff = {milliseconds{50}, milliseconds{1000}, 2, 0, milliseconds{5000}};
   return out;
 }
+
+json as_json(const rpc::answer_value& value) { return to_json(value); }
 
 /// What must not be begun twice is answered child_failed, as in tools/wire.cpp.
 supervision::facade_options once() {
@@ -158,7 +160,7 @@ void sim_dispatcher::take_pushed() {
 void sim_dispatcher::note_expiry(const journal::batch& ops) {
   for (const auto& op : ops) {
     const auto* ended = std::get_if<journal::end_attempt>(&op);
-    if (!ended || !ended->reason.starts_with("the lease expired")) continue;
+    if (!ended || !ended->is_expired) continue;
     fact f;
     f.kind = fact_kind::lease_expired;
     f.token = ended->token;
@@ -189,17 +191,19 @@ void sim_dispatcher::perform(effects todo) {
                  [&](const dispatcher::answer& e) {
                    const auto who = askers_.extract(e.request);
                    if (!who) return;
-                   note_answer(who.mapped(), e.value);
-                   who.mapped().answer(e.value);
+                   const auto value = e.value.map(as_json);
+                   note_answer(who.mapped(), value);
+                   who.mapped().answer(value);
                  },
                  [&](const offer& e) {
                    world_.met("queue.offer");
-                   to_port_.tell([this, e] { notify(e.session, "offer", json::array({e.run})); });
+                   to_port_.tell(
+                       [this, e] { notify(e.session, "offer", json::array({to_json(e.run)})); });
                  },
                  [&](const abort_attempt& e) {
                    world_.met("queue.abort");
                    to_port_.tell([this, e] {
-                     notify(e.session, "abort", json::array({json{{"token", e.token}}}));
+                     notify(e.session, "abort", json::array({to_json(rpc::about_token{e.token})}));
                    });
                  },
                  [&](const dispatcher::wake& e) {
@@ -255,32 +259,44 @@ effects sim_dispatcher::step(const call& c, std::uint64_t request) {
   if (c.method == "next") return queue_->on_next(at, c.peer, consumers_host, request);
   if (c.method == "drain" || c.method == "resume")
     return queue_->on_drain(at, request, c.method == "drain");
+  if (c.method == "cancel") return queue_->on_cancel(at, request, c.args.at(0).get<std::string>());
+  const auto heard = [&](auto parse, const json& value, auto then) {
+    const auto message = parse(value);
+    return message ? then(*message) : effects{dispatcher::answer{request, fail(message.error())}};
+  };
+  if (c.method == "result")
+    return heard(rpc::parse_result_doc, c.args, [&](const auto& doc) {
+      return queue_->on_result(at, c.peer, consumers_host, request, doc);
+    });
   const auto& first = c.args.at(0);
-  if (c.method == "result") return queue_->on_result(at, c.peer, consumers_host, request, c.args);
-  if (c.method == "cancel") return queue_->on_cancel(at, request, first.get<std::string>());
-  if (c.method == "hello") {
-    names_[c.peer] = first.value("name", "");
-    return queue_->on_hello(at, c.peer, request, first);
-  }
-  if (c.method == "accept") {
-    renew(first.value("token", std::uint64_t{0}), at);
-    return queue_->on_accept(at, c.peer, request, first);
-  }
-  if (c.method == "refuse") return queue_->on_refuse(at, c.peer, request, first);
-  if (c.method == "started") {
-    renew(first.value("token", std::uint64_t{0}), at);
-    return queue_->on_started(at, request, first);
-  }
-  if (c.method == "heartbeat") {
-    for (const auto& a : first["attempts"]) renew(a["token"].get<std::uint64_t>(), at);
-    return queue_->on_heartbeat(at, c.peer, request, first);
-  }
-  if (c.method == "append") {
-    auto data = chunk_data(first);
-    if (!data) return {dispatcher::answer{request, fail(data.error())}};
-    return queue_->on_append(at, request, first, std::move(*data));
-  }
-  return queue_->on_finish(at, request, first);
+  if (c.method == "hello")
+    return heard(rpc::parse_runner_report, first, [&](const auto& m) {
+      names_[c.peer] = m.name;
+      return queue_->on_hello(at, c.peer, request, m);
+    });
+  if (c.method == "accept")
+    return heard(rpc::parse_about_token, first, [&](const auto& m) {
+      renew(m.token, at);
+      return queue_->on_accept(at, c.peer, request, m);
+    });
+  if (c.method == "refuse")
+    return heard(rpc::parse_refuse, first,
+                 [&](const auto& m) { return queue_->on_refuse(at, c.peer, request, m); });
+  if (c.method == "started")
+    return heard(rpc::parse_started, first, [&](const auto& m) {
+      renew(m.token, at);
+      return queue_->on_started(at, request, m);
+    });
+  if (c.method == "heartbeat")
+    return heard(rpc::parse_runner_report, first, [&](const auto& m) {
+      for (const auto& a : m.attempts) renew(a.token, at);
+      return queue_->on_heartbeat(at, c.peer, request, m);
+    });
+  if (c.method == "append")
+    return heard(rpc::parse_append, first,
+                 [&](const auto& m) { return queue_->on_append(at, request, m); });
+  return heard(rpc::parse_finish, first,
+               [&](const auto& m) { return queue_->on_finish(at, request, m); });
 }
 
 void sim_dispatcher::requeue(std::uint64_t request, const std::string& run) {

@@ -100,14 +100,16 @@ void sim_link::on_bytes(const std::string& data) {
     }
     const auto& answer = std::get<net::rpc_answer>(event);
     if (answer.call == hello_call_) {
-      if (!answer.value) {
+      const auto hello =
+          answer.value ? rpc::parse_hello_answer(*answer.value) : fail(answer.value.error());
+      if (!hello) {
         net_.reset(stream_, true);
         return lose();
       }
       is_up_ = true;
       failures_ = 0;
       world_.met("link.up");
-      owner_.tell([this, hello = *answer.value] { take_up(hello); });
+      owner_.tell([this, hello = *hello] { take_up(hello); });
     } else if (const auto at = calls_.extract(answer.call)) {
       at.mapped()(answer.value);
     }

@@ -1,6 +1,7 @@
 #pragma once
 // The runner's connection to the dispatcher, as rpc_link_actor keeps it: asks for its hello, dials
 // the tunnel's listener, speaks rpc_session; again and again.
+#include "actors/rpc/messages/runner_messages.hpp"
 #include "net/rpc_session.hpp"
 #include "tests/sim/network.hpp"
 #include "tests/sim/sim_actors.hpp"
@@ -15,7 +16,7 @@ public:
 
   /// What the owner does about these; each is done by its incarnation.
   std::function<void(const reply&)> give_hello;
-  std::function<void(const nlohmann::json&)> take_up;
+  std::function<void(const rpc::hello_answer&)> take_up;
   std::function<void()> take_lost;
   std::function<void(const std::string& method, const nlohmann::json&, const reply&)> serve;
 

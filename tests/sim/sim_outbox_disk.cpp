@@ -21,13 +21,13 @@ void sim_outbox_disk::write(const std::vector<outbox_record>& records) {
     auto& row = at->second.row;
     auto& chunks = at->second.chunks;
     std::visit(
-        overload{[](const begun_record&) {}, [&](const started_record& r) { row.started = r.args; },
+        overload{[](const begun_record&) {}, [&](const started_record& r) { row.started = r.said; },
                  [&](const chunk_record& r) { chunks[r.piece.seq] = r.piece; },
-                 [&](const finish_record& r) { row.finish = r.args; },
+                 [&](const finish_record& r) { row.finish = r.said; },
                  [&](const acked_record& r) {
                    chunks.erase(chunks.begin(), chunks.upper_bound(r.seq));
                    row.acked = std::max(row.acked, r.seq);
-                   row.started = nullptr;
+                   row.started.reset();
                  },
                  [&](const over_record&) { attempts_.erase(at); }},
         one);

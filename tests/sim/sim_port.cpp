@@ -1,7 +1,7 @@
 // The dispatcher's port: its connections, and the intake that serves `push` there.
 #include <cstdio>
 
-#include "actors/dispatcher/push_args.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
 #include "config/overload.hpp"
 #include "tests/sim/sim_dispatcher.hpp"
 
@@ -16,7 +16,8 @@ void sim_dispatcher::take_push(const json& args, reply answer) {
   char id[16];
   std::snprintf(id, sizeof id, "run%05llu", static_cast<unsigned long long>(next_run_++));
   const auto ms = std::chrono::duration_cast<milliseconds>(now().time_since_epoch());
-  perform(intake_->on_push(now(), request, parse_push(args), id, ms.count() + wall_offset_ms_));
+  perform(
+      intake_->on_push(now(), request, rpc::parse_push(args), id, ms.count() + wall_offset_ms_));
   // What comes until then is in the same round.
   if (!std::exchange(has_round_, true))
     after_between(0, 2000, tree_.only_for("rpc_server", [this] {
@@ -32,7 +33,7 @@ void sim_dispatcher::perform(intake_effects todo) {
                           const auto pusher = pushers_.extract(e.request);
                           if (!pusher) return;
                           if (e.value)
-                            pusher.mapped()(json::parse(to_text(*e.value)));
+                            pusher.mapped()(json::parse(rpc::to_text(*e.value)));
                           else
                             pusher.mapped()(fail(e.value.error()));
                         }},

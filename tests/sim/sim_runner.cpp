@@ -116,13 +116,12 @@ sim_runner::sim_runner(world& w, network& net, sim_sshd& sshd, unsigned index, u
   link_.give_hello = [this](const reply& answer) {
     runner_->on_link_lost();
     to_outbox_.tell([this] { outbox_->on_link_lost(); });
-    if (is_ready_) return answer(runner_->state(now()));
+    if (is_ready_) return answer(rpc::to_json(runner_->state(now())));
     asked_for_hello_.push_back(answer);
   };
-  link_.take_up = [this](const json& hello) {
+  link_.take_up = [this](const rpc::hello_answer& hello) {
     to_outbox_.tell([this] { perform(outbox_->on_link_up()); });
-    perform(runner_->on_link_up(now(), milliseconds{hello.value("heartbeat_ms", 2000)},
-                                milliseconds{hello.value("lease_ms", 6000)}));
+    perform(runner_->on_link_up(now(), hello.heartbeat, hello.lease));
   };
   link_.take_lost = [this] {
     runner_->on_link_lost();

@@ -87,6 +87,7 @@ private:
   void begin(const runner::begin_attempt& e);
   void note_stale(std::uint64_t token);
   void stale(std::uint64_t token);
+  void take_beat(const runner::send_heartbeat& e, const nlohmann::json& value);
   void prove(const std::string& worker);
   void end_proof(const std::string& worker, const std::string& problem);
   void note_workers();
@@ -95,12 +96,14 @@ private:
   void bring_up_outbox();
   void perform(const runner::outbox_effects& todo);
   void say(const runner::say& e);
+  void take_answer(const runner::said_word& said, const nlohmann::json& value);
   void write(const runner::keep& e);
 
   // Attempts' actors.
   void bring_up_attempt(std::uint64_t token);
   void end_attempt(std::uint64_t token);
   void perform(std::uint64_t token, const runner::attempt_effects& todo);
+  void finish_attempt(std::uint64_t token, const attempt& a, const runner::finish& e);
   void cancel(std::uint64_t token, const std::string& reason);
   runner::step_outcome outcome_of(const attempt& a, runner::step what);
   void do_step(std::uint64_t token, runner::step what);

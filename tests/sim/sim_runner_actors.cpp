@@ -1,8 +1,5 @@
 // The part of a simulated runner that speaks with the dispatcher: the runner's actor and its
 // outbox.
-#include <array>
-
-#include "actors/dispatcher/stream_data.hpp"
 #include "config/overload.hpp"
 #include "tests/sim/sim_runner.hpp"
 
@@ -47,7 +44,7 @@ void sim_runner::bring_up_runner() {
           if (--*left != 0) return;
           is_ready_ = true;
           for (const auto& answer : std::exchange(asked_for_hello_, {}))
-            answer(runner_->state(now()));
+            answer(rpc::to_json(runner_->state(now())));
         }));
   }
 }
@@ -59,10 +56,15 @@ void sim_runner::call(const std::string& method, json args, const reply& then) {
 }
 
 void sim_runner::serve(const std::string& method, const json& args, const reply& answer) {
-  if (method == "offer")
-    perform(runner_->on_offer(now(), args));
-  else
-    stale(args.value("token", std::uint64_t{0}));
+  if (method == "offer") {
+    const auto offer = rpc::parse_offer(args);
+    if (!offer) return answer(fail(offer.error()));
+    perform(runner_->on_offer(now(), *offer));
+  } else {
+    const auto aborted = rpc::parse_about_token(args);
+    if (!aborted) return answer(fail(aborted.error()));
+    stale(aborted->token);
+  }
   answer(json());
 }
 
@@ -73,15 +75,14 @@ void sim_runner::note_stale(std::uint64_t token) {
 
 void sim_runner::stale(std::uint64_t token) {
   note_stale(token);
-  perform(runner_->on_stale(token, "stale"));
+  perform(runner_->on_stale(token, cancel_cause::lease_lost, "stale"));
 }
 
 void sim_runner::begin(const begin_attempt& e) {
-  const auto token = e.offer.value("token", std::uint64_t{0});
+  const auto token = e.offer.token;
   specs_.insert_or_assign(token, e);
   hold_lease(token, e.lease_ends);
-  to_outbox_.tell(
-      [this, token, run = e.offer.value("run", "")] { perform(outbox_->on_begun(token, run)); });
+  to_outbox_.tell([this, token, run = e.offer.run] { perform(outbox_->on_begun(token, run)); });
   to_attempt_sup_.ask(
       [this, token](const reply& answer) {
         attempt_sup_.add("attempt_" + std::to_string(token),
@@ -101,7 +102,8 @@ void sim_runner::perform(const runner_effects& todo) {
   for (const auto& one : todo) {
     std::visit(
         overload{[&](const accept_offer& e) {
-                   call("accept", {{"token", e.token}}, by_runner([this, e](const auto& a) {
+                   call("accept", rpc::to_json(rpc::about_token{e.token}),
+                        by_runner([this, e](const auto& a) {
                           if (!a) {
                             world_.met("runner.not_accepted");
                             return perform(runner_->on_not_accepted(now(), e.token));
@@ -112,12 +114,12 @@ void sim_runner::perform(const runner_effects& todo) {
                  },
                  [&](const refuse_offer& e) {
                    world_.met("runner.refused");
-                   call("refuse", {{"token", e.token}, {"reason", e.reason}}, [](const auto&) {});
+                   call("refuse", rpc::to_json(rpc::refuse{e.token, e.reason}), [](const auto&) {});
                  },
                  [&](const begin_attempt& e) { begin(e); },
                  [&](const renew_lease& e) { hold_lease(e.token, e.lease_ends); },
                  [&](const cancel_attempt& e) {
-                   if (e.reason.starts_with("its lease runs out")) world_.met("runner.lease_ended");
+                   if (e.cause == cancel_cause::lease_runs_out) world_.met("runner.lease_ended");
                    if (born_.count(e.token) == 0) {
                      early_cancels_.try_emplace(e.token, e.reason);
                      return;
@@ -126,10 +128,10 @@ void sim_runner::perform(const runner_effects& todo) {
                  },
                  [&](const lose_attempt& e) {
                    to_outbox_.tell([this, e] {
-                     perform(outbox_->on_finished(
-                         e.token,
-                         {{"verdict", "infrastructure"}, {"reason", e.reason}, {"receipt", {}}},
-                         false));
+                     rpc::finish lost;
+                     lost.token = e.token;
+                     lost.reason = e.reason;
+                     perform(outbox_->on_finished(lost, false));
                    });
                  },
                  [&](const runner::end_zone& e) {
@@ -140,13 +142,8 @@ void sim_runner::perform(const runner_effects& todo) {
                  },
                  [&](const prove_zone& e) { prove(e.worker); }, [](const forget_zone&) {},
                  [&](const send_heartbeat& e) {
-                   call("heartbeat", e.state, by_runner([this, e](const auto& a) {
-                          if (!a) return;
-                          std::vector<std::uint64_t> stale;
-                          for (const auto& token : a->value("stale", json::array()))
-                            stale.push_back(token.template get<std::uint64_t>());
-                          for (const auto token : stale) note_stale(token);
-                          perform(runner_->on_heartbeat(now(), e, stale));
+                   call("heartbeat", rpc::to_json(e.state), by_runner([this, e](const auto& a) {
+                          if (a) take_beat(e, *a);
                         }));
                  },
                  [&](const runner::look_again& e) {
@@ -158,6 +155,13 @@ void sim_runner::perform(const runner_effects& todo) {
         one);
   }
   note_workers();
+}
+
+void sim_runner::take_beat(const send_heartbeat& e, const json& value) {
+  const auto answer = rpc::parse_heartbeat_answer(value);
+  if (!answer) return world_.met("runner.strange_answer");
+  for (const auto token : answer->stale) note_stale(token);
+  perform(runner_->on_heartbeat(now(), e, answer->stale));
 }
 
 void sim_runner::prove(const std::string& worker) {
@@ -249,7 +253,9 @@ void sim_runner::perform(const outbox_effects& todo) {
                  },
                  [&](const give_up& e) {
                    world_.met("outbox.gave_up");
-                   to_runner_.tell([this, e] { perform(runner_->on_stale(e.token, e.reason)); });
+                   to_runner_.tell([this, e] {
+                     perform(runner_->on_stale(e.token, cancel_cause::words_lost, e.reason));
+                   });
                  },
                  [&](const room_changed& e) {
                    world_.met(e.has_room ? "outbox.has_room" : "outbox.full");
@@ -270,24 +276,25 @@ void sim_runner::perform(const outbox_effects& todo) {
 }
 
 void sim_runner::say(const runner::say& e) {
-  static constexpr std::array methods{"started", "append", "finish"};
-  auto args = e.args;
-  if (e.what == outbox_word::chunk) {
-    args = {{"token", e.token}, {"seq", e.piece.seq}, {"stream", e.piece.stream}};
-    dispatcher::put_chunk_data(args, e.piece.data);
-  }
-  call(methods[static_cast<std::size_t>(e.what)], std::move(args),
-       tree_.only_for("outbox", [this, e](const auto& a) {
-         const std::string word = methods[static_cast<std::size_t>(e.what)];
-         world_.met("outbox." + word +
+  const std::string method{to_string(e.about().what)};
+  call(method, std::visit([](const auto& m) { return rpc::to_json(m); }, e.message),
+       tree_.only_for("outbox", [this, method, said = e.about()](const auto& a) {
+         world_.met("outbox." + method +
                     (a                                   ? ".stored"
                      : a.error().code == ec::stale_lease ? ".stale"
                                                          : ".retried"));
          if (a)
-           perform(outbox_->on_stored(now(), e, a->value("ack", std::uint64_t{0})));
+           take_answer(said, *a);
          else
-           perform(outbox_->on_refused(now(), e.token, a.error()));
+           perform(outbox_->on_refused(now(), said.token, a.error()));
        }));
+}
+
+void sim_runner::take_answer(const said_word& said, const json& value) {
+  if (said.what != outbox_word::append) return perform(outbox_->on_stored(now(), said, 0));
+  const auto answer = rpc::parse_append_answer(value);
+  perform(answer ? outbox_->on_stored(now(), said, answer->ack)
+                 : outbox_->on_refused(now(), said.token, answer.error()));
 }
 
 }  // namespace ntrace::sim

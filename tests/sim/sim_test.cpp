@@ -80,23 +80,31 @@ journal::batch draw_batch(random_source& random, given& g) {
     case 1:
       g.runs.push_back(run);
       return {put_attempt{run, 1 + random.below(3), g.runs.size(), "runner"},
-              set_run{run, run_state::queued, 0, g.runs.size(), "", ""}};
+              set_run{run, run_state::queued, 0, g.runs.size(), {}, ""}};
     case 2: {
       const bool is_own = token <= g.runs.size() && g.runs[token - 1] == run;
-      return {set_run{run, static_cast<run_state>(random.below(7)), random.below(4),
-                      is_own ? token : 0, "", ""}};
+      return {set_run{run,
+                      static_cast<run_state>(random.below(7)),
+                      random.below(4),
+                      is_own ? token : 0,
+                      {},
+                      ""}};
     }
     case 3:
-      return {end_attempt{run, token, "infrastructure", "silent", {}, random.below(3) != 0}};
+      return {end_attempt{run, token, verdict::infrastructure, "silent", {}, random.below(3) != 0}};
     case 5:
-      return {
-          append_doc{run, 1, token, "doc" + std::to_string(random.below(20)), "stdout", {"a", "b"}},
-          event{run, 1, token, "attempt", "step", {}}};
+      return {append_doc{run,
+                         1,
+                         token,
+                         "doc" + std::to_string(random.below(20)),
+                         domain::stream::out,
+                         {"a", "b"}},
+              event{run, 1, token, "attempt", "step", {}}};
     case 6:
       return {bind_run_id{token, "mine" + std::to_string(random.below(4))},
               event{run, 1, token, "lease", "accepted", {}}};
     case 7: {
-      auto met = std::make_shared<dispatcher::outage_record>();
+      auto met = std::make_shared<domain::outage_record>();
       met->total = 1 + random.below(9);
       met->tries = random.below(2);
       met->last = {"host" + std::to_string(random.below(3)), outage_cause::silent, "no answer"};
@@ -106,7 +114,7 @@ journal::batch draw_batch(random_source& random, given& g) {
     case 4:
       return {revive{run, token}, event{run, 1, token, "lease", "revived", {}}};
     default:
-      return {append_chunk{run, 1, token, 1 + random.below(3), "stdout", "data"},
+      return {append_chunk{run, 1, token, 1 + random.below(3), domain::stream::out, "data"},
               event{run, 1, token, "attempt", "step", {}}};
   }
 }
@@ -144,10 +152,10 @@ std::vector<journal::batch> known_runs() {
 /// What may come late for a run that is kept no longer.
 std::vector<journal::batch> late_words(const std::string& run, std::uint64_t token) {
   using namespace journal;
-  return {{set_run{run, run_state::queued, 0, 0, "", ""}},
+  return {{set_run{run, run_state::queued, 0, 0, {}, ""}},
           {revive{run, token}},
-          {append_chunk{run, 1, token, 1, "stdout", "data"}},
-          {append_doc{run, 1, token, "late of " + run, "stdout", {"a"}}}};
+          {append_chunk{run, 1, token, 1, domain::stream::out, "data"}},
+          {append_doc{run, 1, token, "late of " + run, domain::stream::out, {"a"}}}};
 }
 
 }  // namespace

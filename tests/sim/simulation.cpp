@@ -76,7 +76,7 @@ public:
     if (world_.random.below(2) == 0)
       for (const auto& [key, run] : runs_)
         if (const auto row = dispatcher_.disk().find(run);
-            row && row->state == dispatcher::run_state::quarantined)
+            row && row->state == domain::run_state::quarantined)
           requeue(key);
     for (auto quiet_for = quiet_slice; quiet_for <= quiet_phase; quiet_for += quiet_slice) {
       world_.run_until(time_point{} + fault_phase + quiet_for);
@@ -97,7 +97,7 @@ private:
   void plan_pushes(run_outcome& out) {
     const auto pushes = 1 + static_cast<unsigned>(world_.random.below(12));
     for (unsigned i = 0; i < pushes; ++i) {
-      dispatcher::push_request p;
+      domain::push_request p;
       p.owner = "o" + std::to_string(world_.random.below(3));
       p.repo = "r";
       p.sha = std::string(40, 'a');
@@ -186,7 +186,7 @@ private:
   static bool is_nc(const std::string& key) { return (key.back() - '0') % 2 == 0; }
 
   /// Sends until there is an answer that says yes, with the same key.
-  void push(const dispatcher::push_request& p) {
+  void push(const domain::push_request& p) {
     fact sent;
     sent.kind = fact_kind::sent;
     sent.text = p.key;
@@ -204,7 +204,7 @@ private:
     });
   }
 
-  void note_acked(const dispatcher::push_request& p, const std::string& run) {
+  void note_acked(const domain::push_request& p, const std::string& run) {
     fact acked;
     acked.kind = fact_kind::acked;
     acked.run = run;
@@ -215,7 +215,7 @@ private:
 
   /// Pushes another commit with the key of one that was acknowledged. It may be taken only where
   /// the journal keeps that one no longer.
-  void reuse_key(dispatcher::push_request p) {
+  void reuse_key(domain::push_request p) {
     if (runs_.count(p.key) == 0) return;
     p.sha = std::string(40, 'b');
     const nlohmann::json args{p.owner, p.repo, p.sha, {{"key", p.key}, {"priority", p.priority}}};

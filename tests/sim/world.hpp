@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "config/assert.hpp"
 #include "config/digest.hpp"
 #include "config/random.hpp"
 #include "tests/support/invariants.hpp"
@@ -37,8 +38,13 @@ public:
       now_ = events_.begin()->first.first;
       const auto what = std::move(events_.begin()->second);
       events_.erase(events_.begin());
-      what();
-      if (++steps % 1024 == 0 && events_.size() > events_max) return give_up();
+      try {
+        what();
+      } catch (const assertion_failed& e) {
+        return give_up(fact_kind::asserted, e.what());
+      }
+      if (++steps % 1024 == 0 && events_.size() > events_max)
+        return give_up(fact_kind::held_bytes, "what is to come");
     }
     now_ = end;
   }
@@ -62,11 +68,11 @@ public:
   time_point forge_back{}, registry_back{};  ///< When they can be reached again.
 
 private:
-  void give_up() {
+  void give_up(fact_kind kind, const std::string& why) {
     fact f;
-    f.kind = fact_kind::held_bytes;
+    f.kind = kind;
     f.who = "the simulation";
-    f.text = "what is to come";
+    f.text = why;
     f.n = {events_.size(), events_max};
     note(std::move(f));
     events_.clear();

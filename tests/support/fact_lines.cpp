@@ -5,7 +5,7 @@
 namespace ntrace::test {
 namespace {
 
-using namespace dispatcher;
+using namespace domain;
 
 constexpr const char* names[] = {
     "sent",        "acked",         "committed",     "deleted",      "recovered",
@@ -13,7 +13,7 @@ constexpr const char* names[] = {
     "zone_proved", "zone_used",     "zone_ended",    "zone_expired", "attempt_over",
     "outage_met",  "outages_kept",  "told_stale",    "cancel_acked", "drain_acked",
     "resume_sent", "doc_acked",     "workers",       "held_bytes",   "child_restarted",
-    "crashed",     "quiet",         "finished"};
+    "crashed",     "quiet",         "finished",      "asserted"};
 
 std::string to_line(const journal::operation& op) {
   return std::visit(
@@ -22,15 +22,15 @@ std::string to_line(const journal::operation& op) {
           [](const journal::set_run& o) {
             return "set_run " + o.run + " " + std::string{to_string(o.state)} + " attempts " +
                    std::to_string(o.attempts) + " token " + std::to_string(o.token) + " " +
-                   o.verdict + " " + o.reason;
+                   std::string{word_of(o.verdict)} + " " + o.reason;
           },
           [](const journal::put_attempt& o) {
             return "put_attempt " + o.run + " " + std::to_string(o.number) + " token " +
                    std::to_string(o.token) + " " + o.runner;
           },
           [](const journal::end_attempt& o) {
-            return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " + o.verdict +
-                   " " + o.reason;
+            return "end_attempt " + o.run + " token " + std::to_string(o.token) + " " +
+                   std::string{to_string(o.verdict)} + " " + o.reason;
           },
           [](const journal::set_outages& o) {
             return "set_outages " + o.run + " " + std::to_string(outages_of(o.record)) +
@@ -41,14 +41,14 @@ std::string to_line(const journal::operation& op) {
           },
           [](const journal::append_chunk& o) {
             return "append_chunk " + o.run + " token " + std::to_string(o.token) + " seq " +
-                   std::to_string(o.seq) + " " + o.stream + " " + o.data;
+                   std::to_string(o.seq) + " " + std::string{to_string(o.stream)} + " " + o.data;
           },
           [](const journal::bind_run_id& o) {
             return "bind_run_id token " + std::to_string(o.token) + " " + o.run_id;
           },
           [](const journal::append_doc& o) {
             return "append_doc " + o.run + " token " + std::to_string(o.token) + " " + o.doc + " " +
-                   o.stream;
+                   std::string{o.stream ? to_string(*o.stream) : "control"};
           },
           [](const journal::set_flag& o) {
             return "set_flag " + o.name + (o.value ? " true" : " false");

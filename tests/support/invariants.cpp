@@ -5,7 +5,7 @@
 namespace ntrace::test {
 namespace {
 
-using namespace dispatcher;
+using namespace domain;
 
 /// The state that a story's line leads to; nullopt for lines that change none.
 std::optional<run_state> state_after(const journal::event& e) {
@@ -64,7 +64,7 @@ void invariant_checker::on(const fact& f) {
                     at->second->last_seq == r.chunks)),
               "run " + id + " came back otherwise than it was committed");
         if (r.is_cancelled)
-          check("S15", r.row.state == dispatcher::run_state::cancelled,
+          check("S15", r.row.state == domain::run_state::cancelled,
                 "the acknowledged cancel of " + id + " is gone after a restart");
       }
       for (auto& [token, at] : alive_at_) at = f.at;
@@ -118,7 +118,7 @@ void invariant_checker::on(const fact& f) {
     case fact_kind::cancel_acked:
       if (deleted_.count(f.run) != 0) break;
       runs_[f.run].is_cancelled = true;
-      check("S15", runs_[f.run].row.state == dispatcher::run_state::cancelled,
+      check("S15", runs_[f.run].row.state == domain::run_state::cancelled,
             "the cancel of " + f.run + " was acknowledged and is not on the disk");
       break;
     case fact_kind::drain_acked:
@@ -152,6 +152,9 @@ void invariant_checker::on(const fact& f) {
       std::erase_if(zones_, [&](const auto& z) { return z.first.starts_with(f.who + "/"); });
       break;
     case fact_kind::quiet:
+      break;
+    case fact_kind::asserted:
+      fail("A1", f.text);
       break;
     case fact_kind::finished:
       for (const auto& id : acked_)
@@ -203,7 +206,7 @@ void invariant_checker::on_operation(const fact& f) {
                     "key " + o.key + " has two runs, " + at->second + " and " + o.run.id);
             }
             runs_[o.run.id].row = o.run;
-            runs_[o.run.id].last_event = to_string(dispatcher::run_state::queued);
+            runs_[o.run.id].last_event = to_string(domain::run_state::queued);
             runs_[o.run.id].key = o.key;
           },
           [&](const journal::set_run& o) { on_set_run(f, o); },
@@ -252,9 +255,10 @@ void invariant_checker::on_end_attempt(const fact& f, const journal::end_attempt
         "a verdict of token " + std::to_string(o.token) + " was stored, live is " +
             std::to_string(r.row.token));
   // The receipt names how many chunks the verdict speaks of.
-  if (o.receipt.is_object() && o.receipt.contains("chunks"))
-    check("S9", o.receipt["chunks"] == r.chunks,
-          "the verdict of " + o.run + " names " + o.receipt["chunks"].dump() +
+  const auto& receipt = *o.receipt;
+  if (receipt.is_object() && receipt.contains("chunks"))
+    check("S9", receipt["chunks"] == r.chunks,
+          "the verdict of " + o.run + " names " + receipt["chunks"].dump() +
               " chunks, stored are " + std::to_string(r.chunks));
   r.ended_with = o.verdict;
   const auto met = lost_to_outage_.find(o.token);
@@ -279,7 +283,7 @@ void invariant_checker::check_quarantine(const fact& f, const run_state& r,
 }
 
 void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
-  using dispatcher::run_state;
+  using domain::run_state;
   auto& r = runs_[o.run];
   const auto before = r.row.state;
   ++transitions_[std::string{to_string(before)} + ">" + std::string{to_string(o.state)}];
@@ -305,16 +309,15 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
   if (is_terminal(o.state))
     check("S7", !is_terminal(before), "run " + o.run + " got a second verdict");
   if (o.state == run_state::queued) {
-    check("S7", o.verdict.empty(), "run " + o.run + " is queued and keeps a verdict");
-    check(
-        "S14",
-        is_terminal(before) || (!o.reason.starts_with("script_failed") &&
-                                r.ended_with != "script_failed" && r.ended_with != "source_failed"),
-        "run " + o.run + " is retried though its script failed, or its source is not there");
+    check("S7", !o.verdict, "run " + o.run + " is queued and keeps a verdict");
+    check("S14",
+          is_terminal(before) || (r.ended_with != domain::verdict::script_failed &&
+                                  r.ended_with != domain::verdict::source_failed),
+          "run " + o.run + " is retried though its script failed, or its source is not there");
     if (is_terminal(before)) {
       r.last_accepted = 0;
       r.outages = 0;
-      r.ended_with.clear();
+      r.ended_with.reset();
       r.outage_since.reset();
       r.accepted = 0;  // Requeued: a new epoch. What a cancel left running has no part in it.
       std::erase_if(at_work_, [&](const auto& w) { return w.second.run == o.run; });
@@ -333,7 +336,7 @@ void invariant_checker::on_set_run(const fact& f, const journal::set_run& o) {
 
 /// An attempt that expired gets its lease back: nothing may have happened to its run since.
 void invariant_checker::on_revive(const fact& f, const journal::revive& o) {
-  using dispatcher::run_state;
+  using domain::run_state;
   auto& r = runs_[o.run];
   ++transitions_["queued>leased"];
   check("S4", r.row.state == run_state::queued && r.last_accepted == o.token,
@@ -348,7 +351,7 @@ void invariant_checker::on_revive(const fact& f, const journal::revive& o) {
   r.row.state = run_state::leased;
   r.row.token = o.token;
   r.chunks = chunks_[o.token];
-  r.verdict.clear();
+  r.verdict.reset();
 }
 
 void invariant_checker::on_attempt_over(std::uint64_t token) {

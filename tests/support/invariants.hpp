@@ -45,6 +45,7 @@ enum class fact_kind {
   /// End of the history: `n` = {outbox entries, links down, workers busy, repairing, requests that
   /// nobody answers, pushes without an acknowledgement}.
   finished,
+  asserted,  ///< An assertion failed; `text` says which.
 };
 
 struct fact {
@@ -85,14 +86,15 @@ public:
 private:
   struct run_state {
     journal::run_row row;
-    std::string key, verdict, last_event;
-    std::string ended_with;                  ///< The verdict of its last attempt of this epoch.
-    std::uint64_t chunks = 0;                ///< Stored of the live attempt.
-    std::uint64_t accepted = 0;              ///< Attempts of this epoch.
-    std::uint64_t last_accepted = 0;         ///< Their last token.
-    std::uint64_t outages = 0;               ///< Of this epoch's attempts, those that met one.
-    std::optional<time_point> outage_since;  ///< Of the last attempts, when each met one.
-    bool is_cancelled = false;               ///< Acknowledged.
+    std::string key, last_event;
+    std::optional<domain::verdict> verdict;
+    std::optional<domain::verdict> ended_with;  ///< The verdict of its last attempt of this epoch.
+    std::uint64_t chunks = 0;                   ///< Stored of the live attempt.
+    std::uint64_t accepted = 0;                 ///< Attempts of this epoch.
+    std::uint64_t last_accepted = 0;            ///< Their last token.
+    std::uint64_t outages = 0;                  ///< Of this epoch's attempts, those that met one.
+    std::optional<time_point> outage_since;     ///< Of the last attempts, when each met one.
+    bool is_cancelled = false;                  ///< Acknowledged.
   };
   struct zone_state {
     std::uint64_t token = 0;

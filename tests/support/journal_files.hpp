@@ -39,15 +39,15 @@ inline void fill(const std::string& path, int runs) {
     const auto token = static_cast<std::uint64_t>(n);
     std::vector<batch> all{push_of(n)};
     all.push_back({put_attempt{id, 1, token, "runner"},
-                   set_run{id, run_state::running, 1, token, "", ""},
+                   set_run{id, run_state::running, 1, token, {}, ""},
                    event{id, 0, token, "queue", "offered", {}},
                    event{id, 1, token, "lease", "accepted", {{"attempts_max", 5}}},
                    event{id, 1, token, "attempt", "started", {}}});
     for (std::uint64_t seq = 1; seq <= 3; ++seq)
-      all.push_back({append_chunk{id, 1, token, seq, "stdout", std::string(400, 'x')}});
+      all.push_back({append_chunk{id, 1, token, seq, domain::stream::out, std::string(400, 'x')}});
     if (n < runs)
-      all.push_back({end_attempt{id, token, "passed", "", {}},
-                     set_run{id, run_state::done, 1, 0, "passed", ""},
+      all.push_back({end_attempt{id, token, verdict::passed, "", {}},
+                     set_run{id, run_state::done, 1, 0, verdict::passed, ""},
                      event{id,
                            1,
                            token,

@@ -8,7 +8,7 @@
 namespace ntrace::test {
 namespace {
 
-using dispatcher::run_state;
+using domain::run_state;
 using nlohmann::json;
 using sqlite::statement;
 
@@ -49,7 +49,8 @@ private:
     return statement{db_, "select run, attempt, token, seq, stream from chunk order by id"}.each(
         [&](const statement& row) {
           chunks_[row.count(2)].push_back(
-              {row.text(0), row.count(1), row.count(2), row.count(3), row.text(4), ""});
+              {row.text(0), row.count(1), row.count(2), row.count(3),
+               domain::stream_from(row.text(4)).value_or(domain::stream::out), ""});
         });
   }
   /// What the tables say at the end, beside what the lines tell.
@@ -79,13 +80,13 @@ private:
       for (const auto& chunk : found.mapped()) add(chunk);
   }
   void set(const journal::event& e, run_state state, std::uint64_t token,
-           const std::string& verdict = "", const std::string& reason = "") {
+           std::optional<journal::verdict> verdict = {}, const std::string& reason = "") {
     live_[e.run] = is_terminal(state) ? 0 : token;
     add(journal::set_run{e.run, state, e.attempt, token, verdict, reason});
   }
   void end(const journal::event& e) {
-    const auto state = dispatcher::run_state_from(e.detail.value("state", ""));
-    const auto verdict = e.detail.value("verdict", "");
+    const auto state = domain::run_state_from(e.detail.value("state", ""));
+    const auto verdict = domain::verdict_from(e.detail.value("verdict", ""));
     const auto reason = e.detail.value("reason", "");
     if (e.token != 0 && live_[e.run] == e.token) {
       add_chunks(e.token);
@@ -95,15 +96,14 @@ private:
         met.token = e.token;
         met.text = reason;
         out_.push_back(std::move(met));
-        auto record = std::make_shared<dispatcher::outage_record>();
+        auto record = std::make_shared<domain::outage_record>();
         record->total = ++outages_[e.run];
         add(journal::set_outages{e.run, record});
       }
-      add(journal::end_attempt{e.run, e.token, verdict, reason, {}});
+      add(journal::end_attempt{
+          e.run, e.token, verdict.value_or(journal::verdict::infrastructure), reason, {}});
     }
-    // The reason of a retry names the attempt's verdict, which a script's own failure never is.
-    set(e, state, 0, is_terminal(state) ? verdict : "",
-        is_terminal(state) ? reason : verdict + ": " + reason);
+    set(e, state, 0, is_terminal(state) ? verdict : std::nullopt, reason);
   }
   void on_event(const journal::event& e) {
     if (e.what == "offered" || e.what == "handed") {

@@ -5,6 +5,7 @@
 
 #include "actors/dispatcher/queue_fsm.hpp"
 #include "actors/journal/push_identity.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
 #include "config/overload.hpp"
 #include "tests/support/ok.hpp"
 
@@ -15,6 +16,11 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 
 inline const std::string sha(40, 'a');
+
+/// What was answered. Unlike a result, a test may leave it be.
+using heard = tl::expected<json, error>;
+inline ec code_of(const heard& answer) { return answer ? ec::none : answer.error().code; }
+inline json ok(const heard& answer) { return ok(result<json>{answer}); }
 
 /// Machines with a journal that commits at once, unless told to fail or to hold back.
 struct queue_world {
@@ -49,20 +55,22 @@ struct queue_world {
   }
   void perform(effects todo) {
     for (auto& e : todo)
-      std::visit(overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
-                          [&](answer& a) { answers.insert_or_assign(a.request, a.value); },
-                          [&](offer& o) { offers.push_back(o.run); },
-                          [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {},
-                          [](changed&) {}},
-                 e);
+      std::visit(
+          overload{[&](commit& c) { holds ? held.push_back(c) : settle(c); },
+                   [&](answer& a) { answers.insert_or_assign(a.request, a.value.map(as_json)); },
+                   [&](offer& o) { offers.push_back(to_json(o.run)); },
+                   [&](abort_attempt& a) { aborted.push_back(a.token); }, [](wake&) {},
+                   [](changed&) {}},
+          e);
   }
   void perform(intake_effects todo) {
     for (auto& e : todo)
       std::visit(overload{[&](write_pushes& w) { holds ? held_pushes.push_back(w) : settle(w); },
                           [&](answer_push& a) {
                             answers.insert_or_assign(
-                                a.request, a.value ? result<json>{json::parse(to_text(*a.value))}
-                                                   : fail(a.value.error()));
+                                a.request, a.value
+                                               ? result<json>{json::parse(rpc::to_text(*a.value))}
+                                               : fail(a.value.error()));
                           }},
                  e);
   }
@@ -120,33 +128,50 @@ struct queue_world {
     perform(intake.on_round());
     return next++;
   }
+  static json as_json(const rpc::answer_value& value) { return to_json(value); }
   request_id hello(session_id s, int workers = 1) {
-    perform(fsm.on_hello(now, s, next,
-                         {{"version", 1},
-                          {"name", "n" + std::to_string(s)},
-                          {"workers", workers},
-                          {"free", workers}}));
-    return next++;
+    const auto asked = next;
+    (void)hear(&queue_fsm::on_hello, rpc::parse_runner_report, s,
+               {{"version", 1},
+                {"name", "n" + std::to_string(s)},
+                {"workers", workers},
+                {"free", workers}});
+    return asked;
   }
   template <class F, class... Args>
-  result<json> call(F method, Args... args) {
+  heard call(F method, Args... args) {
     const auto request = next++;
     perform((fsm.*method)(now, args...));
     return answers.count(request) ? answers.at(request) : fail(ec::timed_out, "no answer");
   }
-  result<json> accept(session_id s, std::uint64_t token) {
-    return call(&queue_fsm::on_accept, s, next, json{{"token", token}});
+  /// What a runner says on its connection, as the wire has it.
+  template <class F, class Message>
+  heard hear(F method, result<Message> (*parse)(const json&), session_id s, const json& said) {
+    const auto message = parse(said);
+    return message ? call(method, s, next, *message) : fail(message.error());
   }
-  result<json> started(std::uint64_t token) {
-    return call(&queue_fsm::on_started, next, json{{"token", token}, {"zone", "z"}});
+  /// What it says of an attempt, on whichever.
+  template <class F, class Message>
+  heard hear(F method, result<Message> (*parse)(const json&), const json& said) {
+    const auto message = parse(said);
+    return message ? call(method, next, *message) : fail(message.error());
   }
-  result<json> append(std::uint64_t token, std::uint64_t n) {
-    return call(&queue_fsm::on_append, next,
-                json{{"token", token}, {"seq", n}, {"stream", "stdout"}}, std::string{"x"});
+  heard heartbeat(session_id s, const json& said) {
+    return hear(&queue_fsm::on_heartbeat, rpc::parse_runner_report, s, said);
   }
-  result<json> finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
-    return call(
-        &queue_fsm::on_finish, next,
+  heard accept(session_id s, std::uint64_t token) {
+    return hear(&queue_fsm::on_accept, rpc::parse_about_token, s, {{"token", token}});
+  }
+  heard started(std::uint64_t token) {
+    return hear(&queue_fsm::on_started, rpc::parse_started, {{"token", token}, {"zone", "z"}});
+  }
+  heard append(std::uint64_t token, std::uint64_t n) {
+    return hear(&queue_fsm::on_append, rpc::parse_append,
+                {{"token", token}, {"seq", n}, {"stream", "stdout"}, {"data", "x"}});
+  }
+  heard finish(const json& said) { return hear(&queue_fsm::on_finish, rpc::parse_finish, said); }
+  heard finish(std::uint64_t token, const char* verdict, std::uint64_t last = 0) {
+    return finish(
         json{{"token", token}, {"verdict", verdict}, {"reason", "why"}, {"last_seq", last}});
   }
   request_id ask(session_id s, const std::string& address = "10.0.0.1") {
@@ -159,12 +184,16 @@ struct queue_world {
     return at == answers.end() || !at->second ? json{} : *at->second;
   }
   /// A document of the run_id `run_id`, on another connection of the same peer.
-  result<json> say(const std::string& id, const std::string& run_id, const std::string& stream,
-                   json data, const std::string& address = "10.0.0.1", session_id s = 999) {
+  heard say(const std::string& id, const std::string& run_id, const std::string& stream, json data,
+            const std::string& address = "10.0.0.1", session_id s = 999) {
     const json doc{{"id", id},      {"run_id", run_id}, {"when", 1},   {"repo", "o/r"},
                    {"commit", sha}, {"stream", stream}, {"data", data}};
-    const auto request = next;
-    return call(&queue_fsm::on_result, s, address, request, json::array({doc}));
+    return say_all(json::array({doc}), address, s);
+  }
+  /// The arguments of `result` as they are.
+  heard say_all(const json& args, const std::string& address = "10.0.0.1", session_id s = 999) {
+    const auto doc = rpc::parse_result_doc(args);
+    return doc ? call(&queue_fsm::on_result, s, address, next, *doc) : fail(doc.error());
   }
   void pass(milliseconds time) {
     now += time;

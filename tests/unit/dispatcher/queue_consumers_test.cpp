@@ -12,8 +12,8 @@ const json start{{"level", "info"}, {"code", "start"}, {"message", "begins"}};
 json end_of(const char* stream) { return {{"event", "end"}, {"stream", stream}}; }
 
 /// Says that all streams of `run_id` ended; the last answer.
-result<json> end_all(queue_world& w, const std::string& run_id) {
-  result<json> last;
+heard end_all(queue_world& w, const std::string& run_id) {
+  heard last;
   for (const char* stream : {"result", "stdout", "stderr", "events"})
     last = w.say(run_id + stream, run_id, "control", end_of(stream));
   return last;
@@ -112,7 +112,7 @@ TEST(consumer, p3_each_push_ends_once_over_a_thousand_reconnects_with_open_reque
     if (s % 10 == 0) w.push("R" + std::to_string(s));
     w.perform(w.fsm.on_session_gone(w.now, s));
   }
-  EXPECT_EQ(w.fsm.status(w.now)["runners"].size(), 0u);
+  EXPECT_EQ(to_json(w.fsm.status(w.now))["runners"].size(), 0u);
   for (session_id s = 1001; s <= 1101; ++s) {
     open = w.ask(s);
     const auto job = w.job(open);
@@ -159,9 +159,7 @@ TEST(consumer, p10_a_document_that_is_wrong_is_refused_with_its_field_and_others
   w.ask(1);
   const json good{{"id", "d"},     {"run_id", "mine"},   {"when", 1},  {"repo", "o/r"},
                   {"commit", sha}, {"stream", "stdout"}, {"data", "x"}};
-  const auto send = [&](const json& args) {
-    return w.call(&queue_fsm::on_result, session_id{5}, std::string{"10.0.0.1"}, w.next, args);
-  };
+  const auto send = [&](const json& args) { return w.say_all(args, "10.0.0.1", 5); };
   const json wrong[] = {json(), 1, "", json::array(), json::object(), std::string(300, 'x')};
   for (const auto& [field, value] : good.items()) {
     auto doc = good;
@@ -281,7 +279,7 @@ TEST(queue, offers_nothing_to_a_runner_of_before_the_port_was_started_again) {
   w.perform(w.fsm.on_port_opened(w.now, 5));
   w.push("A");
   EXPECT_TRUE(w.offers.empty());
-  EXPECT_TRUE(w.fsm.status(w.now)["runners"].empty()) << w.fsm.status(w.now);
+  EXPECT_TRUE(to_json(w.fsm.status(w.now))["runners"].empty()) << to_json(w.fsm.status(w.now));
   w.hello(5);
   EXPECT_EQ(w.offers.size(), 1u);
 }

@@ -22,7 +22,7 @@ struct outage_world : queue_world {
   void take_offer() {
     const auto before = offers.size();
     for (int i = 0; offers.size() == before && i < 1000; ++i) {
-      perform(fsm.on_heartbeat(now, 1, next++, {{"free", 1}, {"workers", 1}}));
+      (void)heartbeat(1, {{"free", 1}, {"workers", 1}});
       pass(100ms);
     }
     ASSERT_GT(offers.size(), before);
@@ -31,12 +31,11 @@ struct outage_world : queue_world {
   void meet_outage(json more = json::object()) {
     json met{{"host", "forge.example"}, {"cause", "no_route"}, {"message", "cannot connect"}};
     met.update(more);
-    ASSERT_TRUE(call(&queue_fsm::on_finish, next,
-                     json{{"token", token()},
-                          {"verdict", "infrastructure"},
-                          {"reason", "unreachable: cannot connect"},
-                          {"outage", met},
-                          {"last_seq", 0}}));
+    ASSERT_TRUE(finish(json{{"token", token()},
+                            {"verdict", "infrastructure"},
+                            {"reason", "unreachable: cannot connect"},
+                            {"outage", met},
+                            {"last_seq", 0}}));
   }
   void fail_otherwise() { ASSERT_TRUE(finish(token(), "infrastructure")); }
   outage_record_ptr record() const {
@@ -165,7 +164,7 @@ TEST(outage, is_told_with_host_cause_time_and_next_try) {
   EXPECT_TRUE(text.starts_with("forge.example: no route since ")) << text;
   const auto wait = std::chrono::ceil<std::chrono::seconds>(w.record()->wait).count();
   EXPECT_TRUE(text.ends_with(", next try in " + std::to_string(wait) + " s")) << text;
-  const auto all = w.fsm.status(w.now)["outages"];
+  const auto all = to_json(w.fsm.status(w.now))["outages"];
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0]["host"], "forge.example");
   EXPECT_EQ(all[0]["runs"], 1);
@@ -238,11 +237,8 @@ TEST(outage, that_is_malformed_is_an_ordinary_failure) {
        {json{}, json(7), json::array(), json{{"host", 7}}, json{{"host", ""}}}) {
     outage_world w;
     w.take_offer();
-    w.call(&queue_fsm::on_finish, w.next,
-           json{{"token", w.token()},
-                {"verdict", "infrastructure"},
-                {"outage", wrong},
-                {"last_seq", 0}});
+    (void)w.finish(json{
+        {"token", w.token()}, {"verdict", "infrastructure"}, {"outage", wrong}, {"last_seq", 0}});
     EXPECT_EQ(w.record(), nullptr) << wrong;
   }
 }
@@ -293,8 +289,8 @@ TEST(outage, goes_on_where_it_was_after_a_restart_whatever_the_wall_clock_says) 
     const auto token = w.offers.back()["token"].get<std::uint64_t>();
     ASSERT_TRUE(w.accept(1, token));
     const json met{{"host", "forge.example"}, {"cause", "no_route"}, {"message", "no"}};
-    w.call(&queue_fsm::on_finish, w.next,
-           json{{"token", token}, {"verdict", "infrastructure"}, {"outage", met}, {"last_seq", 0}});
+    (void)w.finish(
+        json{{"token", token}, {"verdict", "infrastructure"}, {"outage", met}, {"last_seq", 0}});
     EXPECT_EQ(w.state_written("A"), "queued") << "56 s of 60 have passed at most";
   }
 }

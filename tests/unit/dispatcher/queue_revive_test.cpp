@@ -18,8 +18,8 @@ struct expired_world : world {
   }
   /// What the runner's next heartbeat is answered with: the stale tokens.
   json heartbeat_with(const char* verdict_word) {
-    return (*call(
-        &queue_fsm::on_heartbeat, session_id{1}, next,
+    return (*heartbeat(
+        1,
         json{{"free", 0},
              {"workers", 1},
              {"attempts", {{{"token", 1}, {"run", "R1"}, {"verdict", verdict_word}}}}}))["stale"];
@@ -41,7 +41,7 @@ TEST(queue_fsm, revives_an_attempt_that_expired_with_a_verdict_and_takes_its_res
 TEST(queue_fsm, does_not_revive_what_another_attempt_has_followed) {
   expired_world uut;
   uut.pass(10s);
-  uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next++, {{"free", 1}, {"workers", 1}}));
+  (void)uut.heartbeat(1, {{"free", 1}, {"workers", 1}});
   ASSERT_EQ(uut.offers.size(), 2u);
   ASSERT_TRUE(uut.accept(1, 2));
   EXPECT_EQ(uut.heartbeat_with("passed"), json::array({1}));

@@ -71,7 +71,7 @@ TEST(queue_fsm, queues_again_with_a_higher_token_when_the_lease_expires) {
   EXPECT_EQ(test::code_of(uut.append(1, 1)), ec::stale_lease);
   EXPECT_EQ(test::code_of(uut.finish(1, "passed")), ec::stale_lease);
   uut.pass(1s);
-  uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next++, {{"free", 1}, {"workers", 1}}));
+  (void)uut.heartbeat(1, {{"free", 1}, {"workers", 1}});
   ASSERT_EQ(uut.offers.size(), 2u);
   EXPECT_EQ(uut.offers[1]["token"], 2);
   EXPECT_EQ(uut.offers[1]["attempt"], 2);
@@ -84,9 +84,9 @@ TEST(queue_fsm, keeps_a_lease_alive_by_heartbeats_that_name_it) {
   uut.accept(1, 1);
   for (int i = 0; i < 10; ++i) {
     uut.pass(29s);
-    uut.perform(uut.fsm.on_heartbeat(
-        uut.now, 1, uut.next, {{"attempts", {{{"token", 1}}, {{"token", 99}}}}, {"free", 0}}));
-    EXPECT_EQ((*uut.answers.at(uut.next++))["stale"], json::array({99}));
+    const auto answer =
+        uut.heartbeat(1, {{"attempts", {{{"token", 1}}, {{"token", 99}}}}, {"free", 0}});
+    EXPECT_EQ((*answer)["stale"], json::array({99}));
   }
   EXPECT_TRUE(uut.finish(1, "passed"));
 }
@@ -100,7 +100,7 @@ TEST(queue_fsm, retries_infrastructure_and_quarantines_after_the_last_attempt) {
     EXPECT_TRUE(uut.accept(1, token));
     uut.finish(token, "infrastructure");
     uut.pass(8s);
-    uut.perform(uut.fsm.on_heartbeat(uut.now, 1, uut.next++, {{"free", 1}}));
+    (void)uut.heartbeat(1, {{"free", 1}});
   }
   EXPECT_EQ(uut.state_written("R1"), "quarantined");
   EXPECT_EQ(uut.offers.size(), 3u);
@@ -167,8 +167,21 @@ TEST(queue_fsm, takes_no_work_while_draining_and_says_so) {
 
 TEST(queue_fsm, refuses_a_runner_of_no_known_version) {
   world uut;
-  uut.perform(uut.fsm.on_hello(uut.now, 1, uut.next, {{"version", 0}}));
-  EXPECT_EQ(uut.answers.at(uut.next).error().code, ec::version_mismatch);
+  EXPECT_EQ(
+      test::code_of(uut.hear(&queue_fsm::on_hello, rpc::parse_runner_report, 1, {{"version", 0}})),
+      ec::version_mismatch);
+}
+
+TEST(queue_fsm, has_no_session_of_a_hello_that_is_ill_typed) {
+  world uut;
+  for (const auto& said :
+       {json{{"version", 1}, {"name", 5}}, json{{"version", "1"}}, json::array(),
+        json{{"version", 1}, {"free", -1}}, json{{"version", 1}, {"workers", 0.5}},
+        json{{"version", 1}, {"attempts", {7}}}}) {
+    const auto answer = uut.hear(&queue_fsm::on_hello, rpc::parse_runner_report, 1, said);
+    EXPECT_EQ(test::code_of(answer), ec::bad_argument) << said;
+    EXPECT_TRUE(uut.fsm.status(uut.now).runners.empty()) << said;
+  }
 }
 
 /// Whatever runners do, each run ends at most once, tokens rise, and accepted attempts stay
@@ -203,9 +216,9 @@ TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
           uut.pass(milliseconds{s.random.below(20'000)});
           break;
         case 6:
-          uut.perform(uut.fsm.on_heartbeat(
-              uut.now, session, uut.next++,
-              {{"attempts", {{{"token", token}}}}, {"free", s.random.below(3)}, {"workers", 2}}));
+          (void)uut.heartbeat(
+              session,
+              {{"attempts", {{{"token", token}}}}, {"free", s.random.below(3)}, {"workers", 2}});
           break;
         case 7:
           uut.journal_error.code = s.random.below(4) == 0 ? ec::journal_full : ec::none;
@@ -234,8 +247,7 @@ TEST(queue_fsm, takes_a_verdict_of_infrastructure_that_names_no_chunks_and_no_ot
   uut.accept(1, 1);
   uut.append(1, 1);
   const auto say = [&](const char* verdict) {
-    return uut.call(&queue_fsm::on_finish, uut.next,
-                    json{{"token", 1}, {"verdict", verdict}, {"reason", "lost"}});
+    return uut.finish(json{{"token", 1}, {"verdict", verdict}, {"reason", "lost"}});
   };
   EXPECT_EQ(test::code_of(say("passed")), ec::gap);
   EXPECT_EQ((*say("infrastructure"))["state"], "queued");

@@ -10,7 +10,7 @@ using namespace ntrace;
 using ntrace::test::only;
 using namespace ntrace::runner;
 using namespace std::chrono_literals;
-using nlohmann::json;
+using domain::verdict;
 
 namespace {
 
@@ -28,12 +28,14 @@ struct runner_world {
   }
   bool is_offered() {
     ++token;
-    const json offer{{"token", token}, {"run", "R"}, {"source", "s"}};
+    rpc::offer offer;
+    offer.token = token;
+    offer.run = "R";
     return only<accept_offer>(uut.on_offer(now, offer)).size() == 1;
   }
   bool begins() { return only<begin_attempt>(uut.on_accepted(now, {token, now})).size() == 1; }
-  void end(const char* verdict, bool is_broken) {
-    uut.on_attempt_done({token, "R", verdict, is_broken, nullptr});
+  void end(verdict how, bool is_broken) {
+    uut.on_attempt_done({token, "R", how, is_broken, {}});
     uut.on_zone_ended(now, "z", is_broken);
     uut.on_delivered(token);
   }
@@ -56,7 +58,7 @@ TEST(lost_pushes, p5_a_thousand_runs_that_fail_take_no_worker_away) {
   for (int i = 0; i < 1000; ++i) {
     ASSERT_TRUE(w.is_offered()) << i;
     ASSERT_TRUE(w.begins()) << i;
-    w.end("script_failed", false);
+    w.end(verdict::script_failed, false);
     ASSERT_EQ(w.uut.pool().free(), w.uut.pool().size()) << i;
   }
   ASSERT_TRUE(w.is_offered());
@@ -68,16 +70,16 @@ TEST(lost_pushes, p8_a_worker_whose_rollback_fails_three_times_is_repaired_and_w
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(w.is_offered()) << i;
     ASSERT_TRUE(w.begins()) << i;
-    w.end("infrastructure", true);
+    w.end(verdict::infrastructure, true);
     EXPECT_FALSE(w.is_offered()) << "a broken zone takes no work";
-    EXPECT_EQ(w.uut.state(w.now)["workers"], 1) << "nor is it put away";
+    EXPECT_EQ(w.uut.state(w.now).workers, 1u) << "nor is it put away";
     EXPECT_EQ(only<prove_zone>(w.uut.on_tick(w.now += 2s)).size(), 1u);
     EXPECT_FALSE(w.is_offered()) << "it is proved first";
     w.uut.on_zone_proved(w.now, "z", "");
   }
   ASSERT_TRUE(w.is_offered());
   EXPECT_TRUE(w.begins());
-  w.end("passed", false);
+  w.end(verdict::passed, false);
   EXPECT_EQ(w.uut.pool().free(), 1u);
 }
 
@@ -89,10 +91,10 @@ TEST(lost_pushes, p11_nothing_is_done_before_the_zone_has_booted_however_long_th
   EXPECT_TRUE(only<started>(begun).empty());
   ASSERT_EQ(only<report>(begun).size(), 1u);  // People see what the run waits for.
   step_outcome up;
-  up.receipt = {{"ok", true}};
+  up.is_clean = true;
   const auto later = uut.on_done(time_point{30s}, step::rollback, up);
   EXPECT_EQ(only<started>(later).size(), 1u);
   bool is_told = false;
-  for (const auto& r : only<report>(later)) is_told |= r.event.value("duration_ms", 0) == 30'000;
+  for (const auto& r : only<report>(later)) is_told |= r.event.duration == 30s;
   EXPECT_TRUE(is_told);
 }

@@ -8,7 +8,7 @@ using namespace ntrace;
 using ntrace::test::only;
 using namespace ntrace::runner;
 using namespace std::chrono_literals;
-using nlohmann::json;
+using domain::verdict;
 
 namespace {
 
@@ -25,7 +25,16 @@ runner_fsm with_worker() {
   out.on_link_up(start, 1s, 6s);
   return out;
 }
-json offer_of(std::uint64_t token) { return {{"token", token}, {"run", "R"}, {"source", "s"}}; }
+rpc::offer offer_of(std::uint64_t token, const std::string& run = "R") {
+  rpc::offer out;
+  out.run = run;
+  out.token = token;
+  out.source = "s";
+  return out;
+}
+attempt_done done_of(std::uint64_t token, const std::string& run, verdict how) {
+  return {token, run, how, false, {}};
+}
 
 }  // namespace
 
@@ -58,7 +67,7 @@ TEST(runner_fsm, frees_a_worker_only_when_its_zone_is_empty) {
   auto uut = with_worker();
   uut.on_offer(start, offer_of(1));
   uut.on_accepted(start, {1, start});
-  EXPECT_EQ(only<end_zone>(uut.on_attempt_done({1, "r", "passed", false, nullptr})).size(), 1u);
+  EXPECT_EQ(only<end_zone>(uut.on_attempt_done(done_of(1, "r", verdict::passed))).size(), 1u);
   EXPECT_EQ(uut.pool().free(), 0u);
   uut.on_zone_ended(start, "z", false);
   EXPECT_EQ(uut.pool().free(), 1u);
@@ -69,7 +78,7 @@ TEST(runner_fsm, gives_an_attempt_that_died_a_verdict_and_one_that_is_over_none)
   uut.on_offer(start, offer_of(1));
   uut.on_accepted(start, {1, start});
   EXPECT_EQ(only<lose_attempt>(uut.on_attempt_died(1, "boom")).size(), 1u);
-  uut.on_attempt_done({1, "r", "passed", false, nullptr});
+  uut.on_attempt_done(done_of(1, "r", verdict::passed));
   EXPECT_TRUE(uut.on_attempt_died(1, "boom").empty());
 }
 
@@ -92,7 +101,7 @@ TEST(runner_fsm, ends_what_runs_on_an_expelled_worker_only_when_told_so) {
   ASSERT_TRUE(gentle);
   EXPECT_TRUE(only<cancel_attempt>(*gentle).empty());
   EXPECT_EQ(only<cancel_attempt>(*uut.on_expel(start, "z", true)).size(), 1u);
-  uut.on_attempt_done({1, "r", "passed", false, nullptr});
+  uut.on_attempt_done(done_of(1, "r", verdict::passed));
   EXPECT_EQ(only<forget_zone>(uut.on_zone_ended(start, "z", false)).size(), 1u);
 }
 
@@ -168,7 +177,7 @@ TEST(runner_fsm, says_nothing_while_the_link_is_down) {
   EXPECT_TRUE(only<send_heartbeat>(uut.on_enrolled(start, "z2", 0)).empty());
   const auto up = only<send_heartbeat>(uut.on_link_up(start, 1s, 6s));
   ASSERT_EQ(up.size(), 1u);
-  EXPECT_EQ(up[0].state["workers"], 2);
+  EXPECT_EQ(up[0].state.workers, 2u);
 }
 
 TEST(runner_fsm, begins_nothing_when_the_answer_to_its_accept_took_the_whole_lease) {
@@ -188,12 +197,11 @@ TEST(runner_fsm, starts_no_attempt_of_a_run_before_the_zone_of_an_older_one_is_d
   EXPECT_EQ(only<refuse_offer>(offered).size(), 1u);
   ASSERT_EQ(only<cancel_attempt>(offered).size(), 1u) << "its lease is somebody else's by now";
   EXPECT_EQ(only<cancel_attempt>(offered)[0].token, 1u);
-  uut.on_attempt_done({1, "R", "infrastructure", false, nullptr});
+  uut.on_attempt_done(done_of(1, "R", verdict::infrastructure));
   EXPECT_EQ(only<refuse_offer>(uut.on_offer(start, offer_of(3))).size(), 1u) << "the zone is there";
   uut.on_zone_ended(start, "z", false);
   EXPECT_EQ(only<accept_offer>(uut.on_offer(start, offer_of(4))).size(), 1u);
-  const json other{{"token", 5}, {"run", "Q"}, {"source", "s"}};
-  EXPECT_EQ(only<accept_offer>(uut.on_offer(start, other)).size(), 1u)
+  EXPECT_EQ(only<accept_offer>(uut.on_offer(start, offer_of(5, "Q"))).size(), 1u)
       << "another run's waits for none";
 }
 
@@ -211,4 +219,44 @@ TEST(runner_fsm, asks_at_each_tick_for_all_that_is_due_later) {
   EXPECT_EQ(next(start + 1s), start + 5s) << "the lease's end: it is heard of no more";
   EXPECT_EQ(only<cancel_attempt>(uut.on_tick(start + 5s)).size(), 1u);
   EXPECT_EQ(next(start + 6s), time_point::max()) << "it ends, and nothing else is due";
+}
+
+TEST(runner_fsm, tells_by_a_type_why_an_attempt_is_to_end) {
+  const auto with_attempt = [] {
+    auto out = with_worker();
+    out.on_offer(start, offer_of(1));
+    out.on_accepted(start, {1, start});
+    return out;
+  };
+  const auto cause = [](const runner_effects& todo) {
+    const auto ends = only<cancel_attempt>(todo);
+    EXPECT_EQ(ends.size(), 1u);
+    return ends.at(0).cause;
+  };
+  EXPECT_EQ(cause(with_attempt().on_tick(start + 6s)), cancel_cause::lease_runs_out);
+  EXPECT_EQ(cause(with_attempt().on_offer(start, offer_of(2))), cancel_cause::offered_again);
+  EXPECT_EQ(cause(with_attempt().on_stale(1, cancel_cause::words_lost, "full")),
+            cancel_cause::words_lost);
+  EXPECT_EQ(cause(*with_attempt().on_expel(start, "z", true)), cancel_cause::expelled);
+  auto uut = with_attempt();
+  const auto beat = only<send_heartbeat>(uut.on_tick(start + 1s));
+  EXPECT_EQ(cause(uut.on_heartbeat(start + 1s, beat.at(0), {1})), cancel_cause::lease_lost);
+}
+
+TEST(runner_fsm, reports_what_it_works_on_and_what_waits_for_the_dispatcher) {
+  auto uut = with_worker();
+  uut.on_offer(start, offer_of(1));
+  uut.on_accepted(start, {1, start});
+  uut.on_attempt_done(done_of(7, "Q", verdict::timed_out));
+  const auto seen = uut.state(start);
+  EXPECT_EQ(seen.version, rpc::protocol_version);
+  EXPECT_EQ(seen.name, "r");
+  EXPECT_EQ(seen.workers, 1u);
+  EXPECT_EQ(seen.free, 0u);
+  ASSERT_EQ(seen.attempts.size(), 2u);
+  EXPECT_EQ(seen.attempts[0].run, "R");
+  EXPECT_EQ(seen.attempts[0].worker, "z");
+  EXPECT_EQ(seen.attempts[0].ended, std::nullopt);
+  EXPECT_EQ(seen.attempts[1].token, 7u);
+  EXPECT_EQ(seen.attempts[1].ended, verdict::timed_out);
 }

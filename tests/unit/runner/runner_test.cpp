@@ -13,6 +13,7 @@
 using namespace ntrace;
 using namespace ntrace::runner;
 using namespace std::chrono_literals;
+using domain::verdict;
 using nlohmann::json;
 using test::code_of;
 
@@ -140,7 +141,7 @@ struct walk {
   std::map<std::string, error> plan;
   std::string package = R"({"scripts":{"benchmark":"x"},"dependencies":{"a":"1"}})";
   bool proof_ok = true;
-  json folded = {{"samples", 7}};
+  std::uint64_t samples = 7;
   std::string story;
   finish end{};
 
@@ -156,9 +157,10 @@ struct walk {
           story += name + " ";
           step_outcome outcome;
           if (plan.count(name)) outcome.failed = plan[name];
-          outcome.receipt = {{"ok", proof_ok}};
+          outcome.is_clean = proof_ok;
+          outcome.receipt = domain::document{json{{"ok", proof_ok}}};
           outcome.package_json = package;
-          if (p->what == step::fold) outcome.facts = folded;
+          if (p->what == step::fold) outcome.samples = samples;
           now += 10ms;
           for (auto& more : fsm.on_done(now, p->what, outcome)) next.push_back(std::move(more));
         } else if (auto* f = std::get_if<finish>(&e)) {
@@ -178,22 +180,22 @@ TEST(attempt_fsm, walks_all_steps_to_passed) {
   walk uut;
   uut.run();
   EXPECT_EQ(uut.story, "rollback profiler fetch unpack install run capture fold ");
-  EXPECT_EQ(uut.end.verdict, "passed");
-  EXPECT_EQ(uut.end.receipt["steps"]["run"], 10);
-  EXPECT_TRUE(uut.end.receipt["clean"]["ok"].get<bool>());
+  EXPECT_EQ(uut.end.how, verdict::passed);
+  EXPECT_EQ(uut.end.receipt.durations.at(step::run), 10ms);
+  EXPECT_EQ(*uut.end.receipt.clean, json({{"ok", true}}));
 }
 
 TEST(attempt_fsm, makes_the_flame_graph_also_when_the_script_fails) {
-  for (const auto& [code, verdict] : {std::pair{ec::script_failed, "script_failed"},
-                                      {ec::timed_out, "timed_out"},
-                                      {ec::out_of_memory, "script_failed"},
-                                      {ec::output_limit, "script_failed"},
-                                      {ec::disk_full, "script_failed"}}) {
+  for (const auto& [code, how] : {std::pair{ec::script_failed, verdict::script_failed},
+                                  {ec::timed_out, verdict::timed_out},
+                                  {ec::out_of_memory, verdict::script_failed},
+                                  {ec::output_limit, verdict::script_failed},
+                                  {ec::disk_full, verdict::script_failed}}) {
     walk uut;
     uut.plan["run"] = {code, "x", {}};
     uut.run();
     EXPECT_EQ(uut.story, "rollback profiler fetch unpack install run capture fold ");
-    EXPECT_EQ(uut.end.verdict, verdict);
+    EXPECT_EQ(uut.end.how, how);
   }
 }
 
@@ -202,17 +204,17 @@ TEST(attempt_fsm, keeps_the_scripts_result_when_the_sampler_breaks) {
     walk uut;
     uut.plan[step] = {ec::profile_failed, "perf is missing", {}};
     uut.run();
-    EXPECT_EQ(uut.end.verdict, "passed") << step;
-    EXPECT_EQ(uut.end.receipt["profile_failed"], "perf is missing");
+    EXPECT_EQ(uut.end.how, verdict::passed) << step;
+    EXPECT_EQ(uut.end.receipt.profile_failed, "perf is missing");
   }
 }
 
 TEST(attempt_fsm, says_that_the_script_was_too_short_when_no_sample_was_taken) {
   walk seen, unseen;
-  unseen.folded["samples"] = 0;
-  EXPECT_FALSE(seen.run().end.receipt.contains("profile_failed"));
-  EXPECT_EQ(unseen.run().end.verdict, "passed");
-  EXPECT_NE(unseen.end.receipt.value("profile_failed", "").find("no sample was taken"),
+  unseen.samples = 0;
+  EXPECT_EQ(seen.run().end.receipt.profile_failed, std::nullopt);
+  EXPECT_EQ(unseen.run().end.how, verdict::passed);
+  EXPECT_NE(unseen.end.receipt.profile_failed.value_or("").find("no sample was taken"),
             std::string::npos);
 }
 
@@ -221,31 +223,32 @@ TEST(attempt_fsm, runs_nothing_without_a_proof_of_clean) {
   uut.proof_ok = false;
   uut.run();
   EXPECT_EQ(uut.story, "rollback ");
-  EXPECT_EQ(uut.end.verdict, "infrastructure");
+  EXPECT_EQ(uut.end.how, verdict::infrastructure);
   EXPECT_TRUE(uut.end.zone_is_broken);
 }
 
 TEST(attempt_fsm, tells_the_users_errors_from_infrastructure) {
-  const auto verdict = [](const char* step, ec code) {
+  const auto how = [](const char* step, ec code) {
     walk uut;
     uut.plan[step] = {code, "x", {}};
-    return uut.run().end.verdict;
+    return uut.run().end.how;
   };
-  EXPECT_EQ(verdict("rollback", ec::zone_failed), "infrastructure");
-  EXPECT_EQ(verdict("fetch", ec::source_failed), "infrastructure");
+  EXPECT_EQ(how("rollback", ec::zone_failed), verdict::infrastructure);
+  EXPECT_EQ(how("fetch", ec::source_failed), verdict::infrastructure);
   for (const char* step : {"fetch", "install"})
-    EXPECT_EQ(verdict(step, ec::io), "infrastructure") << "a shortage of this machine";
-  EXPECT_EQ(verdict("unpack", ec::source_hostile), "source_failed");
+    EXPECT_EQ(how(step, ec::io), verdict::infrastructure) << "a shortage of this machine";
+  EXPECT_EQ(how("unpack", ec::source_hostile), verdict::source_failed);
   for (const auto code :
        {ec::not_found, ec::forbidden, ec::bad_argument, ec::source_hostile, ec::source_limit})
-    EXPECT_EQ(verdict("fetch", code), "source_failed") << to_string(code);
-  EXPECT_EQ(verdict("unpack", ec::zone_failed), "infrastructure");
-  EXPECT_EQ(verdict("install", ec::install_failed), "script_failed");
-  EXPECT_EQ(verdict("install", ec::timed_out), "timed_out");
+    EXPECT_EQ(how("fetch", code), verdict::source_failed) << to_string(code);
+  EXPECT_EQ(how("unpack", ec::zone_failed), verdict::infrastructure);
+  EXPECT_EQ(how("install", ec::install_failed), verdict::script_failed);
+  EXPECT_EQ(how("install", ec::timed_out), verdict::timed_out);
   for (const char* step : {"unpack", "install", "run", "fold"})
-    EXPECT_EQ(verdict(step, ec::init_died), "infrastructure") << step;
+    EXPECT_EQ(how(step, ec::init_died), verdict::infrastructure) << step;
   for (const char* step : {"unpack", "install", "run", "fold"})
-    EXPECT_EQ(verdict(step, ec::stale_lease), "infrastructure") << "with its lease the zone went";
+    EXPECT_EQ(how(step, ec::stale_lease), verdict::infrastructure)
+        << "with its lease the zone went";
 }
 
 TEST(attempt_fsm, is_lost_to_what_cannot_be_reached_and_blames_nobody) {
@@ -254,7 +257,7 @@ TEST(attempt_fsm, is_lost_to_what_cannot_be_reached_and_blames_nobody) {
     walk uut;
     uut.plan[step] = to_error(away);
     uut.run();
-    EXPECT_EQ(uut.end.verdict, "infrastructure") << step;
+    EXPECT_EQ(uut.end.how, verdict::infrastructure) << step;
     EXPECT_EQ(uut.end.lost_to, away) << step;
     EXPECT_FALSE(uut.end.zone_is_broken);
   }
@@ -267,7 +270,7 @@ TEST(attempt_fsm, says_which_script_is_missing) {
   walk uut;
   uut.package = R"({"scripts":{"start":"x"}})";
   uut.run();
-  EXPECT_EQ(uut.end.verdict, "script_failed");
+  EXPECT_EQ(uut.end.how, verdict::script_failed);
   EXPECT_NE(uut.end.reason.find("benchmark"), std::string::npos);
   walk none;
   none.package = "";
@@ -286,10 +289,10 @@ TEST(attempt_fsm, ends_as_infrastructure_when_cancelled) {
   uut.on_start({});
   uut.on_cancel("the lease is stale");
   step_outcome fine;
-  fine.receipt = {{"ok", true}};
+  fine.is_clean = true;
   const auto effects = uut.on_done({}, step::rollback, fine);
   const auto* end = std::get_if<finish>(&effects.back());
   ASSERT_NE(end, nullptr);
-  EXPECT_EQ(end->verdict, "infrastructure");
+  EXPECT_EQ(end->how, verdict::infrastructure);
   EXPECT_EQ(end->reason, "cancelled: the lease is stale");
 }

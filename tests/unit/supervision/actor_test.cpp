@@ -224,7 +224,7 @@ TEST(supervisor_F9, tells_which_children_there_are_and_counts_them) {
                                      {worker(permanent("a"), std::make_shared<record>()),
                                       worker(transient("b"), std::make_shared<record>())});
   w.settle();
-  w.ask<std::string>(root, terminate_atom::value, "b");
+  EXPECT_TRUE(w.ask<std::string>(root, terminate_atom::value, "b"));
   const auto which = ok(w.ask<which_children>(root, which_atom::value));
   ASSERT_EQ(which.children.size(), 2u);
   EXPECT_TRUE(which.children[0].second);

@@ -1,11 +1,11 @@
-#include "actors/dispatcher/stream_data.hpp"
+#include "actors/rpc/messages/stream_data.hpp"
 
 #include "config/base64.hpp"
 #include "config/limits.hpp"
 #include "config/utf8.hpp"
 #include "config/zstd.hpp"
 
-namespace ntrace::dispatcher {
+namespace ntrace::rpc {
 namespace {
 
 constexpr std::size_t plain_bytes_max = 4096;  // Beyond it packing pays.
@@ -44,4 +44,4 @@ void wire_chunk(nlohmann::json& chunk) {
   put_chunk_data(chunk, data);
 }
 
-}  // namespace ntrace::dispatcher
+}  // namespace ntrace::rpc

@@ -4,7 +4,7 @@
 
 #include "config/result.hpp"
 
-namespace ntrace::dispatcher {
+namespace ntrace::rpc {
 
 /// Puts `data` into the arguments of `append`: as "data" when it is short valid UTF-8, else packed.
 void put_chunk_data(nlohmann::json& args, const std::string& data);
@@ -14,4 +14,4 @@ result<std::string> chunk_data(const nlohmann::json& args);
 /// Makes a chunk from the journal fit for the wire: its "data" becomes what put_chunk_data() gives.
 void wire_chunk(nlohmann::json& chunk);
 
-}  // namespace ntrace::dispatcher
+}  // namespace ntrace::rpc

@@ -1,14 +1,14 @@
 // What counts as a push, and the data of chunks on the wire.
 #include <gtest/gtest.h>
 
-#include "actors/dispatcher/push_args.hpp"
-#include "actors/dispatcher/stream_data.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
+#include "actors/rpc/messages/stream_data.hpp"
 #include "config/limits.hpp"
 #include "tests/support/ok.hpp"
 #include "tests/support/seeded.hpp"
 
 using namespace ntrace;
-using namespace ntrace::dispatcher;
+using namespace ntrace::rpc;
 using nlohmann::json;
 
 namespace {
@@ -90,4 +90,12 @@ TEST(chunk_data, refuses_what_is_no_chunk_or_unpacks_too_far) {
   json bomb = json::object();
   put_chunk_data(bomb, std::string(64u << 20, '\0'));
   EXPECT_EQ(test::code_of(chunk_data(bomb)), ec::bad_argument);
+}
+
+TEST(push_answer, is_the_receipt_as_json) {
+  const auto text = to_text({"01J9ZQ0000000000000000000A", domain::run_state::queued, true, 7});
+  EXPECT_EQ(json::parse(text), (json{{"run", "01J9ZQ0000000000000000000A"},
+                                     {"state", "queued"},
+                                     {"duplicate", true},
+                                     {"journal_seq", 7}}));
 }

@@ -1,27 +1,14 @@
 #pragma once
-// Pushes, runs, attempts: the values that the dispatcher, the journal and their readers share.
+// Pushes and runs: the values that the dispatcher, the journal and their readers share.
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "actors/domain/states.hpp"
+#include "config/clock.hpp"
 #include "config/outage.hpp"
-#include "config/result.hpp"
 
-namespace ntrace::dispatcher {
-
-/// queued → leased → running → done | failed | quarantined | cancelled; back to queued when an
-/// attempt ends without a verdict.
-enum class run_state { queued, leased, running, done, failed, quarantined, cancelled };
-std::string_view to_string(run_state s);
-run_state run_state_from(std::string_view word);
-inline bool is_terminal(run_state s) { return s >= run_state::done; }
-
-/// How an attempt ended. Only infrastructure is retried. source_failed: what was asked for is not
-/// there, or not to be had.
-enum class verdict { passed, script_failed, timed_out, infrastructure, source_failed };
-std::string_view to_string(verdict v);
-std::optional<verdict> verdict_from(std::string_view word);
+namespace ntrace::domain {
 
 /// A valid push.
 struct push_request {
@@ -72,7 +59,5 @@ struct receipt {
   bool duplicate = false;
   std::uint64_t journal_seq = 0;
 };
-/// As JSON.
-std::string to_text(const receipt& r);
 
-}  // namespace ntrace::dispatcher
+}  // namespace ntrace::domain

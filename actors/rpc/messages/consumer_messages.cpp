@@ -1,23 +1,21 @@
-#include "actors/dispatcher/result_doc.hpp"
+#include "actors/rpc/messages/consumer_messages.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
-#include "actors/dispatcher/push_args.hpp"
+#include "actors/rpc/messages/push_messages.hpp"
+#include "config/json_fields.hpp"
+#include "config/json_parse.hpp"
 #include "config/mutation.hpp"
 #include "config/utf8.hpp"
 
-namespace ntrace::dispatcher {
+namespace ntrace::rpc {
 namespace {
 
 using nlohmann::json;
 
 constexpr std::size_t id_max = 200;
 constexpr std::size_t failure_max = 2000;  // of a reason; the whole stands in the stream `events`
-
-bool is_stream(const std::string& s) {
-  return std::any_of(std::begin(result_streams), std::end(result_streams),
-                     [&](const char* one) { return s == one; });
-}
 
 result<std::string> text_of(const json& doc, const char* field) {
   const auto at = doc.find(field);
@@ -49,20 +47,21 @@ result<void> take_commit(const json& doc, result_doc& out) {
 }
 
 result<void> take_data(const json& data, result_doc& out) {
-  if (out.stream == "control") {
-    if (!data.is_object() || data.value("event", json()) != "end" ||
-        !data.value("stream", json()).is_string() ||
-        !is_stream(data["stream"].get_ref<const std::string&>()))
+  if (!out.stream) {
+    const bool is_end = data.is_object() && data.value("event", json()) == "end" &&
+                        data.value("stream", json()).is_string();
+    if (is_end) out.ended = domain::stream_from(data["stream"].get_ref<const std::string&>());
+    if (!out.ended)
       return wrong_field("data",
                          "{event: \"end\", stream} for control, the stream one of stdout, stderr, "
                          "events, result");
-    out.ended = data["stream"].get<std::string>();
     return {};
   }
   if (data.is_null() || (data.is_string() && data.get_ref<const std::string&>().empty()))
     return wrong_field("data", "there, and not empty");
-  if (out.stream == "events") {
+  if (out.stream == domain::stream::events) {
     if (!data.is_object()) return wrong_field("data", "an object {level, message} for events");
+    out.event = domain::document{data};
     if (data.value("level", json()) == "error") {
       const auto message = data.value("message", json());
       out.failure = message.is_string() ? message.get<std::string>() : "the consumer met an error";
@@ -76,6 +75,16 @@ result<void> take_data(const json& data, result_doc& out) {
 }
 
 }  // namespace
+
+json to_json(const job& m) {
+  const json plain{{"after", m.sha},
+                   {"repository", {{"name", m.repo}, {"owner", {{"name", m.owner}}}}}};
+  return {{"commit", m.sha}, {"owner", m.owner},
+          {"repo", m.repo},  {"uuid", m.run},
+          {"id", m.run},     {"payload", m.payload.empty() ? plain : parse_or_discard(m.payload)}};
+}
+
+json to_json(const stored& m) { return {{"stored", true}, {"duplicate", m.is_duplicate}}; }
 
 result<result_doc> parse_result_doc(const json& args) {
   if (args.size() != 1 || !args[0].is_object()) return wrong_field("arguments", "[document]");
@@ -91,12 +100,12 @@ result<result_doc> parse_result_doc(const json& args) {
   if (when == doc.end() || !when->is_number() || when->get<double>() <= 0)
     return wrong_field("when", "milliseconds since 1970");
   if (auto taken = take_commit(doc, out); !taken) return fail(taken.error());
-  auto stream = text_of(doc, "stream");
-  if (!stream || (*stream != "control" && !is_stream(*stream)))
+  const auto stream = text_of(doc, "stream");
+  if (stream) out.stream = domain::stream_from(*stream);
+  if (!stream || (!out.stream && *stream != "control"))
     return wrong_field("stream", "stdout, stderr, events, control or result");
-  out.stream = std::move(*stream);
   if (auto taken = take_data(doc.value("data", json()), out); !taken) return fail(taken.error());
   return out;
 }
 
-}  // namespace ntrace::dispatcher
+}  // namespace ntrace::rpc
