@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "config/file.hpp"
 #include "tests/support/guardian.hpp"
@@ -51,6 +53,27 @@ result<subprocess_result> process::run_beside(const std::vector<std::string>& ar
 
 void process::signal(int number) const {
   if (pid_ > 0) ::kill(pid_, number);
+}
+
+bool process::stop_all_threads(milliseconds deadline) const {
+  signal(SIGSTOP);
+  const auto is_stopped = [this] {
+    std::error_code none;
+    const std::filesystem::directory_iterator threads{"/proc/" + std::to_string(pid_) + "/task",
+                                                      none};
+    return !none && std::all_of(begin(threads), end(threads), [](const auto& thread) {
+      // "PID (NAME) STATE …"; a name may hold any character.
+      const auto stat = read_file((thread.path() / "stat").string()).value_or("");
+      const auto name_ends = stat.rfind(") ");
+      return name_ends != stat.npos && stat.compare(name_ends, 3, ") T") == 0;
+    });
+  };
+  const auto end = steady_clock::now() + deadline;
+  while (!is_stopped()) {
+    if (steady_clock::now() > end || !lives()) return false;
+    wait_a_little();
+  }
+  return true;
 }
 
 void process::kill() {

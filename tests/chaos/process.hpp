@@ -26,6 +26,9 @@ public:
 
   result<void> start();
   void signal(int number) const;
+  /// SIGSTOP, until no thread of it is inside a system call any more. False when one still is at
+  /// the deadline, or it ended.
+  bool stop_all_threads(milliseconds deadline) const;
   void kill();
   /// SIGTERM; its exit code, or -1 when it does not end in time.
   int stop(milliseconds deadline);
