@@ -71,6 +71,8 @@ TEST_P(stopped_runner, has_no_process_in_its_zone_when_another_attempt_begins) {
   ASSERT_EQ(init.size(), 1u);
   auto in_zone = descendants(init[0], "node");
   ASSERT_FALSE(in_zone.empty());
+  // On a very busy machine the lease of an earlier attempt may have run out by itself.
+  const auto begun = shown()["attempts"].size();
   ASSERT_EQ(::kill(first.pid(), SIGSTOP), 0);
   std::vector<int> also;
   for (const auto& name : GetParam().also)
@@ -83,19 +85,19 @@ TEST_P(stopped_runner, has_no_process_in_its_zone_when_another_attempt_begins) {
       30s,
       [&] {
         if (dead_ms == 0 && !is_any_alive(in_zone)) dead_ms = wall_ms();
-        return shown()["attempts"].size() == 2;
+        return shown()["attempts"].size() == begun + 1;
       },
       [&] { return shown().dump() + dispatcher.log(); });
   EXPECT_FALSE(is_any_alive(in_zone)) << "two attempts at once";
   EXPECT_NE(dead_ms, 0);
-  EXPECT_LE(dead_ms, shown()["attempts"][1].value("offered_ms", std::int64_t{0}));
+  EXPECT_LE(dead_ms, shown()["attempts"][begun].value("offered_ms", std::int64_t{0}));
 
   ASSERT_EQ(::kill(first.pid(), SIGCONT), 0);
   for (const int pid : also) ::kill(pid, SIGCONT);
   eventually(
       30s, [&] { return workers_in(first, "free") == 1; }, [&] { return first.log(); });
   EXPECT_EQ(workers_in(second, "busy"), 1u) << "the second attempt is left alone";
-  EXPECT_EQ(shown()["attempts"][0].value("verdict", "").find("script"), std::string::npos);
+  EXPECT_EQ(shown()["attempts"][begun - 1].value("verdict", "").find("script"), std::string::npos);
   ok(dispatcher.call("cancel", json::array({run})));
   EXPECT_EQ(dispatcher.wait_for_end(run), "cancelled");
   for (auto* one_of : {&second, &first, &dispatcher}) EXPECT_EQ(one_of->stop(), 0);
