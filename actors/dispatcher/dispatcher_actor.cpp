@@ -49,7 +49,7 @@ void perform(dispatcher_self self, effects todo) {
   for (auto& one : todo) {
     std::visit(
         overload{[&](commit& e) {
-                   // What is in the mailbox before this message goes with it.
+                   // Commits that wait in the mailbox join this write.
                    if (state.writes.empty()) self->send(self, flush_atom::value);
                    state.write_tags.push_back(e.tag);
                    state.writes.push_back(std::move(e.ops));

@@ -1,5 +1,5 @@
 #pragma once
-// What can be asked of the runs that are kept.
+// Questions about the runs that the journal keeps.
 #include <cstdint>
 #include <string>
 

@@ -23,7 +23,7 @@ run_state run_state_from(std::string_view word);
 inline bool is_terminal(run_state s) { return s >= run_state::done; }
 
 /// How an attempt ended. Only infrastructure is retried. source_failed: what was asked for is not
-/// there, or not to be had.
+/// there, or nobody may read it.
 enum class verdict : std::uint8_t {
   passed,
   script_failed,

@@ -3,8 +3,6 @@
 #include <utility>
 
 #include "actors/runner/outbox_fsm.hpp"
-#include "config/assert.hpp"
-#include "config/mutation.hpp"
 
 namespace ntrace::runner {
 

@@ -1,5 +1,5 @@
 #pragma once
-// What people are answered with who ask a runner of ours: its workers, its state. Pure.
+// The answers of a runner of ours to people: its workers and its state. Pure.
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -34,7 +34,7 @@ nlohmann::json to_json(const expelled_answer& a);
 
 /// Argument of `expel` behind the uuid.
 struct expel_options {
-  bool is_abort = false;  ///< What runs there is ended.
+  bool is_abort = false;  ///< End the attempt that runs there.
 };
 /// ec::bad_argument.
 result<expel_options> parse_expel_options(const nlohmann::json& value);

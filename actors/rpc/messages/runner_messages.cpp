@@ -14,6 +14,7 @@ using nlohmann::json;
 
 constexpr std::size_t id_max = 200;           // of runs, zones and names
 constexpr std::size_t words_max = 65'536;     // of a reason: a command's words may stand in it
+constexpr std::size_t text_max = 4096;        // of what a runner says of its workers
 constexpr std::size_t source_max = 4096;      // as of a push
 constexpr std::size_t attempts_max = 10'000;  // of one runner
 constexpr std::int64_t term_max_ms = 86'400'000;
@@ -63,7 +64,7 @@ result<runner_report> parse_runner_report(const json& value) {
   m.name = in.text("name", id_max);
   m.workers = in.count("workers");
   m.free = in.count("free");
-  m.text = in.words("text", id_max);
+  m.text = in.words("text", text_max);
   if (const auto* list = in.list("attempts", attempts_max)) {
     m.attempts.reserve(list->size());
     for (const auto& one : *list) {

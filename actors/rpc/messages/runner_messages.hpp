@@ -1,5 +1,5 @@
 #pragma once
-// What runners and their dispatcher say to each other: a struct for each message, its parser and
+// The messages between runners and their dispatcher: a struct for each of them, its parser and
 // its writer. docs/protocol.md, "Runner's calls". Pure.
 //
 // parse_x gives ec::bad_argument, and the name of the field, for a member of the wrong type or

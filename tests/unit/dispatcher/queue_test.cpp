@@ -184,6 +184,15 @@ TEST(queue_fsm, has_no_session_of_a_hello_that_is_ill_typed) {
   }
 }
 
+TEST(queue_fsm, tells_all_that_a_runner_says_of_its_workers) {
+  world uut;
+  uut.hello(1, 0);
+  uut.push("R1");
+  const std::string why(1000, 'w');
+  ASSERT_TRUE(uut.heartbeat(1, {{"workers", 1}, {"free", 0}, {"text", why}}));
+  EXPECT_NE(uut.fsm.waits_for(uut.now, "R1").find(why), std::string::npos);
+}
+
 /// Whatever runners do, each run ends at most once, tokens rise, and accepted attempts stay
 /// bounded.
 TEST(queue_fsm, keeps_its_promises_under_random_inputs) {
